@@ -1,0 +1,53 @@
+# Everything sets itself up: the first target that is asked for makes the virtual environment it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+WORKERS ?= 2
+PIP     = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+BIN     = $(VENV)/bin
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-old check doctest benchmark test-captum clean
+
+help:
+	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
+	@echo "make test        the tests"
+	@echo "make check       linter, types, doctests"
+	@echo "make test-old    the tests against captum 0.7"
+	@echo "make benchmark   what the metrics cost beside the bare model"
+	@echo "make test-captum CAPTUM=path   Captum's own tests of the two metrics, from a checkout of its source, on ours"
+
+# One stamp for each set of extras, so that a changed setup.cfg installs again.
+$(VENV)/%.stamp: setup.cfg constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade "pip<26" "setuptools>=64" wheel
+	$(PIP) install --constraint constraints.txt torch numpy
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable ".[$*]"
+	@touch $@
+
+demo: $(VENV)/demo.stamp
+	OMP_NUM_THREADS=2 $(BIN)/python -m captum_ext.demo --figure demo.png
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+
+check: $(VENV)/check.stamp $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q --doctest-modules captum_ext
+
+# captum 0.7 is the oldest release that is supported; an environment of its own keeps the other one as it is.
+test-old:
+	$(MAKE) $(VENV)-old/test.stamp VENV=$(VENV)-old
+	$(VENV)-old/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "captum==0.7.0"
+	$(VENV)-old/bin/python -m pytest -q -n $(WORKERS) tests
+
+benchmark: $(VENV)/demo.stamp
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/overhead.py
+
+test-captum: $(VENV)/test.stamp
+	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-old build *.egg-info .pytest_cache .hypothesis

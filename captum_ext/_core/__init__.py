@@ -1,0 +1,1 @@
+"""What the metrics share. Private: nothing here is part of the interface."""

@@ -1,0 +1,229 @@
+"""The door: Captum's argument forms in, one form of each out, and every error about them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Tensors = tuple[Tensor, ...]
+TensorOrTuple = Tensor | Tensors
+Scores = Tensor | dict[str, Tensor]
+AttributionsType = TensorOrTuple | Mapping[str, TensorOrTuple]
+BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
+
+T = TypeVar("T")
+
+
+def shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
+    """A tuple of tensors that share a first axis of at least one example."""
+    tensors = (value,) if isinstance(value, Tensor) else value
+    if not isinstance(tensors, tuple) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        raise TypeError(f"`{name}` must be a tensor or a tuple of tensors, got {describe(value)}.")
+    if any(t.dim() == 0 for t in tensors):
+        raise ValueError(f"`{name}` needs a first axis, the examples; got a tensor without axes. Use unsqueeze(0).")
+    sizes = [len(t) for t in tensors]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"All tensors of `{name}` must have the same number of rows, got {sizes}.")
+    if sizes[0] == 0:
+        raise ValueError(f"`{name}` must have at least one row, got shapes {[shape(t) for t in tensors]}.")
+    return tuple(t.detach() for t in tensors)
+
+
+def flat(tensors: Tensors) -> Tensor:
+    """`[B, elements]`: the tensors of a tuple side by side."""
+    parts = [t.reshape(len(t), -1) for t in tensors]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def describe(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"
+        return f"a {type(value).__name__} of {inner}"
+    return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
+
+
+def as_given(tensors: Tensors, like: TensorOrTuple) -> TensorOrTuple:
+    """A bare tensor where the caller gave a bare tensor."""
+    return tensors if isinstance(like, tuple) else tensors[0]
+
+
+def bare_if_single(tensors: Tensors) -> TensorOrTuple:
+    """What Captum hands to a `perturb_func`: a bare tensor for one input, a tuple for several."""
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")
+    if operator.index(value) < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    return operator.index(value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    if value not in (choices := tuple(choices)):
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_fraction(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
+    return float(value)
+
+
+def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:
+    """The most rows of one model call; without a limit enough to be quick, however many copies there are."""
+    if max_examples_per_batch is None:
+        return max(batch, 64)
+    return check_count("max_examples_per_batch", max_examples_per_batch)
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """One or several methods' attributions of a batch: `maps[method][tensor]`, in the shape of the inputs or with one channel."""
+
+    names: tuple[str, ...] | None
+    maps: tuple[Tensors, ...]
+
+    def unpack(self, scores: Tensor) -> Scores:
+        """Scores `[methods, B, ...]` as the caller gave the attributions: a tensor, or a mapping by name."""
+        return scores[0] if self.names is None else dict(zip(self.names, scores))
+
+    def dtype(self, *others: torch.dtype) -> torch.dtype:
+        """What the scores are returned in: the promotion of attributions and model outputs, as in Captum."""
+        dtype = self.maps[0][0].dtype
+        for other in (*(m.dtype for maps in self.maps for m in maps), *others):
+            dtype = torch.promote_types(dtype, other)
+        return dtype
+
+
+def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attributions:
+    if not isinstance(attributions, Mapping):
+        return Attributions(None, (_attribution_maps(attributions, inputs, "attributions"),))
+    if not attributions:
+        raise ValueError("`attributions` is a mapping without a method; give it at least one, name -> attributions.")
+    maps = tuple(_attribution_maps(a, inputs, f"attributions[{name!r}]") for name, a in attributions.items())
+    return Attributions(tuple(attributions), maps)
+
+
+def _attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensors:
+    maps = as_tuple(value, name)
+    if len(maps) != len(inputs):
+        raise ValueError(
+            f"`{name}` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}."
+        )
+    for a, x in zip(maps, inputs):
+        if a.shape != x.shape and not (x.dim() > 2 and a.shape == (len(x), 1, *x.shape[2:])):
+            one_channel = f" or, one value per position, {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
+            raise ValueError(f"`{name}` must have the shape of `inputs` {shape(x)}{one_channel}, got {shape(a)}.")
+        check_not_nan(name, a)
+    return tuple(
+        (a if a.is_floating_point() else a.to(torch.get_default_dtype())).to(x.device) for a, x in zip(maps, inputs)
+    )
+
+
+def check_not_nan(name: str, tensor: Tensor) -> None:
+    if tensor.is_meta:
+        return
+    bad = tensor.isnan().reshape(len(tensor), -1).any(1)
+    if bad.any():
+        examples = bad.nonzero().flatten().tolist()
+        raise ValueError(
+            f"`{name}` is NaN in example {', '.join(map(str, examples[:8]))}. Mend or drop these examples first."
+        )
+
+
+def as_baselines(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor, ...]:
+    """One replacement per input tensor: a number, or a tensor with 1 or B rows."""
+    return tuple(_baseline(b, x) for b, x in zip(baseline_values(baselines, inputs), as_tuple(inputs)))
+
+
+def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[Any, ...]:
+    """What was given for each input tensor: a function is called, None is 0, one number serves all."""
+    tensors = as_tuple(inputs)
+    if callable(baselines):
+        with torch.no_grad():
+            baselines = baselines(as_given(tensors, inputs))
+    if baselines is None or isinstance(baselines, (int, float)):
+        return (baselines or 0,) * len(tensors)
+    values = baselines if isinstance(baselines, tuple) else (baselines,)
+    if len(values) != len(tensors):
+        raise ValueError(
+            f"`baselines` must have one entry for each of the {len(tensors)} tensors of `inputs`, got {len(values)}."
+        )
+    return values
+
+
+def _baseline(value: Any, x: Tensor) -> float | Tensor:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, Tensor):
+        raise TypeError(f"`baselines` must be numbers, tensors or a function of the inputs, got {describe(value)}.")
+    if value.dim() not in (0, x.dim()) or not broadcasts(value, x):
+        raise ValueError(
+            f"`baselines` must broadcast to `inputs` {shape(x)} with 1 or {len(x)} rows, got {shape(value)}."
+        )
+    return value.detach().to(x).reshape(value.shape if value.dim() else (1,) * x.dim())
+
+
+def broadcasts(tensor: Tensor, to: Tensor) -> bool:
+    return all(size in (1, wanted) for size, wanted in zip(reversed(tensor.shape), reversed(to.shape)))
+
+
+def as_feature_mask(feature_mask: TensorOrTuple | None, inputs: Tensors) -> Tensors | None:
+    """Integer group ids, each mask with as many axes as its input, of the input's size or 1 along each."""
+    if feature_mask is None:
+        return None
+    masks = (feature_mask,) if isinstance(feature_mask, Tensor) else feature_mask
+    if not isinstance(masks, tuple) or not all(isinstance(m, Tensor) for m in masks):
+        raise TypeError(f"`feature_mask` must be a tensor or a tuple of tensors, got {describe(feature_mask)}.")
+    if len(masks) != len(inputs):
+        raise ValueError(
+            f"`feature_mask` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(masks)}."
+        )
+    for m, x in zip(masks, inputs):
+        if m.is_floating_point() or m.is_complex():
+            raise TypeError(
+                f"`feature_mask` holds group ids and must be of an integer type, got {m.dtype}. Use mask.long()."
+            )
+        if m.dim() > x.dim() or not broadcasts(m, x):
+            raise ValueError(
+                f"`feature_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
+                "For one mask per position shared by channels give it shape (1, 1, H, W)."
+            )
+    return tuple(m.to(x.device).long().reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
+
+
+def as_args(additional_forward_args: Any) -> tuple[Any, ...]:
+    if additional_forward_args is None:
+        return ()
+    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+
+
+def of_rows(value: Any, example: Tensor, batch: int) -> Any:
+    """A tensor with a row per example becomes one with a row per copy; everything else is shared by all and stays."""
+    if isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch:
+        return value[example.to(value.device)]
+    return value
+
+
+def as_sequence(value: T | Sequence[T] | Tensor) -> tuple[list[T], bool]:
+    """The values, and whether the caller gave just one."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        value = value.tolist()
+    return (list(value), False) if isinstance(value, Sequence) else ([value], True)
+
+
+def each(function: Callable[[Tensor], Tensor], scores: Scores) -> Scores:
+    """A function of scores, over a tensor or over every method of a mapping."""
+    return {name: function(s) for name, s in scores.items()} if isinstance(scores, dict) else function(scores)

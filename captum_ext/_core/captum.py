@@ -1,0 +1,106 @@
+"""What must be known of Captum: its attribution objects, and how their arguments follow the rows."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, describe, flat, of_rows, shape
+
+PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
+
+
+class Explanation:
+    """An explanation as a function of rows: `[rows, elements]`, the tensors of a tuple side by side."""
+
+    def __init__(self, explanation_func: Any, inputs: TensorOrTuple, kwargs: dict[str, Any]):
+        self.function = explanation_of(explanation_func)
+        if kwargs.get("return_convergence_delta"):
+            raise ValueError("`return_convergence_delta` must be left out: sensitivity needs the attributions alone.")
+        self.like, self.kwargs = inputs, kwargs
+        self.batch = len(as_tuple(inputs)[0])
+        self.reference_baselines = compares_with_a_distribution(self.function)
+        self.dtype = torch.get_default_dtype()  # of the attributions, once there are some
+
+    def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
+        kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
+        with torch.enable_grad():
+            result = self.function(as_given(rows, self.like), **kwargs)
+        parts = result if isinstance(result, (tuple, list)) else (result,)
+        for part in parts:
+            if not isinstance(part, Tensor):
+                raise TypeError(
+                    f"`explanation_func` must return a tensor or a tuple of tensors, got {describe(result)}."
+                )
+            if part.dim() == 0 or len(part) != len(example):
+                raise ValueError(
+                    f"`explanation_func` must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
+                )
+        self.dtype = parts[0].dtype
+        return flat(tuple(part.detach() for part in parts))
+
+    def _of_rows(self, name: str, value: Any, example: Tensor) -> Any:
+        if name not in PER_EXAMPLE or (name.endswith("baselines") and self.reference_baselines):
+            return value
+        if name == "target":
+            return _target_of_rows(value, example, self.batch)
+        return (
+            tuple(of_rows(v, example, self.batch) for v in value)
+            if isinstance(value, tuple)
+            else of_rows(value, example, self.batch)
+        )
+
+
+def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:
+    """The same form of target for the copies; numpy integers become Python's, which Captum wants."""
+    if isinstance(target, np.ndarray):
+        target = torch.as_tensor(target)
+    if isinstance(target, Tensor):
+        return of_rows(target, example, batch) if target.numel() > 1 else target
+    if isinstance(target, list):
+        if len(target) != batch:
+            raise ValueError(
+                f"A list as `target` must have one entry for each of the {batch} examples, got {len(target)}."
+            )
+        return [_plain(target[i]) for i in example.tolist()]
+    return _plain(target)
+
+
+def _plain(target: Any) -> Any:
+    if isinstance(target, tuple):
+        return tuple(_plain(t) for t in target)
+    return int(target) if isinstance(target, np.integer) else target
+
+
+def explanation_of(explanation: Any) -> Callable[..., Any]:
+    """A Captum object means its `attribute`; a function is itself."""
+    if hasattr(explanation, "attribute"):
+        return explanation.attribute
+    if not callable(explanation):
+        raise TypeError(
+            f"`explanation_func` must be a function or a Captum attribution object, got {describe(explanation)}."
+        )
+    return explanation
+
+
+def compares_with_a_distribution(function: Callable[..., Any]) -> bool:
+    """DeepLiftShap and GradientShap, in all their forms, take baselines for the whole batch, however many rows these have."""
+    attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
+    while isinstance(function, functools.partial):
+        function = function.func
+    method = getattr(function, "__self__", None)
+    method = getattr(method, "attribution_method", method)  # NoiseTunnel wraps another
+    if attr is None or method is None:
+        return False
+    return isinstance(
+        method,
+        tuple(
+            getattr(attr, kind + name) for kind in ("", "Layer", "Neuron") for name in ("DeepLiftShap", "GradientShap")
+        ),
+    )

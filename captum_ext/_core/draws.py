@@ -1,0 +1,60 @@
+"""Random numbers that belong to an example: the same whatever its batch, the limit, the device or the process.
+
+An example has a seed; its draw number `j` has a seed made from it. All are drawn on the CPU and moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .arguments import Tensors, as_sequence, check_count
+
+SeedType = None | int | Sequence[int] | Tensor
+
+
+def example_seeds(seed: SeedType, batch: int) -> list[int]:
+    """One seed per example: those given, or derived from one number and the example's place in the batch."""
+    if seed is None:
+        seed = int(torch.randint(2**62, ()))  # so that torch.manual_seed governs
+    seeds, single = as_sequence(seed)
+    seeds = [check_count("seed", s, least=0) for s in seeds]
+    if single:
+        return [int(np.random.SeedSequence([seeds[0], b]).generate_state(1, np.uint64)[0] >> 1) for b in range(batch)]
+    if len(seeds) != batch:
+        raise ValueError(f"`seed` must be an integer or have one for each of the {batch} examples, got {len(seeds)}.")
+    return seeds
+
+
+def draw_seeds(seed: SeedType, batch: int, draws: int) -> Tensor:
+    """`[B, draws]`: a seed of each draw of each example. A longer run begins with the draws of a shorter one."""
+    streams = (torch.Generator().manual_seed(s) for s in example_seeds(seed, batch))
+    return torch.stack([torch.randint(2**62, (draws,), generator=g) for g in streams])
+
+
+def generator(seed: Tensor) -> torch.Generator:
+    return torch.Generator().manual_seed(int(seed))
+
+
+def uniform(seeds: Tensor, like: Tensors, low: float, high: float) -> Tensors:
+    """Uniform noise, a row for each of `seeds`, in the shape, type and place of the tensors `like`."""
+    return _noise(
+        seeds, like, lambda x, g: torch.rand(x.shape[1:], generator=g, dtype=_wide_enough(x)) * (high - low) + low
+    )
+
+
+def normal(seeds: Tensor, like: Tensors, mean: float, std: float) -> Tensors:
+    """Gaussian noise, a row for each of `seeds`."""
+    return _noise(seeds, like, lambda x, g: torch.randn(x.shape[1:], generator=g, dtype=_wide_enough(x)) * std + mean)
+
+
+def _wide_enough(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _noise(seeds: Tensor, like: Tensors, draw: Callable[[Tensor, torch.Generator], Tensor]) -> Tensors:
+    rows = [[draw(x, g) for x in like] for g in map(generator, seeds)]
+    return tuple(torch.stack(r).to(x) for r, x in zip(zip(*rows), like))

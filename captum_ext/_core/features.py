@@ -1,0 +1,147 @@
+"""The removable features of a batch: groups of `feature_mask`, else single elements (or positions, for maps with one channel)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .arguments import (
+    Attributions,
+    BaselinesType,
+    TensorOrTuple,
+    Tensors,
+    as_baselines,
+    as_feature_mask,
+    as_tuple,
+    check_choice,
+    shape,
+)
+from .statistics import wide
+
+AGGREGATES = ("sum", "mean")
+
+
+class Features:
+    """Every input tensor has a grid: its own axes, of size 1 where one feature spans the axis. A grid point belongs to one feature.
+
+    Features are numbered from 0 for each example by itself: `counts[b]` of them, `width` at most. `index` says which feature a
+    grid point belongs to (`[1 or B, points of all tensors]`); None where every point is a feature of its own.
+    """
+
+    def __init__(
+        self,
+        inputs: TensorOrTuple,
+        attributions: Attributions,
+        baselines: BaselinesType = None,
+        feature_mask: TensorOrTuple | None = None,
+    ):
+        self.inputs = as_tuple(inputs)
+        self.attributions = attributions
+        self.baselines = as_baselines(baselines, inputs)
+        masks = as_feature_mask(feature_mask, self.inputs)
+        self.index: Tensor | None = None
+        if masks is None:
+            self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]
+            self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)))
+        else:
+            masks = tuple(_spanning(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
+            self.grids = [shape(m)[1:] for m in masks]
+            self.index, self.counts = _number(masks, len(self.inputs[0]))
+        self.width = int(self.counts.max())
+
+    def totals(self, aggregate: str) -> Tensor:
+        """`[methods, B, width]`: each feature's attribution, the sum or the mean over its elements."""
+        check_choice("aggregate", aggregate, AGGREGATES)
+        return torch.stack([self._totals(maps, aggregate) for maps in self.attributions.maps])
+
+    def _totals(self, maps: Tensors, aggregate: str) -> Tensor:
+        on_grid = torch.cat([_onto_grid(a, grid) for a, grid in zip(maps, self.grids)], 1)
+        total = self._per_feature(on_grid)
+        if aggregate == "sum":
+            return total
+        elements = [
+            torch.full((len(a), math.prod(grid)), math.prod(a.shape[1:]) / math.prod(grid))
+            for a, grid in zip(maps, self.grids)
+        ]
+        return total / self._per_feature(torch.cat(elements, 1).to(total)).clamp(min=1)
+
+    def _per_feature(self, on_grid: Tensor) -> Tensor:
+        if self.index is None:
+            return on_grid
+        return (
+            wide(on_grid)
+            .new_zeros(len(on_grid), self.width)
+            .scatter_add_(1, self.index.expand_as(on_grid), wide(on_grid))
+        )
+
+    def ranks(self, totals: Tensor, least_first: bool = False) -> Tensor:
+        """`[methods, B, width]`: each feature's place in the order of relevance, from 0; equal ones in the order of their numbers.
+
+        The order of least relevance is the other one reversed, ties included.
+        """
+        return torch.stack([self._ranks(t, least_first) for t in totals])
+
+    def _ranks(self, totals: Tensor, least_first: bool) -> Tensor:
+        counts = self.counts.to(totals.device)[:, None]
+        place = torch.arange(self.width, dtype=torch.int32, device=totals.device).expand_as(totals)
+        order = totals.masked_fill(place >= counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        ranks = torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(1, order, place)
+        return (counts - 1 - ranks).int() if least_first else ranks
+
+    def without(self, removed: Tensor, example: Tensor) -> Tensors:
+        """Copies of the examples, the features `removed` (`[rows, width]`) replaced by the baselines."""
+        return tuple(
+            _erase(x, b, mask, example)
+            for x, b, mask in zip(self.inputs, self.baselines, self._spread(removed, example))
+        )
+
+    def _spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
+        """From features to the grid of each tensor."""
+        if self.index is not None and len(self.index) == 1:
+            values = values[:, self.index[0]]
+        elif self.index is not None:
+            values = values.gather(1, self.index[example])
+        for part, grid in zip(values.split([math.prod(g) for g in self.grids], 1), self.grids):
+            yield part.reshape(-1, *grid)
+
+
+def _default_grid(x: Tensor, maps: Tensors) -> tuple[int, ...]:
+    """A point per element; per position where a method's map has one channel."""
+    return shape(x)[1:] if all(a.shape == x.shape for a in maps) else (1, *shape(x)[2:])
+
+
+def _spanning(mask: Tensor, maps: Tensors) -> Tensor:
+    """The mask without its channels where a map has only one."""
+    if mask.dim() < 3 or all(a.shape[1] >= mask.shape[1] for a in maps):
+        return mask
+    if mask.is_meta or (mask == mask[:, :1]).all():
+        return mask[:, :1]
+    raise ValueError(
+        "Attributions with one channel score positions, but `feature_mask` separates the channels. "
+        f"Give the mask one channel too, shape {(len(mask), 1, *mask.shape[2:])}, or attributions for every channel."
+    )
+
+
+def _number(masks: Tensors, batch: int) -> tuple[Tensor, Tensor]:
+    """Each example's own groups numbered from 0 in the order of their ids, and how many it has; an id is one feature in all tensors."""
+    own = max(len(m) for m in masks)
+    ids = torch.cat([m.expand(own, *m.shape[1:]).reshape(own, -1) for m in masks], 1)
+    distinct, index = ids.unique(return_inverse=True)
+    present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1)
+    return (present.cumsum(1) - 1).gather(1, index), present.sum(1).cpu().expand(batch)
+
+
+def _onto_grid(a: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """`[B, points]`: the sum over the axes that a feature spans."""
+    axes = [axis for axis, size in enumerate(grid, 1) if size == 1 != a.shape[axis]]
+    return (wide(a).sum(axes) if axes else a).reshape(len(a), -1)
+
+
+def _erase(x: Tensor, baseline: float | Tensor, mask: Tensor, example: Tensor) -> Tensor:
+    rows = x[example]
+    if not isinstance(baseline, Tensor):
+        return rows.masked_fill_(mask, baseline)
+    return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows)

@@ -1,0 +1,131 @@
+"""Rows in, one number a row out, never more than the limit in a call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .arguments import Tensors, as_args, batch_limit, of_rows
+from .statistics import wide
+from .target import TargetType, as_target, select_target
+
+Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
+OutOfMemory = torch.cuda.OutOfMemoryError
+
+
+class Batches:
+    """Cuts a stream of rows into full batches, maps a function over them, and halves the batch where memory runs out."""
+
+    def __init__(self, max_examples_per_batch: int | None, batch: int):
+        self.limit = batch_limit(max_examples_per_batch, batch)
+
+    def map(self, function: Callable[[Tensors, Tensor], Tensor], stream: Iterable[Rows]) -> Iterator[Tensor]:
+        for rows, example in self.full(stream):
+            yield from self._within_memory(function, rows, example)
+
+    def full(self, stream: Iterable[Rows]) -> Iterator[Rows]:
+        """The same rows, `limit` at a time: only the last batch is short."""
+        held: Rows | None = None
+        for block in stream:
+            held = block if held is None or not len(held[1]) else _join(held, block)
+            while len(held[1]) >= self.limit:
+                batch, held = _cut(held, self.limit)
+                yield batch
+        if held is not None and len(held[1]):
+            yield held
+
+    def _within_memory(
+        self, function: Callable[[Tensors, Tensor], Tensor], rows: Tensors, example: Tensor
+    ) -> Iterator[Tensor]:
+        try:
+            yield function(rows, example)
+            return
+        except OutOfMemory:
+            if len(example) == 1:
+                raise
+        half = -(-len(example) // 2)
+        self._halve(half)
+        for part in _cut((rows, example), half):
+            yield from self._within_memory(function, *part)
+
+    def _halve(self, limit: int) -> None:
+        if limit < self.limit:
+            warnings.warn(
+                f"Out of memory: going on with batches of {limit} rows. Set `max_examples_per_batch` to {limit} or less to avoid this.",
+                stacklevel=2,
+            )
+            self.limit = limit
+
+
+def _join(a: Rows, b: Rows) -> Rows:
+    return tuple(torch.cat(pair) for pair in zip(a[0], b[0])), torch.cat((a[1], b[1]))
+
+
+def _cut(rows: Rows, at: int) -> tuple[Rows, Rows]:
+    tensors, example = rows
+    return (tuple(t[:at] for t in tensors), example[:at]), (tuple(t[at:] for t in tensors), example[at:])
+
+
+class Forward:
+    """The model's score of each row of a stream: the output that `target` chooses, after `activation`."""
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Tensors,
+        target: TargetType = None,
+        additional_forward_args: Any = None,
+        activation: Callable[[Tensor], Tensor] | None = None,
+        max_examples_per_batch: int | None = None,
+        show_progress: bool = False,
+    ):
+        if not callable(forward_func):
+            raise TypeError(f"`forward_func` must be a model or a function, got {type(forward_func).__name__}.")
+        if activation is not None and not callable(activation):
+            raise TypeError(f"`activation` must be a function of the model's output, got {type(activation).__name__}.")
+        self.forward_func, self.activation, self.show_progress = forward_func, activation, show_progress
+        self.batch = len(inputs[0])
+        self.batches = Batches(max_examples_per_batch, self.batch)
+        self.args, self.target = as_args(additional_forward_args), as_target(target, self.batch)
+        self.dtype = inputs[0].dtype  # of the outputs, once the model was called
+        _warn_of_training(forward_func)
+
+    def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
+        """`[total]`, in the type of statistics."""
+        with torch.no_grad(), tqdm(total=total, unit="row", disable=not self.show_progress, desc=self._name) as bar:
+            scores = []
+            for batch in self.batches.map(self.score, stream):
+                scores.append(batch)
+                bar.update(len(batch))
+            return torch.cat(scores)
+
+    def score(self, rows: Tensors, example: Tensor) -> Tensor:
+        args = (of_rows(a, example, self.batch) for a in self.args)
+        output = self.forward_func(*rows, *args)
+        if self.activation is not None:
+            output = self.activation(output)
+        target = None if self.target is None else self.target[example.to(self.target.device)]
+        score = select_target(output, target, len(example))
+        self.dtype = score.dtype
+        return wide(score)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
+
+
+def _warn_of_training(forward_func: Any) -> None:
+    changing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    if isinstance(forward_func, nn.Module) and any(
+        isinstance(m, changing) and m.training for m in forward_func.modules()
+    ):
+        warnings.warn(
+            "`forward_func` is in training mode and has dropout or batch normalisation, so its output is random or depends on the batch. "
+            "Call model.eval() first.",
+            stacklevel=4,
+        )

@@ -1,0 +1,105 @@
+"""Perturbed copies: those of a `perturb_func`, called as Captum calls it, and the package's own, drawn per example."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .arguments import Tensors, bare_if_single, describe, of_rows, shape
+from .draws import uniform
+from .forward import Rows
+
+MakeCopies = Callable[[Tensors, Tensor], Any]
+
+
+def whole(inputs: Tensors) -> Rows:
+    """Every example once."""
+    return copies_of(inputs, torch.arange(len(inputs[0])))
+
+
+def copies_of(inputs: Tensors, example: Tensor) -> Rows:
+    return tuple(x[example] for x in inputs), example
+
+
+def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: int | None) -> list[int]:
+    """How many copies of every example each call of a `perturb_func` makes: all at once without a limit."""
+    per_call = (
+        n_perturb_samples
+        if max_examples_per_batch is None
+        else min(max(max_examples_per_batch // batch, 1), n_perturb_samples)
+    )
+    full, rest = divmod(n_perturb_samples, per_call)
+    return [per_call] * full + [rest] * (rest > 0)
+
+
+def call_by_call(inputs: Tensors, calls: list[int]) -> Iterator[Rows]:
+    """Copies of all examples for each call, the copies of an example side by side."""
+    for draws in calls:
+        yield copies_of(inputs, torch.arange(len(inputs[0])).repeat_interleave(draws))
+
+
+def by_example(scores: Tensor, batch: int, calls: list[int]) -> Tensor:
+    """`[..., rows]`, call by call, to `[..., B, draws]`."""
+    parts = scores.split([batch * draws for draws in calls], -1)
+    return torch.cat([p.unflatten(-1, (batch, draws)) for p, draws in zip(parts, calls)], -1)
+
+
+def in_ball(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
+    """Copies moved by uniform noise in the L-infinity ball, one per seed (`[B, draws]`), at most `size()` at a time."""
+    seed, example = seeds.flatten(), torch.arange(len(seeds)).repeat_interleave(seeds.shape[1])
+    start = 0
+    while start < len(seed):
+        rows = slice(start, start := start + size())
+        noise = uniform(seed[rows], inputs, -radius, radius)
+        yield tuple(x[example[rows]] + e for x, e in zip(inputs, noise)), example[rows]
+
+
+def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tensors:
+    """What a `perturb_func` of `sensitivity_max` makes of the rows."""
+    tensors, _ = rows
+    return as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs")
+
+
+def perturbations_and_perturbed(
+    perturb_func: Callable[..., Any], rows: Rows, baselines: tuple[Any, ...] | None, batch: int
+) -> tuple[Tensors, Tensors]:
+    """What a `perturb_func` of `infidelity` makes of the rows: the perturbations and the perturbed inputs."""
+    tensors, example = rows
+    extra = () if baselines is None else (bare_if_single(tuple(of_rows(b, example, batch) for b in baselines)),)
+    result = perturb_func(bare_if_single(tensors), *extra)
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise ValueError(
+            "`perturb_func` must return two things, the perturbations and the perturbed inputs; "
+            f"got {describe(result)}. To return the perturbed inputs alone, decorate it with infidelity_perturb_func_decorator()."
+        )
+    return as_copies(result[0], tensors, "perturbations"), as_copies(result[1], tensors, "perturbed inputs")
+
+
+def as_copies(value: Any, rows: Tensors, name: str) -> Tensors:
+    """One tensor for each input, in its shape and floating point type."""
+    tensors = (value,) if isinstance(value, Tensor) else value
+    if not isinstance(tensors, (tuple, list)) or not all(isinstance(t, Tensor) for t in tensors):
+        raise TypeError(f"`perturb_func` must return {name} as a tensor or a tuple of tensors, got {describe(value)}.")
+    if len(tensors) != len(rows):
+        raise ValueError(
+            f"`perturb_func` must return {name} for each of the {len(rows)} tensors of `inputs`, got {len(tensors)}."
+        )
+    for t, x in zip(tensors, rows):
+        if t.shape != x.shape:
+            raise ValueError(
+                f"`perturb_func` must return {name} of the shape it was given, {shape(x)}, got {shape(t)}."
+            )
+    return tuple(t.detach().to(x.dtype) if x.is_floating_point() else t.detach() for t, x in zip(tensors, rows))
+
+
+def takes_radius(perturb_func: Callable[..., Any]) -> bool:
+    """Whether a second argument by position is there to receive the radius, as in Captum."""
+    try:
+        parameters = inspect.signature(perturb_func).parameters.values()
+    except ValueError:  # built-ins without a signature
+        return False
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters) > 1

@@ -1,0 +1,57 @@
+"""Statistics over the last axis. Each says what it returns where the statistic is undefined."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In the type that statistics are accumulated in: float64, or float32 where a device has no float64."""
+    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient; a denominator of exactly 0 counts as 1, as in Captum."""
+    return numerator / torch.where(denominator == 0, torch.ones_like(denominator), denominator)
+
+
+def pearson(a: Tensor, b: Tensor, where: Tensor, resolution_a: Tensor, resolution_b: Tensor) -> Tensor:
+    """Pearson correlation over the places `where`; nan where a side is constant.
+
+    Constant: its standard deviation is no more than its resolution, the rounding of the numbers it was computed from.
+    """
+    n = where.sum(-1)
+    a, b = _centred(a, where, n), _centred(b, where, n)
+    var_a, var_b = (a * a).sum(-1), (b * b).sum(-1)
+    r = (a * b).sum(-1) / (var_a * var_b).sqrt()
+    constant = (var_a <= n * resolution_a**2) | (var_b <= n * resolution_b**2)
+    return r.clamp(-1, 1).masked_fill(constant, torch.nan)
+
+
+def spearman(a: Tensor, b: Tensor, where: Tensor, resolution_a: Tensor, resolution_b: Tensor) -> Tensor:
+    """Spearman's rank correlation, ties sharing their mean rank; nan where a side is constant (as in `pearson`) or has a nan."""
+    values = pearson(a, b, where, resolution_a, resolution_b)
+    zero = torch.zeros_like(resolution_a), torch.zeros_like(resolution_b)
+    return torch.where(values.isnan(), values, pearson(mean_ranks(a, where), mean_ranks(b, where), where, *zero))
+
+
+def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
+    """Ranks from 0 over the places `where`, equal values sharing the mean of theirs."""
+    values = values.masked_fill(~where, torch.inf).contiguous()
+    in_order = values.sort(-1).values
+    below, up_to = (torch.searchsorted(in_order, values, right=right) for right in (False, True))
+    return wide(below + up_to - 1) / 2
+
+
+def _centred(values: Tensor, where: Tensor, n: Tensor) -> Tensor:
+    values = values.masked_fill(~where, 0)
+    return (values - (values.sum(-1) / n)[..., None]).masked_fill(~where, 0)
+
+
+CORRELATIONS = {"pearson": pearson, "spearman": spearman}
+
+
+def area(curve: Tensor, fractions: Tensor) -> Tensor:
+    """The area under a curve by the trapezoid rule, divided by the range of the fractions: on the scale of the curve."""
+    return torch.trapezoid(curve, fractions) / (fractions[-1] - fractions[0])

@@ -1,0 +1,155 @@
+"""Which features each row lacks, as a table that names them, and the masks made from it one batch at a time.
+
+A row lacks the first `count` features of an ordering; so one ordering serves all counts, and a mask is a comparison of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from .draws import SeedType, draw_seeds, generator
+from .features import Features
+from .forward import Forward
+from .statistics import wide
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """Rows that lack the first `count` features of `ordering`; `[R]` each, on the CPU, example by example."""
+
+    example: Tensor
+    ordering: Tensor
+    count: Tensor
+    ranks: Callable[[Tensor, Tensor], Tensor]  # examples and orderings [r] -> ranks [r, F]
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def batches(self, size: Callable[[], int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """`removed [r, F]` and `example [r]`, at most `size()` rows at a time."""
+        start = 0
+        while start < len(self):
+            rows = slice(start, start := start + size())
+            ranks = self.ranks(self.example[rows], self.ordering[rows])
+            yield ranks < self.count[rows, None].to(ranks.device), self.example[rows]
+
+
+def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
+    """`[R]`: the model's score of every row."""
+    rows = ((x.without(removed, example), example) for removed, example in subsets.batches(lambda: f.batches.limit))
+    return f(rows, len(subsets))
+
+
+def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Tensor) -> tuple[Tensor, Tensor]:
+    """`[R]` and `[methods, R]`: the model's score of every row, and the attribution that the row lacks."""
+    totals = []
+
+    def rows() -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        for removed, example in subsets.batches(lambda: f.batches.limit):
+            totals.append(_dot(removed, phi, example))
+            yield x.without(removed, example), example
+
+    return f(rows(), len(subsets)), torch.cat(totals, 1)
+
+
+def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
+    """`[methods, r]`: the sum of each row's features, weighted. Examples come in order, so a batch has few of them: one product for all."""
+    first, last = int(example[0]), int(example[-1]) + 1
+    of_each = wide(weights) @ wide(phi[:, first:last]).flatten(0, 1).T  # [r, methods * examples]
+    column = (example - first).to(phi.device)[:, None, None].expand(-1, len(phi), 1)
+    return of_each.reshape(len(weights), len(phi), last - first).gather(2, column)[..., 0].T
+
+
+def ordered_subsets(ranks: Tensor, counts: Tensor, sizes: Tensor) -> tuple[Subsets, Tensor]:
+    """Prefixes of given orderings: `ranks [methods, B, F]`, `counts [B, points]`, and the examples' own numbers of features.
+
+    Returns the rows, none twice (all methods share an example's whole and its empty copy), and `[methods, B, points]`, the row of each.
+    """
+    methods, batch, width = ranks.shape
+    shared = (counts == 0) | (counts == sizes[:, None])
+    ordering = torch.arange(methods)[:, None, None] * ~shared
+    example = torch.arange(batch)[:, None]
+    key, row = torch.unique((example * methods + ordering) * (width + 1) + counts, return_inverse=True)
+    pair, count = key // (width + 1), key % (width + 1)
+    return Subsets(
+        pair // methods, pair % methods, count, lambda b, m: ranks[m.to(ranks.device), b.to(ranks.device)]
+    ), row
+
+
+@dataclass(frozen=True)
+class RandomSubsets:
+    """Random subsets of given sizes and, first, the whole example: `rows.example[whole[b]]` is b, lacking nothing.
+
+    `row[b, k, j]` is the row of draw `j` of size `k`, `valid` where there is one: where an example has no more subsets of a size than
+    there are draws, every subset comes once. One random ordering of an example serves all its sizes.
+    """
+
+    rows: Subsets
+    whole: Tensor  # [B]
+    row: Tensor  # [B, K, draws]
+    valid: Tensor  # [B, K, draws]
+
+
+def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, device: torch.device) -> RandomSubsets:
+    """`counts [B]` features in each example, `sizes [B, K]`."""
+    batch, n_sizes = sizes.shape
+    existing = torch.tensor(
+        [[_subsets_up_to(f, n, draws + 1) for n in row] for f, row in zip(counts.tolist(), sizes.tolist())]
+    )[..., None]
+    exact, valid = existing <= draws, torch.arange(draws) < existing
+    ordering = torch.arange(draws) + exact * draws * (1 + torch.arange(n_sizes)[:, None])  # from `draws` on: enumerated
+
+    def table(first: int, rest: Tensor) -> Tensor:
+        """`[B, 1 + draws * K]`: the whole example, then draw by draw all sizes."""
+        return torch.cat((torch.full((batch, 1), first), rest.expand(batch, n_sizes, draws).mT.reshape(batch, -1)), 1)
+
+    kept = table(1, valid.long()).bool()
+    example = torch.arange(batch)[:, None].expand_as(kept)
+    ranks = _RandomRanks(counts, sizes, draw_seeds(seed, batch, draws), device)
+    rows = Subsets(example[kept], table(0, ordering)[kept], table(0, sizes[..., None])[kept], ranks)
+    place = kept.flatten().cumsum(0).reshape(kept.shape) - 1
+    return RandomSubsets(rows, place[:, 0], place[:, 1:].reshape(batch, draws, n_sizes).mT, valid)
+
+
+class _RandomRanks:
+    """The ranks of an example's ordering: a random one made from its seed, or one that begins with an enumerated subset."""
+
+    def __init__(self, counts: Tensor, sizes: Tensor, seeds: Tensor, device: torch.device):
+        self.counts, self.sizes, self.seeds, self.device = counts, sizes, seeds, device
+
+    def __call__(self, example: Tensor, ordering: Tensor) -> Tensor:
+        pairs, row = torch.stack((example, ordering), 1).unique_consecutive(dim=0, return_inverse=True)
+        width = int(self.counts.max())
+        ranks = torch.full((len(pairs), width), width, dtype=torch.int32)
+        for out, (b, j) in zip(ranks, pairs.tolist()):
+            self._fill(out, b, j)
+        return ranks.to(self.device)[row.to(self.device)]
+
+    def _fill(self, out: Tensor, b: int, j: int) -> None:
+        count, draws = int(self.counts[b]), self.seeds.shape[1]
+        if j < draws:
+            torch.randperm(count, generator=generator(self.seeds[b, j]), out=out[:count])
+        else:
+            out[_combinations(count, int(self.sizes[b, j // draws - 1]))[j % draws]] = 0
+
+
+@lru_cache(maxsize=1024)
+def _subsets_up_to(count: int, size: int, most: int) -> int:
+    """The number of subsets of a size, or `most` where there are more: the whole number can have thousands of digits."""
+    number = 1
+    for i in range(min(size, count - size)):
+        number = number * (count - i) // (i + 1)
+        if number >= most:
+            return most
+    return number
+
+
+@lru_cache(maxsize=64)
+def _combinations(count: int, size: int) -> Tensor:
+    return torch.tensor(list(combinations(range(count), size)))

@@ -1,0 +1,126 @@
+"""What replaces a removed feature: functions of the inputs, for the `baselines` argument of every metric (and of Captum's methods).
+
+Set their options with `functools.partial`::
+
+    deletion(model, images, attributions, baselines=partial(box_blur, kernel_size=0.25), target=0)
+
+Each takes a tensor or a tuple and returns the same, in its type and place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ._core.arguments import TensorOrTuple, as_given, as_tuple, check_count, shape
+from ._core.draws import SeedType, draw_seeds, normal, uniform
+
+__all__ = ["box_blur", "channel_mean", "gaussian_blur", "gaussian_noise", "uniform_noise"]
+
+
+def channel_mean(inputs: TensorOrTuple) -> TensorOrTuple:
+    """Each example's mean colour: the mean over the positions of `(B, C, ...)`, channel by channel.
+
+    Example:
+        >>> channel_mean(torch.tensor([[[1.0, 3.0], [0.0, 8.0]]]))
+        tensor([[[2., 2.],
+                 [4., 4.]]])
+    """
+    return _each(inputs, lambda x: x.mean(_spatial(x), keepdim=True).expand_as(x))
+
+
+def box_blur(inputs: TensorOrTuple, kernel_size: float = 0.5) -> TensorOrTuple:
+    """The mean over a window around each position of `(B, C, ...)`; borders are mirrored, without repeating the edge.
+
+    Args:
+        kernel_size: the window's side as a fraction of the input's last axis (its width), as in AttriBench.
+
+    Example:
+        >>> box_blur(torch.tensor([[[0.0, 3.0, 6.0, 9.0]]]), kernel_size=0.75)
+        tensor([[[2., 3., 6., 7.]]])
+    """
+    if not 0 < kernel_size <= 1:
+        raise ValueError(f"`kernel_size` is a fraction of the width, above 0 and at most 1; got {kernel_size}.")
+
+    def blur(x: Tensor) -> Tensor:
+        size = max(int(kernel_size * x.shape[-1]), 1)
+        return _convolve(x, torch.full((size,), 1 / size, dtype=torch.float64))
+
+    return _each(inputs, blur)
+
+
+def gaussian_blur(inputs: TensorOrTuple, kernel_size: int = 11, sigma: float = 5.0) -> TensorOrTuple:
+    """A Gaussian window around each position of `(B, C, ...)`; borders are mirrored. The defaults are those of RISE (arXiv:1806.07421).
+
+    Args:
+        kernel_size: the window's side in positions.
+        sigma: the Gaussian's standard deviation in positions.
+
+    Example:
+        >>> gaussian_blur(torch.ones(1, 1, 16, 16)).allclose(torch.ones(1, 1, 16, 16))
+        True
+    """
+    size = check_count("kernel_size", kernel_size)
+    if not sigma > 0:
+        raise ValueError(f"`sigma` must be above 0, got {sigma}.")
+    weights = torch.exp(-((torch.arange(size, dtype=torch.float64) - size // 2) ** 2) / (2 * sigma**2))
+    return _each(inputs, lambda x: _convolve(x, weights / weights.sum()))
+
+
+def uniform_noise(inputs: TensorOrTuple, low: float = 0.0, high: float = 1.0, seed: SeedType = None) -> TensorOrTuple:
+    """Uniform noise from `low` to `high`, drawn for each example.
+
+    Args:
+        seed: an int, or one per example; None follows `torch.manual_seed`.
+
+    Example:
+        >>> noise = uniform_noise(torch.zeros(2, 3), seed=0)
+        >>> torch.equal(noise, uniform_noise(torch.ones(2, 3), seed=0))
+        True
+    """
+    x = as_tuple(inputs)
+    return as_given(uniform(draw_seeds(seed, len(x[0]), 1)[:, 0], x, low, high), inputs)
+
+
+def gaussian_noise(inputs: TensorOrTuple, mean: float = 0.0, std: float = 1.0, seed: SeedType = None) -> TensorOrTuple:
+    """Gaussian noise, drawn for each example.
+
+    Args:
+        seed: an int, or one per example; None follows `torch.manual_seed`.
+
+    Example:
+        >>> gaussian_noise(torch.zeros(2, 3), mean=5.0, std=0.0)
+        tensor([[5., 5., 5.],
+                [5., 5., 5.]])
+    """
+    x = as_tuple(inputs)
+    return as_given(normal(draw_seeds(seed, len(x[0]), 1)[:, 0], x, mean, std), inputs)
+
+
+def _each(inputs: TensorOrTuple, function: Callable[[Tensor], Tensor]) -> TensorOrTuple:
+    return as_given(tuple(function(x) for x in as_tuple(inputs)), inputs)
+
+
+def _spatial(x: Tensor) -> list[int]:
+    if x.dim() < 3:
+        raise ValueError(f"`inputs` must have positions, shape (B, C, ...) with at least three axes; got {shape(x)}.")
+    return list(range(2, x.dim()))
+
+
+def _convolve(x: Tensor, weights: Tensor) -> Tensor:
+    """The weighted mean over a window along every spatial axis; the window of place i begins at i - len(weights) // 2."""
+    weights = weights.to(x)
+    for axis in _spatial(x):
+        padded = x.index_select(axis, _mirrored(x.shape[axis], len(weights)).to(x.device))
+        x = padded.unfold(axis, len(weights), 1) @ weights
+    return x
+
+
+def _mirrored(length: int, window: int) -> Tensor:
+    """The places that windows over `length` places touch, those outside mirrored at the first and the last place."""
+    places = torch.arange(-(window // 2), length + window - 1 - window // 2)
+    period = max(2 * (length - 1), 1)
+    places = places.abs() % period
+    return torch.minimum(places, period - places) if length > 1 else torch.zeros_like(places)

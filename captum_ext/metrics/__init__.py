@@ -1,0 +1,23 @@
+"""Metrics of explanations: functions from one batch, in Captum's terms, to a tensor with a row per example."""
+
+from .deletion import deletion as deletion
+from .deletion import deletion_curve as deletion_curve
+from .deletion import insertion as insertion
+from .deletion import insertion_curve as insertion_curve
+from .infidelity import infidelity as infidelity
+from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .sensitivity_max import default_perturb_func as default_perturb_func
+from .sensitivity_max import sensitivity_max as sensitivity_max
+from .sensitivity_n import sensitivity_n as sensitivity_n
+
+__all__ = [
+    "default_perturb_func",
+    "deletion",
+    "deletion_curve",
+    "infidelity",
+    "infidelity_perturb_func_decorator",
+    "insertion",
+    "insertion_curve",
+    "sensitivity_max",
+    "sensitivity_n",
+]

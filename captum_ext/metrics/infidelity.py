@@ -1,0 +1,168 @@
+"""Infidelity (Yeh et al. 2019) and Captum's decorator for its perturbations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._core.arguments import (
+    Attributions,
+    AttributionsType,
+    BaselinesType,
+    Scores,
+    TensorOrTuple,
+    Tensors,
+    as_attributions,
+    as_tuple,
+    baseline_values,
+    check_count,
+    flat,
+)
+from .._core.card import metric
+from .._core.forward import Forward, Rows
+from .._core.perturbations import (
+    as_copies,
+    by_example,
+    call_by_call,
+    draws_per_call,
+    perturbations_and_perturbed,
+    whole,
+)
+from .._core.statistics import ratio, wide
+from .._core.target import TargetType
+
+
+@metric(higher_is_better=False, range=(0, float("inf")), reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1")
+def infidelity(
+    forward_func: Callable[..., Any],
+    perturb_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    normalize: bool = False,
+    *,
+    show_progress: bool = False,
+) -> Scores:
+    r"""Mean squared difference between what the attributions say a perturbation does to the output and what it does.
+
+    .. math:: \frac1n \sum_{j=1}^n \bigl(\beta \langle I_j, \phi\rangle - (f(x) - f(x - I_j))\bigr)^2
+
+    with :math:`\beta = 1`, or with ``normalize`` the :math:`\beta` that makes this least for each example,
+    :math:`\sum_j \langle I_j, \phi\rangle\, d_j \,/\, \sum_j \langle I_j, \phi\rangle^2` where :math:`d_j = f(x) - f(x - I_j)`.
+
+    The arguments are those of `captum.metrics.infidelity`, and so is the way `perturb_func` is called: on the copies of all examples,
+    an example's copies side by side, once, or once per chunk under `max_examples_per_batch`. It draws as it likes; seed what it draws from.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share
+            the perturbations and the model's evaluations.
+        baselines: handed to `perturb_func` as its second argument where given; also a function of the inputs.
+        max_examples_per_batch: the most rows of a model call. Without it a call has at most `max(B, 64)` rows.
+
+    Returns:
+        `[B]` in squared units of the output, or a mapping name -> `[B]`. Lower is better; 0 is a perfect explanation. `B + B n` model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a `perturb_func` that returns
+            other rows or tensors than it was given.
+
+    Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv:1901.09392, Definition 2.1.
+
+    Example:
+        >>> w = torch.tensor([1.0, -2.0, 3.0])
+        >>> def model(x):
+        ...     return x @ w
+        >>> def gaussian(x):
+        ...     noise = 0.1 * torch.randn_like(x)
+        ...     return noise, x - noise
+        >>> x = torch.ones(2, 3)
+        >>> scores = infidelity(model, gaussian, x, {"gradient": w.expand(2, 3), "zero": torch.zeros(2, 3)}, n_perturb_samples=50)
+        >>> bool(scores["gradient"].max() < 1e-10 < scores["zero"].min())
+        True
+    """
+    x = as_tuple(inputs)
+    n = check_count("n_perturb_samples", n_perturb_samples)
+    f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
+    methods = as_attributions(attributions, x)
+    references = None if baselines is None else baseline_values(baselines, inputs)
+    calls, batch, phi, explained = (
+        draws_per_call(n, len(x[0]), max_examples_per_batch),
+        len(x[0]),
+        _over_elements(methods, x),
+        [],
+    )
+
+    def rows() -> Iterator[Rows]:
+        yield whole(x)
+        for copies in call_by_call(x, calls):
+            perturbation, x_perturbed = perturbations_and_perturbed(perturb_func, copies, references, batch)
+            explained.append(_dot(flat(perturbation), phi, f.batches.limit))
+            yield x_perturbed, copies[1]
+
+    f_x, f_perturbed = f(rows(), batch * (1 + n)).split([batch, batch * n])
+    observed = f_x[:, None] - by_example(f_perturbed, batch, calls)  # [B, n]
+    scores = _mean_squared_difference(torch.cat(explained, 2), observed, normalize)
+    return methods.unpack(scores.to(methods.dtype(f.dtype)))
+
+
+def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
+    """`[methods, B]`. An explanation that is 0 under all draws keeps beta 0."""
+    if normalize:
+        explained = explained * ratio(
+            (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
+        )
+    return ((explained - observed) ** 2).mean(-1)
+
+
+def _over_elements(methods: Attributions, x: Tensors) -> Tensor:
+    """`[methods, B, E]`: a map with one channel stands for all of them."""
+    return torch.stack([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
+
+
+def _dot(perturbation: Tensor, phi: Tensor, limit: int) -> Tensor:
+    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, few draws at a time to keep memory small."""
+    _, batch, _ = phi.shape
+    per_example = perturbation.unflatten(0, (batch, -1))
+    parts = per_example.split(max(limit // batch, 1), 1)
+    return torch.cat([torch.einsum("bje,mbe->mbj", wide(part), wide(phi)) for part in parts], 2)
+
+
+def infidelity_perturb_func_decorator(
+    multiply_by_inputs: bool = True,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    r"""Makes a `perturb_func` for `infidelity` from a function that returns the perturbed inputs alone.
+
+    The perturbation is :math:`I = x - x'`, for local attributions such as gradients; with `multiply_by_inputs`
+    :math:`I = (x - x') / (x - b)`, for global ones such as gradient times input, where a denominator of exactly 0 counts as 1.
+    As `captum.metrics.infidelity_perturb_func_decorator`; the decorated function keeps its name and docstring.
+
+    Example:
+        >>> @infidelity_perturb_func_decorator(False)
+        ... def half(x):
+        ...     return x / 2
+        >>> half(torch.tensor([[2.0, 4.0]]))
+        ((tensor([[1., 2.]]),), (tensor([[1., 2.]]),))
+    """
+
+    def decorator(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(perturb_func)
+        def with_perturbations(inputs: TensorOrTuple, baselines: Any = None) -> tuple[Tensors, Tensors]:
+            result = perturb_func(inputs) if baselines is None else perturb_func(inputs, baselines)
+            x = as_tuple(inputs)
+            x_perturbed = as_copies(result, x, "perturbed inputs")
+            moved = tuple(a - p for a, p in zip(x, x_perturbed))
+            if not multiply_by_inputs:
+                return moved, x_perturbed
+            return tuple(ratio(m, a - b) for m, a, b in zip(moved, x, baseline_values(baselines, inputs))), x_perturbed
+
+        return with_perturbations
+
+    return decorator
