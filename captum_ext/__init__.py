@@ -1,4 +1,29 @@
 """Which explanation of a PyTorch model may be trusted: the metrics half of Captum."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation as Evaluation
+    from .evaluation import IncompleteRun as IncompleteRun
+    from .evaluation import attribute_dataset as attribute_dataset
+    from .evaluation import evaluate as evaluate
+    from .evaluation import load as load
+    from .evaluation import random_attribution as random_attribution
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["Evaluation", "IncompleteRun", "__version__", "attribute_dataset", "evaluate", "load", "random_attribution"]
+
+
+def __getattr__(name: str) -> Any:
+    """The evaluation's names, imported when they are used: `import captum_ext.metrics` stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import evaluation
+
+    return getattr(evaluation, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "baselines", "evaluation", "feature_masks", "metrics"]

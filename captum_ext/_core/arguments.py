@@ -16,6 +16,7 @@ TensorOrTuple = Tensor | Tensors
 Scores = Tensor | dict[str, Tensor]
 AttributionsType = TensorOrTuple | Mapping[str, TensorOrTuple]
 BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
+FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
 
 T = TypeVar("T")
 
@@ -180,10 +181,13 @@ def broadcasts(tensor: Tensor, to: Tensor) -> bool:
     return all(size in (1, wanted) for size, wanted in zip(reversed(tensor.shape), reversed(to.shape)))
 
 
-def as_feature_mask(feature_mask: TensorOrTuple | None, inputs: Tensors) -> Tensors | None:
+def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Tensors | None:
     """Integer group ids, each mask with as many axes as its input, of the input's size or 1 along each."""
     if feature_mask is None:
         return None
+    if callable(feature_mask):
+        feature_mask = feature_mask(inputs)
+    inputs = as_tuple(inputs)
     masks = (feature_mask,) if isinstance(feature_mask, Tensor) else feature_mask
     if not isinstance(masks, tuple) or not all(isinstance(m, Tensor) for m in masks):
         raise TypeError(f"`feature_mask` must be a tensor or a tuple of tensors, got {describe(feature_mask)}.")

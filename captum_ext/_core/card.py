@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]  # from a metric's arguments
 
 
 @dataclass(frozen=True)
 class Card:
+    """`range` is that of the scores; `higher_is_better` is None for a curve, which has no better side."""
+
     name: str
-    higher_is_better: bool | None  # None: a curve, which has no better side
+    higher_is_better: bool | None
     range: tuple[float, float]
     reference: str
     flipped_by: tuple[str, str] | None = None  # (argument, value) that turns the direction around
+    axis: tuple[str, Coordinates] | None = None  # of a score with several values, and where these are
 
-    def direction(self, **arguments: Any) -> bool | None:
+    def direction(self, arguments: dict[str, Any]) -> bool | None:
         """`higher_is_better` under these arguments."""
         flipped = self.flipped_by is not None and arguments.get(self.flipped_by[0]) == self.flipped_by[1]
         return self.higher_is_better if self.higher_is_better is None else self.higher_is_better != flipped
 
 
 def metric(
-    higher_is_better: bool | None, range: tuple[float, float], reference: str, flipped_by: tuple[str, str] | None = None
+    higher_is_better: bool | None,
+    range: tuple[float, float],
+    reference: str,
+    flipped_by: tuple[str, str] | None = None,
+    axis: tuple[str, Coordinates] | None = None,
 ) -> Callable[[F], F]:
     """Gives a function its card; the function itself stays as it is."""
 
     def with_card(function: F) -> F:
-        function.card = Card(function.__name__, higher_is_better, range, reference, flipped_by)  # type: ignore[attr-defined]
+        function.card = Card(function.__name__, higher_is_better, range, reference, flipped_by, axis)  # type: ignore[attr-defined]
         return function
 
     return with_card
+
+
+def card_of(function: Callable[..., Any]) -> Card | None:
+    """The card of a metric, however it is configured; None for a function without one."""
+    return getattr(_configured(function), "card", None)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a metric's function, however it is configured."""
+    function = _configured(function)
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _configured(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def arguments_of_partial(function: Callable[..., Any]) -> dict[str, Any]:
+    """A configured metric's arguments: defaults, and what `functools.partial` set."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}

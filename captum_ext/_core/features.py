@@ -11,6 +11,7 @@ from torch import Tensor
 from .arguments import (
     Attributions,
     BaselinesType,
+    FeatureMaskType,
     TensorOrTuple,
     Tensors,
     as_baselines,
@@ -36,12 +37,12 @@ class Features:
         inputs: TensorOrTuple,
         attributions: Attributions,
         baselines: BaselinesType = None,
-        feature_mask: TensorOrTuple | None = None,
+        feature_mask: FeatureMaskType = None,
     ):
         self.inputs = as_tuple(inputs)
         self.attributions = attributions
         self.baselines = as_baselines(baselines, inputs)
-        masks = as_feature_mask(feature_mask, self.inputs)
+        masks = as_feature_mask(feature_mask, inputs)
         self.index: Tensor | None = None
         if masks is None:
             self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]

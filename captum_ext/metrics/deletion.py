@@ -11,6 +11,7 @@ from torch import Tensor
 from .._core.arguments import (
     AttributionsType,
     BaselinesType,
+    FeatureMaskType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -31,13 +32,18 @@ from .._core.target import TargetType
 OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # most, least relevant first
 
 
-@metric(higher_is_better=None, range=(float("-inf"), float("inf")), reference="Petsiuk et al. 2018, arXiv:1806.07421")
+@metric(
+    higher_is_better=None,
+    range=(float("-inf"), float("inf")),
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+)
 def deletion_curve(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
-    feature_mask: TensorOrTuple | None = None,
+    feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
     mode: str = "morf",
@@ -62,7 +68,8 @@ def deletion_curve(
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
             evaluations of the whole and of the empty example; where one of them has one channel, positions are the features of all.
         baselines: what replaces a feature: Captum's forms, or a function of the inputs, such as those of `captum_ext.baselines`. Default 0.
-        feature_mask: Captum's; ids need not be consecutive and may differ between examples.
+        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
+            may differ between examples.
         activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
         aggregate: groups are ranked by the `"mean"` of their elements' attribution or by the `"sum"`.
 
@@ -107,7 +114,12 @@ def fractions(start: float, stop: float, n_steps: int) -> Tensor:
     return (start * step.flip(0) + stop * step) / step[-1]
 
 
-@metric(higher_is_better=None, range=(float("-inf"), float("inf")), reference="Petsiuk et al. 2018, arXiv:1806.07421")
+@metric(
+    higher_is_better=None,
+    range=(float("-inf"), float("inf")),
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+)
 @arguments_of(deletion_curve)
 def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> Scores:
     r"""The output when only a growing share of the features is shown, the rest replaced, in the order of their relevance.
@@ -197,6 +209,10 @@ def insertion(**arguments: Any) -> Scores:
     return each(_area_between(arguments), insertion_curve(**arguments))
 
 
+def fractions_of(arguments: dict[str, Any]) -> Tensor:
+    return fractions(arguments["start"], arguments["stop"], arguments["n_steps"])
+
+
 def _area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
-    grid = fractions(arguments["start"], arguments["stop"], arguments["n_steps"])
+    grid = fractions_of(arguments)
     return lambda curve: area(wide(curve), wide(grid.to(curve.device))).to(curve.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 from .._core.arguments import (
     AttributionsType,
     BaselinesType,
+    FeatureMaskType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -31,14 +32,24 @@ from .._core.target import TargetType
 SizeType = float | Sequence[float] | Tensor
 
 
-@metric(higher_is_better=True, range=(-1, 1), reference="Ancona et al. 2018, arXiv:1711.06104")
+def _several_sizes(arguments: dict[str, Any]) -> list[float] | None:
+    sizes, single = as_sequence(arguments["n"])
+    return None if single else sizes
+
+
+@metric(
+    higher_is_better=True,
+    range=(-1, 1),
+    reference="Ancona et al. 2018, arXiv:1711.06104",
+    axis=("n", _several_sizes),
+)
 def sensitivity_n(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     n: SizeType,
     baselines: BaselinesType = None,
-    feature_mask: TensorOrTuple | None = None,
+    feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
     n_perturb_samples: int = 50,
@@ -63,7 +74,8 @@ def sensitivity_n(
             sets and the model's evaluations; where one of them has one channel, positions are the features of all.
         n: the size of the sets, an int, or a float for a fraction of the example's own features (rounded, at least 1); or several.
         baselines: what replaces a feature: Captum's forms, or a function of the inputs. Default 0.
-        feature_mask: Captum's; ids need not be consecutive and may differ between examples.
+        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
+            may differ between examples.
         activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
         aggregate: a group's attribution is the `"sum"` of its elements', with which the identity holds exactly, or the `"mean"`, for
             maps that repeat one value over a group.

@@ -1,0 +1,116 @@
+"""A data set as batches of numbered examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+
+Tensors = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the metrics get, in Captum's forms; `indices` are the examples' places in the data set."""
+
+    indices: list[int]
+    inputs: Tensor | Tensors
+    target: Any = None
+    additional_forward_args: Any = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def split(self, size: int) -> list[Batch]:
+        """The same examples, at most `size` at a time."""
+        return (
+            [self]
+            if len(self) <= size
+            else [self._rows(i, min(i + size, len(self))) for i in range(0, len(self), size)]
+        )
+
+    def _rows(self, start: int, stop: int) -> Batch:
+        def of_rows(value: Any) -> Any:
+            """A slice of whatever has a row per example."""
+            if isinstance(value, tuple):
+                return tuple(map(of_rows, value))
+            per_example = isinstance(value, list) or (isinstance(value, Tensor) and value.dim() > 0)
+            return value[start:stop] if per_example and len(value) == len(self) else value
+
+        return Batch(
+            self.indices[start:stop], of_rows(self.inputs), of_rows(self.target), of_rows(self.additional_forward_args)
+        )
+
+
+class Examples:
+    """A torch data set of `(inputs, target[, additional_forward_args])`, or a loader of one, in the data set's own order."""
+
+    def __init__(self, data: Any):
+        self.collate = collate
+        if isinstance(data, DataLoader):
+            if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
+                raise ValueError(
+                    "`data` is a loader with a sampler of its own; give a torch.utils.data.Subset of the examples instead."
+                )
+            if data.collate_fn is not default_collate:
+                self.collate = data.collate_fn  # type: ignore[assignment]
+            data = data.dataset
+        if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+            raise TypeError(
+                f"`data` must be a torch data set with a length, or a loader of one, got {type(data).__name__}. "
+                "Examples are numbered, so an iterable has to be made a list of (inputs, target) first."
+            )
+        if len(data) == 0:
+            raise ValueError("`data` has no examples.")
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+        parts = self.collate([self._example(i) for i in indices])
+        if isinstance(parts, Tensor):
+            parts = (parts,)
+        if not 1 <= len(parts) <= 3:
+            raise ValueError(f"`data` must give (inputs, target[, additional_forward_args]), got {len(parts)} parts.")
+        inputs, *rest = (to_device(p, device) for p in parts)
+        return Batch(list(indices), tuple(inputs) if isinstance(inputs, list) else inputs, *rest)
+
+    def _example(self, index: int) -> Any:
+        try:
+            return self.data[index]
+        except Exception as error:
+            raise ValueError(f"Example {index} of `data` could not be loaded: {error!r}.") from error
+
+
+def collate(examples: list[Any]) -> tuple[Any, ...]:
+    """Rows stacked: tensors of the inputs, a tensor of integer targets, a list of tuple targets, tensors of further arguments."""
+    if isinstance(examples[0], Tensor):
+        return (torch.stack(examples),)
+    inputs, *rest = zip(*examples)
+    parts: list[Any] = [_stacked(inputs)]
+    if rest:
+        parts.append(_targets(rest[0]))
+    return (*parts, *(_stacked(r) for r in rest[1:]))
+
+
+def _stacked(values: tuple[Any, ...]) -> Any:
+    if isinstance(values[0], (tuple, list)):
+        return tuple(_stacked(v) for v in zip(*values))
+    return None if values[0] is None else default_collate(list(values))
+
+
+def _targets(targets: tuple[Any, ...]) -> Any:
+    if targets[0] is None:
+        return None
+    return list(targets) if isinstance(targets[0], tuple) else default_collate(list(targets))
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device)
+    return tuple(to_device(v, device) for v in value) if isinstance(value, tuple) else value

@@ -1,0 +1,52 @@
+"""Files that are whole or absent: written aside and renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or a folder at; it takes the name `path` when all is on disk, and goes if writing fails."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield aside
+        for file in [aside, *aside.rglob("*")] if aside.is_dir() else [aside]:
+            _sync(file)
+        os.replace(aside, path)
+        _sync(path.parent)
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process had half written."""
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, name: str = "path") -> Path:
+    """A path at which nothing is yet, in a folder that can be written to."""
+    if path.exists():
+        raise FileExistsError(f"`{name}` {path} exists already; choose another or remove it first.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise NotADirectoryError(
+            f"`{name}` {path} cannot be written: {path.parent} is not a folder that can be written to."
+        )
+    return path
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,57 @@
+"""What is to be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import __version__
+from .fingerprint import described
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that determines the scores of an example, and how they are computed."""
+
+    model: Any
+    data: Any
+    methods: Mapping[str, Any]
+    metrics: Mapping[str, Callable[..., Any]]
+    batch_size: int
+    max_examples_per_batch: int | None
+    device: torch.device | str | None
+    seed: int
+    on_error: str
+    halves: bool = False
+    keep_attributions: bool = False
+
+
+def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
+    """What the scores depend on: a stored run goes on only if all of it is the same."""
+    import captum
+    import numpy
+
+    return {
+        "examples": examples,
+        "shard_size": shard_size,
+        "batch_size": job.batch_size,
+        "max_examples_per_batch": job.max_examples_per_batch,
+        "seed": job.seed,
+        "on_error": job.on_error,
+        "halves": job.halves,
+        "keep_attributions": job.keep_attributions,
+        "device": str(job.device or "the model's"),
+        "threads": torch.get_num_threads(),
+        "model": described(job.model),
+        "methods": {name: described(m) for name, m in job.methods.items()},
+        "metrics": {name: described(m) for name, m in job.metrics.items()},
+        "versions": {
+            "captum_ext": __version__,
+            "torch": torch.__version__,
+            "captum": captum.__version__,
+            "numpy": numpy.__version__,
+        },
+    }

@@ -1,0 +1,241 @@
+"""The scores of a run as one labelled data set: save, load, merge, and the questions one asks of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from . import comparison
+from .files import check_writable, written_aside
+from .store import ShardStore
+from .worker import joined
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("hdf5", "csv")
+SLASH = "%2F"  # HDF5 takes a slash for a folder
+METADATA = "metadata.json"
+
+
+class Evaluation:
+    """Scores of every method, metric and example.
+
+    `dataset` is an `xarray.Dataset`: a variable per metric over `attribution` (the method's name), `example` (its place in the data set) and,
+    for curves and several sizes, the metric's own axis (`fraction`, `n`). A variable's attributes say `higher_is_better`, `metric`,
+    `arguments` and `reference`; those of the data set seed and versions. What is missing or undefined is NaN.
+    """
+
+    def __init__(self, dataset: xr.Dataset):
+        self.dataset = dataset
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """What failed under `on_error="record"`: attribution, metric, first and last example, error."""
+        return json.loads(self.dataset.attrs.get("failures", "[]"))
+
+    def save(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
+        """Writes the results, whole or not at all, as an HDF5 file (read by h5py, xarray, netCDF) or a folder of CSV files."""
+        if format not in FORMATS:
+            raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}, got {format!r}.")
+        target = check_writable(Path(path))
+        (save_hdf5 if format == "hdf5" else save_csv)(self.dataset, target)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Tidy: a row per score, with `metric`, `attribution`, `example`, `axis` and `at` (where on the metric's own axis), `score`."""
+        import pandas as pd
+
+        return pd.concat(
+            [_tidy(str(name), variable) for name, variable in self.dataset.data_vars.items()], ignore_index=True
+        )
+
+    def merge(self, *others: Evaluation) -> Evaluation:
+        """With the scores of others: other methods, metrics or examples. What both have must not be given twice."""
+        merged = self.dataset
+        for other in others:
+            _check_disjoint(merged, other.dataset)
+            failures = json.dumps(self.failures + other.failures)
+            merged = xr.merge(
+                [merged, other.dataset], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts"
+            )
+            merged.attrs["failures"] = failures
+        return Evaluation(merged)
+
+    def summary(self, **options: Any) -> pd.DataFrame:
+        """Mean, interval over examples, rank: see `captum_ext.evaluation.comparison.summary`."""
+        return comparison.summary(self.dataset, **options)
+
+    def compare(self, metric: str | None = None, baseline: str = "random", **options: Any) -> pd.DataFrame:
+        """Every method against one, paired by example: see `captum_ext.evaluation.comparison.compare`."""
+        return comparison.compare(self.dataset, metric, baseline, **options)
+
+    def agreement(self) -> pd.DataFrame:
+        """Whether metrics rank the methods alike: see `captum_ext.evaluation.comparison.agreement`."""
+        return comparison.agreement(self.dataset)
+
+    def ranking_consistency(self) -> pd.DataFrame:
+        """Whether examples rank the methods alike: see `captum_ext.evaluation.comparison.ranking_consistency`."""
+        return comparison.ranking_consistency(self.dataset)
+
+    def __repr__(self) -> str:
+        sizes = self.dataset.sizes
+        metrics = ", ".join(map(str, self.dataset.data_vars))
+        return f"Evaluation of {sizes.get('attribution', 0)} methods on {sizes.get('example', 0)} examples: {metrics}"
+
+    def _repr_html_(self) -> str:
+        return self.dataset._repr_html_()
+
+
+def assemble(store: ShardStore, variables: Mapping[str, Mapping[str, Any]]) -> xr.Dataset:
+    """The shards of a finished run, side by side and labelled."""
+    shards = [store.read(shard) for shard in range(len(store))]
+    dataset = xr.Dataset(
+        coords={"attribution": list(store.manifest["methods"]), "example": np.arange(store.manifest["examples"])}
+    )
+    for i, (name, about) in enumerate(variables.items()):
+        scores = joined([s[str(i)] for s in shards])
+        dataset = _with_variable(dataset, name, scores, about)
+        if f"{i}.halves" in shards[0]:
+            halves = joined([s[f"{i}.halves"] for s in shards])
+            dataset[f"{name}:halves"] = (*dataset[name].dims, "half"), halves, {"halves_of": name}
+    failures = [f for s in shards for f in json.loads(str(s["failures"]))]
+    about_run = {k: v for k, v in store.manifest.items() if isinstance(v, (int, str)) and not isinstance(v, bool)}
+    return dataset.assign_attrs(**about_run, **store.manifest["versions"], failures=json.dumps(failures))
+
+
+def _with_variable(
+    dataset: xr.Dataset, name: str, scores: np.ndarray[Any, Any], about: Mapping[str, Any]
+) -> xr.Dataset:
+    dims: tuple[str, ...] = ("attribution", "example")
+    if scores.ndim == 3:
+        axis, places = about["axis"] or ("point", list(range(scores.shape[2])))
+        known = dataset.coords.get(axis)
+        if known is not None and (len(known) != len(places) or (known.to_numpy() != np.array(places)).any()):
+            axis = f"{axis} ({name})"  # another grid than the metrics before
+        dataset = dataset.assign_coords({axis: places})
+        dims = (*dims, axis)
+    elif scores.ndim > 3:
+        raise ValueError(
+            f"Metric {name!r} gave scores of shape {scores.shape[1:]}; one value, or one axis of values, per example is needed."
+        )
+    attributes = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in about["attributes"].items()}
+    return dataset.assign({name: (dims, scores, attributes)})
+
+
+def load(path: str | os.PathLike[str]) -> Evaluation:
+    """Results that `Evaluation.save` or `evaluate(path=...)` wrote, from an HDF5 file or a folder of CSV files."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"`path` {path} does not exist.")
+    try:
+        dataset = load_csv(path) if path.is_dir() else load_hdf5(path)
+    except Exception as error:
+        raise ValueError(f"`path` {path} is not a result of captum_ext, or it is damaged: {error!r}.") from error
+    if not {"attribution", "example"} <= set(dataset.dims):
+        raise ValueError(f"`path` {path} is not a result of captum_ext: it has no axes `attribution` and `example`.")
+    return Evaluation(dataset)
+
+
+def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
+    stored = _renamed(dataset, "/", SLASH)
+    for variable in stored.data_vars.values():
+        variable.attrs = {
+            k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()
+        }  # netCDF has no booleans
+    with written_aside(path) as aside:
+        stored.to_netcdf(aside, engine="h5netcdf")
+
+
+def load_hdf5(path: Path) -> xr.Dataset:
+    dataset = xr.load_dataset(path, engine="h5netcdf")
+    dataset.attrs = {k: _plain(v) for k, v in dataset.attrs.items()}
+    for name, variable in dataset.variables.items():
+        attributes = {k: _plain(v) for k, v in variable.attrs.items()}
+        variable.attrs = {k: bool(v) if k == "higher_is_better" else v for k, v in attributes.items()}
+        variable.encoding = {}
+        if variable.dtype == object:
+            dataset = dataset.assign_coords({name: dataset[name].astype(str)})
+    return _renamed(dataset, SLASH, "/")
+
+
+def _renamed(dataset: xr.Dataset, old: str, new: str) -> xr.Dataset:
+    names = {str(n): str(n).replace(old, new) for n in {*dataset.variables, *dataset.dims} if old in str(n)}
+    return dataset.rename(names).copy()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def save_csv(dataset: xr.Dataset, path: Path) -> None:
+    """A file per metric with a row per score, and metadata.json with the rest."""
+    variables = list(dataset.variables)
+    about = {
+        "attrs": dataset.attrs,
+        "coords": {
+            str(c): {"values": dataset[c].to_numpy().tolist(), "dtype": str(dataset[c].dtype)} for c in dataset.coords
+        },
+        "variables": {
+            str(v): {
+                "dims": dataset[v].dims,
+                "dtype": str(dataset[v].dtype),
+                "attrs": dataset[v].attrs,
+                "file": f"{variables.index(v)}.csv",
+            }
+            for v in dataset.data_vars
+        },
+    }
+    with written_aside(path) as aside:
+        aside.mkdir()
+        (aside / METADATA).write_text(json.dumps(about, indent=1))
+        for v, entry in about["variables"].items():
+            dataset[v].to_series().rename("score").to_csv(aside / entry["file"], float_format="%.17g", na_rep="nan")
+
+
+def load_csv(path: Path) -> xr.Dataset:
+    import pandas as pd
+
+    about = json.loads((path / METADATA).read_text())
+    dataset = xr.Dataset(
+        coords={c: np.array(e["values"], e["dtype"]) for c, e in about["coords"].items()}, attrs=about["attrs"]
+    )
+    for name, entry in about["variables"].items():
+        scores = pd.read_csv(path / entry["file"], usecols=["score"], float_precision="round_trip")["score"].to_numpy(
+            entry["dtype"]
+        )
+        # dimensions without coordinates (the halves) have what length is left
+        shape = [dataset.sizes.get(d, -1) for d in entry["dims"]]
+        dataset[name] = entry["dims"], scores.reshape(shape), entry["attrs"]
+    return dataset
+
+
+def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
+    axis = next((str(d) for d in variable.dims if d not in ("attribution", "example")), None)
+    frame = variable.rename("score").to_dataframe().reset_index()
+    frame["metric"], frame["axis"], frame["at"] = name, axis, frame[axis] if axis else np.nan
+    return frame[["metric", "attribution", "example", "axis", "at", "score"]]
+
+
+def _check_disjoint(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    for name in set(ours.data_vars) & set(theirs.data_vars):
+        a, b = ours[name], theirs[name]
+        if a.dims != b.dims or any(a.attrs.get(k) != b.attrs.get(k) for k in {*a.attrs, *b.attrs}):
+            raise ValueError(
+                f"Metric {name!r} is not the same in both results: {a.dims} {a.attrs} and {b.dims} {b.attrs}. Rename one of them."
+            )
+        methods = sorted(set(a.attribution.values.tolist()) & set(b.attribution.values.tolist()))
+        examples = sorted(set(a.example.values.tolist()) & set(b.example.values.tolist()))
+        both = (
+            a.sel(attribution=methods, example=examples).notnull()
+            & b.sel(attribution=methods, example=examples).notnull()
+        ).any()
+        if methods and examples and bool(both):
+            raise ValueError(
+                f"Both results have scores of metric {name!r} for methods {methods} on examples {examples[0]} to {examples[-1]}."
+            )

@@ -1,0 +1,180 @@
+"""One call: a model, a data set, methods and metrics to the table of all scores, kept as it grows."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from .._core.card import arguments_of_partial, card_of, name_of
+from .engines.inline import Inline
+from .examples import Examples
+from .files import check_writable
+from .fingerprint import described
+from .job import Job, manifest_of
+from .results import Evaluation, assemble, save_hdf5
+from .store import ShardStore
+from .worker import set_arguments
+
+FILLED_IN = {"forward_func", "explanation_func", "inputs", "attributions", "target", "additional_forward_args", "seed"}
+ON_ERROR = ("raise", "record")
+
+
+def evaluate(
+    model: Any,
+    data: Any,
+    methods: Mapping[str, Any],
+    metrics: Mapping[str, Callable[..., Any]],
+    *,
+    batch_size: int = 16,
+    max_examples_per_batch: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    path: str | os.PathLike[str] | None = None,
+    shard_size: int | None = None,
+    on_error: str = "raise",
+    halves: bool = False,
+    show_progress: bool = False,
+) -> Evaluation:
+    r"""Scores every explanation method with every metric, over a whole data set.
+
+    Each explanation is computed once and serves all metrics; metrics of this package get all methods at once and so share the model's
+    evaluations. The model runs in evaluation mode and gets its own mode back.
+
+    Args:
+        model: a module, or a function without arguments that returns one.
+        data: a torch data set of `(inputs, target)` or `(inputs, target, additional_forward_args)`, inputs a tensor or a tuple; or a
+            `DataLoader` of one (its data set in order, and its `collate_fn`).
+        methods: name -> a Captum class, a function `model -> explanation` (a Captum object, or a function with Captum's arguments), a ready
+            Captum object, or stored attributions (a tensor with a row per example, or a path that `attribute_dataset` wrote).
+            `captum_ext.random_attribution` is the control.
+        metrics: name -> a function of `captum_ext.metrics`, or one of your own with such arguments; configured by `functools.partial`,
+            so one metric may come several times. Filled in by name: `forward_func` or `explanation_func`, `inputs`, `attributions`,
+            `target`, `additional_forward_args`, `seed`, `max_examples_per_batch`.
+        batch_size: examples explained and scored together.
+        max_examples_per_batch: the most rows of a model call, in metrics and explanations.
+        device: where to compute; the model's own by default. A module of the caller's is copied there, not moved.
+        seed: every example's draws come from it and the example's place in the data set, so they do not depend on batches, processes or
+            resumption. What draws from global generators (a `perturb_func`, GradientShap) is seeded for each batch.
+        path: keeps the run: scores go to `<path>.parts/` shard by shard, and the whole result to `path` (HDF5) at the end. The same call
+            goes on where it was interrupted; another run's path is refused, with what differs.
+        shard_size: examples of a shard, the unit of storing and of resuming; `batch_size` by default.
+        on_error: `"raise"`, or `"record"`: a method that fails on a batch leaves NaN there and its message in `Evaluation.failures`.
+        halves: also score with two halves of the draws, which `Evaluation.reliability` needs; doubles the metrics' cost.
+        show_progress: a bar of the examples done.
+
+    Returns:
+        an `Evaluation`; its `dataset` is an `xarray.Dataset` with a variable per metric over attribution, example and the metric's own axis.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit, an example that cannot be loaded (named by its index), another run's `path`.
+        FileExistsError: something that is not this run's is at `path`; before any work.
+
+    Example:
+        >>> from captum.attr import InputXGradient, Saliency
+        >>> from captum_ext import evaluate, metrics, random_attribution
+        >>> model = torch.nn.Linear(4, 2)
+        >>> data = [(torch.rand(4), 0) for _ in range(8)]
+        >>> result = evaluate(
+        ...     model,
+        ...     data,
+        ...     {"gradient x input": InputXGradient, "random": random_attribution},
+        ...     {"deletion": metrics.deletion, "insertion": metrics.insertion},
+        ... )
+        >>> dict(result.dataset.sizes)
+        {'attribution': 2, 'example': 8}
+    """
+    examples = Examples(data)
+    _check(methods, metrics, batch_size, on_error)
+    job = Job(
+        model, data, dict(methods), dict(metrics), batch_size, max_examples_per_batch, device, seed, on_error, halves
+    )
+    manifest = manifest_of(job, len(examples), shard_size or batch_size)
+    if path is None:
+        with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
+            return _run(job, ShardStore(Path(folder), manifest), show_progress)
+    path = Path(path)
+    parts = path.with_name(path.name + ".parts")
+    if not parts.exists():
+        check_writable(path)
+    result = _run(job, ShardStore(parts, manifest), show_progress)
+    save_hdf5(result.dataset, path)
+    return result
+
+
+def _run(job: Job, store: ShardStore, show_progress: bool) -> Evaluation:
+    run_to_end(job, store, show_progress)
+    return Evaluation(assemble(store, {name: _variable(metric) for name, metric in job.metrics.items()}))
+
+
+def run_to_end(job: Job, store: ShardStore, show_progress: bool) -> None:
+    """Computes the shards that are missing, and makes sure that none is."""
+    missing = store.missing()
+    total = store.manifest["examples"]
+    there = total - sum(len(store.edges(s)) for s in missing)
+    with tqdm(total=total, initial=there, unit="example", desc="evaluate", disable=not show_progress) as bar:
+        if missing:
+            Inline().run(job, missing, store, bar.update)
+    store.verify()
+
+
+def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
+    """What a metric's variable is to carry: attributes, and its own axis with its coordinates."""
+    card, arguments = card_of(metric), arguments_of_partial(metric)
+    attributes: dict[str, Any] = {
+        "metric": name_of(metric),
+        "arguments": {k: described(v) for k, v in arguments.items() if k not in FILLED_IN},
+    }
+    if card is None:
+        return {"attributes": attributes, "axis": None}
+    direction = card.direction(arguments)
+    attributes |= {"reference": card.reference} | ({} if direction is None else {"higher_is_better": direction})
+    places = card.axis[1](arguments) if card.axis else None
+    return {
+        "attributes": attributes,
+        "axis": (card.axis[0], list(places)) if card.axis and places is not None else None,
+    }
+
+
+def _check(methods: Any, metrics: Any, batch_size: Any, on_error: Any) -> None:
+    check_methods(methods)
+    _check_names("metrics", metrics)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be an integer of at least 1, got {batch_size!r}.")
+    if on_error not in ON_ERROR:
+        raise ValueError(f"`on_error` must be one of {', '.join(map(repr, ON_ERROR))}, got {on_error!r}.")
+    for name, metric in metrics.items():
+        _check_metric(name, metric)
+
+
+def check_methods(methods: Any) -> None:
+    _check_names("methods", methods)
+
+
+def _check_names(name: str, mapping: Any) -> None:
+    if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(k, str) for k in mapping):
+        raise TypeError(f"`{name}` must be a mapping from names to {name}, with at least one; got {mapping!r}.")
+
+
+def _check_metric(name: str, metric: Any) -> None:
+    if not callable(metric):
+        raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
+    parameters = inspect.signature(metric).parameters
+    if not {"attributions", "explanation_func"} & set(parameters):
+        raise TypeError(
+            f"Metric {name!r} must take `attributions` or `explanation_func`; it takes {', '.join(parameters)}."
+        )
+    required = {
+        k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    unset = sorted(required - FILLED_IN - set_arguments(metric))
+    if unset:
+        raise TypeError(
+            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, {unset[0]}=...)."
+        )

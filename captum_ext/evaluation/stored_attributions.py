@@ -1,0 +1,121 @@
+"""Attributions of a whole data set in one HDF5 file, so that methods run once and metrics as often as one likes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from .. import __version__
+from .examples import Examples
+from .files import check_writable, written_aside
+from .job import Job, manifest_of
+from .store import ShardStore
+
+SLASH = "%2F"  # HDF5 takes a slash for a folder
+
+
+def attribute_dataset(
+    model: Any,
+    data: Any,
+    methods: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    batch_size: int = 16,
+    max_examples_per_batch: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> None:
+    """Explains every example of a data set with every method and writes the attributions to `path` (HDF5).
+
+    The arguments are those of `evaluate`, which takes the path in place of a method: ``methods={"ig": "attributions.h5", ...}`` (the method
+    of that name in the file, or its only one). Batches are kept in `<path>.parts/` as they come, so the same call goes on where it was
+    interrupted; they are removed when the file is whole.
+
+    Raises:
+        ValueError, TypeError: as `evaluate`.
+        FileExistsError: `path` exists; before any work.
+    """
+    from .run import check_methods, run_to_end
+
+    target = check_writable(Path(path))
+    check_methods(methods)
+    job = Job(
+        model,
+        data,
+        dict(methods),
+        {},
+        batch_size,
+        max_examples_per_batch,
+        device,
+        seed,
+        "raise",
+        False,
+        keep_attributions=True,
+    )
+    store = ShardStore(target.with_name(target.name + ".parts"), manifest_of(job, len(Examples(data)), batch_size))
+    run_to_end(job, store, show_progress)
+    _export(store, list(methods), target)
+    store.remove()
+
+
+def _export(store: ShardStore, methods: list[str], path: Path) -> None:
+    with written_aside(path) as aside, h5py.File(aside, "w") as file:
+        file.attrs["captum_ext"] = __version__
+        for shard in range(len(store)):
+            for key, rows in store.read(shard).items():
+                if key != "failures":
+                    method, tensor = key.split(".")
+                    _write_rows(
+                        file,
+                        f"{methods[int(method)].replace('/', SLASH)}/{tensor}",
+                        rows[0],
+                        store.edges(shard),
+                        store.manifest["examples"],
+                    )
+
+
+def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:
+    array = file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)
+    array[at.start : at.stop] = rows
+
+
+class StoredArray:
+    """One tensor of a method's attributions; the file is opened for each read, so it can be sent to other processes."""
+
+    def __init__(self, path: Path, name: str):
+        self.path, self.name = path, name
+        with h5py.File(path) as file:
+            self.shape: tuple[int, ...] = file[name].shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: list[int]) -> np.ndarray[Any, Any]:
+        with h5py.File(self.path) as file:
+            return file[self.name][rows]
+
+
+def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
+    """The method of that name in a file of `attribute_dataset`, or its only one."""
+    try:
+        with h5py.File(path) as file:
+            if "captum_ext" not in file.attrs:
+                raise ValueError("it was not written by captum_ext")
+            groups = {name.replace(SLASH, "/"): sorted(group) for name, group in file.items()}
+    except Exception as error:
+        raise ValueError(
+            f"Method {method!r}: {path} is not a file of attributions that attribute_dataset wrote: {error}."
+        ) from error
+    name = method if method in groups else next(iter(groups))
+    if method not in groups and len(groups) > 1:
+        raise ValueError(
+            f"Method {method!r} is not in {path}, which has {', '.join(map(repr, groups))}; name it like one of them."
+        )
+    return tuple(StoredArray(path, f"{name.replace('/', SLASH)}/{tensor}") for tensor in groups[name])

@@ -1,0 +1,203 @@
+"""The scores of a range of examples: explain with every method, run every metric. Knows no metric by name."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._core.card import card_of
+from .examples import Batch, Examples
+from .explanations import Method, accepted, as_method
+from .job import Job
+from .randomness import example_seeds, per_example, seeded
+from .store import Arrays
+
+Scores = dict[str, Tensor]  # by method
+
+
+class Worker:
+    """Builds the model and the methods once, then computes ranges of examples."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.model, self.device = model_on(job.model, job.device)
+        self.examples = Examples(job.data)
+        self.methods = {name: as_method(name, m, self.model, len(self.examples)) for name, m in job.methods.items()}
+        self.failures: list[dict[str, Any]] = []
+
+    def compute(self, examples: range) -> Arrays:
+        """`"0"`, `"1"`, ...: each metric's scores `[methods, examples, ...]`; `"0.1"`: the second tensor of the first method's attributions,
+        where these are kept, `[1, examples, ...]`; and `"failures"` as JSON.
+        """
+        self.failures = []
+        size = self.job.batch_size
+        with in_eval_mode(self.model):
+            batches = [self._batch(examples[i : i + size]) for i in range(0, len(examples), size)]
+        arrays = {key: joined([b[key] for b in batches]) for key in batches[0]}
+        return {**arrays, "failures": np.array(json.dumps(self.failures))}
+
+    def _batch(self, indices: range) -> Arrays:
+        batch = self.examples.batch(indices, self.device)
+        attributions = {}
+        for name, method in self.methods.items():
+            with self._recording(batch, name):
+                attributions[name] = self._attributions(method, batch)
+        arrays: Arrays = {}
+        if self.job.keep_attributions:
+            for i, name in enumerate(attributions):
+                maps = attributions[name] if isinstance(attributions[name], tuple) else (attributions[name],)
+                arrays |= {f"{i}.{t}": a.cpu().numpy()[None] for t, a in enumerate(maps)}
+        for i, (name, metric) in enumerate(self.job.metrics.items()):
+            arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
+            if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
+                arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
+        return arrays
+
+    def _attributions(self, method: Method, batch: Batch) -> Any:
+        parts = []
+        for part in method.split(batch, self.job.max_examples_per_batch or len(batch)):
+            with seeded(self.job.seed, part.indices[0], method.name, self.device):
+                parts.append(method.attributions(part))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(torch.cat, zip(*parts)))
+
+    def _halves(
+        self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]
+    ) -> np.ndarray[Any, Any]:
+        """`[methods, examples, ..., 2]`: two scores from half the draws each."""
+        draws = inspect.signature(metric).parameters["n_perturb_samples"].default
+        half = functools.partial(metric, n_perturb_samples=max(draws // 2, 1))
+        seeds = example_seeds(self.job.seed, range(2))
+        scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
+        return np.stack([self._stacked(s, len(batch)) for s in scores], -1)
+
+    def _scores(
+        self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any], seed: int
+    ) -> Scores:
+        call = functools.partial(self._call, name, metric, seed)
+        parameters = inspect.signature(metric).parameters
+        scores: Scores = {}
+        if "attributions" in parameters and card_of(metric) is not None and len(attributions) > 1:
+            with self._recording(
+                batch, ", ".join(attributions), name, note=False
+            ):  # ours share the model's evaluations
+                return call(batch, attributions=attributions)
+        for method in self.methods.values():
+            if "explanation_func" in parameters and method.explain is None:
+                self._note(batch, method.name, name, "stored attributions cannot be computed for other inputs")
+            elif "explanation_func" in parameters:
+                with self._recording(batch, method.name, name):
+                    parts = [call(part, explanation_func=method.explain) for part in method.split(batch, len(batch))]
+                    scores[method.name] = torch.cat(parts)
+            elif "attributions" not in parameters or method.name in attributions:
+                given = {"attributions": attributions[method.name]} if "attributions" in parameters else {}
+                with self._recording(batch, method.name, name):
+                    scores[method.name] = call(batch, **given)
+        return scores
+
+    def _call(self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, **given: Any) -> Any:
+        """The metric with every argument it takes by name and that was not set."""
+        of_batch = {"target": batch.target, "additional_forward_args": batch.additional_forward_args}
+        known = {
+            **of_batch,
+            "forward_func": self.model,
+            "inputs": batch.inputs,
+            "seed": example_seeds(seed, batch.indices),
+            "max_examples_per_batch": self.job.max_examples_per_batch,
+        }
+        fixed = set_arguments(metric)
+        takes = inspect.signature(metric).parameters
+        arguments = {k: v for k, v in known.items() if k in takes and k not in fixed and v is not None}
+        if "explanation_func" in given:
+            arguments |= {k: v for k, v in accepted(given["explanation_func"], **of_batch).items() if k not in fixed}
+        if "perturb_func" in fixed:
+            set_one = takes["perturb_func"].default
+            given["perturb_func"] = per_example(set_one, seed, batch.indices, name, self.device)
+        with seeded(seed, batch.indices[0], name, self.device):
+            return metric(**arguments, **given)
+
+    def _stacked(self, scores: Scores, rows: int) -> np.ndarray[Any, Any]:
+        """`[methods, rows, ...]`; a method without scores is nan."""
+        found = {
+            name: s.detach().cpu().to(torch.promote_types(s.dtype, torch.float32)).numpy() for name, s in scores.items()
+        }
+        like = next(iter(found.values()), np.empty(rows, np.float32))
+        return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
+
+    @contextmanager
+    def _recording(self, batch: Batch, method: str, metric: str | None = None, note: bool = True) -> Iterator[None]:
+        """With on_error="record" an exception becomes a note; else it says where it came from."""
+        try:
+            yield
+        except Exception as error:
+            if self.job.on_error == "record":
+                if note:
+                    self._note(batch, method, metric, f"{type(error).__name__}: {error}")
+                return
+            place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
+            if hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
+            raise
+
+    def _note(self, batch: Batch, method: str, metric: str | None, message: str) -> None:
+        span = [batch.indices[0], batch.indices[-1]]
+        failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
+        if failure not in self.failures:
+            self.failures.append(failure)
+
+
+def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.device]:
+    """The model, made if it is a function without arguments, and where it is; a module of the caller's is moved only as a copy."""
+    made = not isinstance(model, nn.Module) and _takes_nothing(model)
+    model = model() if made else model
+    if not callable(model):
+        raise TypeError(
+            f"`model` must be a module, or a function without arguments that returns one; got {type(model).__name__}."
+        )
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    own = tensors[0].device if tensors else torch.device("cpu")
+    device = own if device is None else torch.device(device)
+    if isinstance(model, nn.Module) and device != own:
+        model = (model if made else copy.deepcopy(model)).to(device)
+    return model, device
+
+
+def _takes_nothing(function: Any) -> bool:
+    return callable(function) and not inspect.signature(function).parameters
+
+
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Every module in evaluation mode, and back in its own afterwards."""
+    modes = {m: m.training for m in model.modules()} if isinstance(model, nn.Module) else {}
+    if modes:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def set_arguments(metric: Callable[..., Any]) -> set[str]:
+    return {*metric.keywords, *set_arguments(metric.func)} if isinstance(metric, functools.partial) else set()
+
+
+def joined(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Along the examples; a batch in which every method failed did not know the further axes."""
+    further = max((p.shape[2:] for p in parts), key=len)
+    full = [
+        p if p.shape[2:] == further else np.broadcast_to(p[(..., *[None] * len(further))], p.shape + further)
+        for p in parts
+    ]
+    return np.concatenate(full, axis=1)

@@ -1,0 +1,432 @@
+"""Figures of an evaluation. Each function takes an `Evaluation` or its `xarray.Dataset` and returns a matplotlib `Figure`.
+
+Without `ax` a figure is made that pyplot doesn't hold: a notebook shows it when it is a cell's last value, a script saves it with `savefig`. With
+`ax` it is drawn there, and `ax`'s figure comes back. Methods keep their colour through all figures of a dataset. Needs matplotlib:
+`pip install "captum-ext[plots]"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from .evaluation import comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; yellow is left out, which is faint on white
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", ":", "-.")  # one more turn of the colours each
+AXES = {"fraction": "fraction of features", "n": "features in a subset, n"}
+STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
+    """The mean curve of each method over a metric's own axis, with the normal interval of the mean over examples as a band.
+
+    Also for a metric with several sizes `n`. The legend has the methods in the order of their mean height.
+    """
+    dataset = _dataset(results)
+    variable = _variable(dataset, metric)
+    axis = _own_axis(variable)
+    if axis is None:
+        having = [str(n) for n in dataset.data_vars if _own_axis(dataset[n]) and "half" not in dataset[n].dims]
+        raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {_listed(having)}.")
+    values = variable.transpose("attribution", "example", axis).values.astype(np.float64)
+    x = variable[axis].values
+    means, half_widths = _interval(values, 1, confidence)  # [methods, points]
+    figure, ax = _axes(ax, (7, 4))
+    for name, mean, half_width, style in zip(_names(dataset), means, half_widths, _styles(dataset)):
+        ax.plot(x, mean, label=name, marker="o" if len(x) < 12 else "", markersize=4, **style)
+        ax.fill_between(x, mean - half_width, mean + half_width, color=style["color"], alpha=0.15, linewidth=0)
+    ax.set_xlabel(AXES.get(comparison.plain_axis(axis), axis))
+    ax.set_ylabel(_with_direction(variable))
+    ax.set_title(f"Mean over examples, {confidence:.0%} band", fontsize="medium")
+    _legend(ax, -_mean(means, 1))
+    return figure
+
+
+def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
+    """The scores of each method over the examples: violin, quartiles and median; the best median on top. `at`: the place on the metric's own axis."""
+    score = _score(results, metric, at)
+    names, styles = _names(_dataset(results)), _styles(_dataset(results))
+    medians = pd.DataFrame(score.oriented.T).median().fillna(-np.inf).to_numpy()
+    order = np.argsort(medians, kind="stable")  # drawn from below
+    figure, ax = _axes(ax, (7, 1.2 + 0.45 * len(names)))
+    for y, i in enumerate(order):
+        _violin(ax, score.values[i][np.isfinite(score.values[i])], y, styles[i]["color"])
+    ax.set_yticks(range(len(names)), [names[i] for i in order])
+    ax.set_xlabel(_with_arrow(score.label, score.higher_is_better))
+    ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _violin(ax: Axes, values: Floats, y: int, color: str) -> None:
+    if not len(values):
+        ax.annotate("no scores", (0.01, y), xycoords=("axes fraction", "data"), va="center", color="grey")
+        return
+    if np.ptp(values) > 0:
+        bodies: Any = ax.violinplot(values, [y], orientation="horizontal", widths=0.8, showextrema=False)["bodies"]
+        for body in bodies:
+            body.set(facecolor=color, alpha=0.35, linewidth=0)
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    ax.plot([low, high], [y, y], color=color, linewidth=4, solid_capstyle="butt")
+    ax.plot(median, y, "o", color="white", markeredgecolor=color, markersize=6)
+
+
+def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
+    """Methods x metrics: the mean over examples of a method's rank on the example, 1 the best; the best method on top."""
+    table = comparison.mean_ranks(_dataset(results), metric)
+    grid = _pivot(table, "rank")
+    grid = grid.loc[grid.mean(axis=1).sort_values(kind="stable").index]
+    figure, ax = _axes(ax, _grid_size(grid))
+    _heat_map(ax, grid, "viridis_r", 1, max(len(grid), 2), "mean rank over examples (1 = best)", "{:.1f}")
+    return figure
+
+
+def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
+    """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples (:func:`comparison.agreement`)."""
+    dataset = _dataset(results)
+    names = [score.label for score in comparison.scores(dataset)]
+    grid = pd.DataFrame(np.eye(len(names)), names, names)
+    for pair in comparison.agreement(dataset).itertuples():
+        one = comparison.label(pair.metric, pair.axis, pair.at)
+        other = comparison.label(pair.other, pair.other_axis, pair.other_at)
+        grid.loc[one, other] = grid.loc[other, one] = pair.correlation
+    figure, ax = _axes(ax, _grid_size(grid))
+    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of metrics over methods", "{:.2f}")
+    return figure
+
+
+def method_correlation(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
+    """Whether methods do well on the same examples: Spearman's correlation of their scores of one metric over the examples."""
+    score, names = _score(results, metric, at), _names(_dataset(results))
+    grid = pd.DataFrame(score.values.T, columns=names).corr(method="spearman", min_periods=3)
+    figure, ax = _axes(ax, _grid_size(grid))
+    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of methods over examples", "{:.2f}")
+    ax.set_title(score.label, fontsize="medium")
+    return figure
+
+
+def significance(
+    results: Any, metric: Any = None, baseline: str = "random", ax: Axes | None = None, **options: Any
+) -> Figure:
+    """Effect of every method against `baseline`, a bar per metric; `options` as in :func:`comparison.compare`.
+
+    Stars mark the corrected p: `*` below 0.05, `**` 0.01, `***` 0.001; a bar without one is pale.
+    """
+    dataset = _dataset(results)
+    table = comparison.compare(dataset, metric, baseline, **options)
+    effects, p = _pivot(table, "effect"), _pivot(table, "p_corrected")
+    effects = effects.loc[effects.mean(axis=1).sort_values(kind="stable").index]
+    metrics, height = list(effects), 0.8 / max(len(effects.columns), 1)
+    figure, ax = _axes(ax, (7, 1.4 + len(effects) * max(0.4, 0.2 * len(metrics))))
+    for k, name in enumerate(metrics):
+        y = np.arange(len(effects), dtype=np.float64) + 0.4 - height * (k + 0.5)  # the first metric on top, as in the legend
+        _bars(
+            ax,
+            y,
+            height,
+            effects[name].to_numpy(),
+            p.loc[effects.index, name].to_numpy(),
+            COLORS[k % len(COLORS)],
+            name,
+        )
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_xlim(-1.25, 1.25)
+    ax.set_yticks(range(len(effects)), list(effects.index))
+    ax.set_xlabel(f"effect against {baseline}: rank-biserial correlation (better →)")
+    ax.set_title("corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these", fontsize="small")
+    _legend(ax)
+    return figure
+
+
+def _bars(ax: Axes, y: Floats, height: float, effects: Floats, p: Floats, color: str, name: str) -> None:
+    marks = [next((stars for level, stars in STARS if value < level), "") for value in p]
+    bars = ax.barh(y, effects, height * 0.9, color=color, label=name)
+    for bar, mark, effect in zip(bars, marks, effects):
+        bar.set_alpha(1 if mark else 0.3)
+        side = 1 if effect >= 0 else -1
+        ax.annotate(
+            mark,
+            (effect, bar.get_y() + height * 0.45),
+            (4 * side, -2),
+            textcoords="offset points",
+            va="center",
+            ha="left" if side > 0 else "right",
+            fontsize="small",
+        )
+
+
+def convergence(
+    results: Any, metric: str, at: float | None = None, confidence: float = 0.95, ax: Axes | None = None
+) -> Figure:
+    """The mean over the first k examples with its normal interval, for growing k: whether more examples would change the picture.
+
+    In the order of the dataset; `results.isel(example=permutation)` of a dataset gives another.
+    """
+    score, dataset = _score(results, metric, at), _dataset(results)
+    k = np.arange(1, score.values.shape[1] + 1)
+    figure, ax = _axes(ax, (7, 4))
+    means, half_widths = _running_interval(score.values, confidence)  # [methods, examples]
+    for name, mean, half_width, style in zip(_names(dataset), means, half_widths, _styles(dataset)):
+        ax.plot(k, mean, label=name, **style)
+        ax.fill_between(k, mean - half_width, mean + half_width, color=style["color"], alpha=0.15, linewidth=0)
+    settled = slice(min(len(k) - 1, max(4, len(k) // 10)), None)  # the first few examples would set the scale
+    _limit_y(ax, (means - half_widths)[:, settled], (means + half_widths)[:, settled])
+    ax.set_xlabel("examples")
+    ax.set_ylabel(f"running mean of {_with_arrow(score.label, score.higher_is_better)}")
+    ax.set_title(f"Mean of the first examples, {confidence:.0%} band", fontsize="medium")
+    _legend(ax, -means[:, -1])
+    return figure
+
+
+def maps(
+    inputs: Any,
+    attributions: Mapping[str, Any],
+    sign: str = "all",
+    outlier_perc: float = 2,
+    ax: Any = None,
+    **options: Any,
+) -> Figure:
+    """Images with their attributions beside them: a row per example, a column per method, by Captum's `visualize_image_attr`.
+
+    `inputs` [B, C, H, W] with 1 or 3 channels, `attributions` by name, [B, C or 1, H, W], channels summed; tensors or arrays. Images outside [0, 1] are
+    stretched, each by itself. `sign`, `outlier_perc` and further options (`method="blended_heat_map"`) are Captum's; with both signs purple is
+    positive, orange negative. `ax`: B x (methods + 1) axes.
+    """
+    images = [_displayable(image) for image in _images("inputs", inputs)]
+    pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
+    figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)
+    for row, image in zip(axes, images):
+        row[0].imshow(image, cmap="gray", vmin=0, vmax=1)
+    for column, values in enumerate(pictures.values(), 1):
+        for row, image, value in zip(axes, images, values):
+            _attribution_map(row[column], value, image, {"sign": sign, "outlier_perc": outlier_perc, **options})
+    for one, title in zip(axes[0], ["input", *pictures]):
+        one.set_title(title, fontsize="medium")
+    for one in axes.flat:
+        one.set(xticks=[], yticks=[])
+    return figure
+
+
+def _attribution_map(ax: Axes, attribution: Floats, image: Floats, options: dict[str, Any]) -> None:
+    if not np.isfinite(attribution).all() or not attribution.any():
+        ax.imshow(np.ones(attribution.shape[:2]), cmap="gray", vmin=0, vmax=1)
+        ax.text(
+            0.5,
+            0.5,
+            "all zero" if np.isfinite(attribution).all() else "not finite",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+        )
+        return
+    from captum.attr import visualization
+
+    cmap = {"cmap": "PuOr"} if options["sign"] == "all" else {}
+    if image.ndim == 2:
+        image = image[..., None]
+    visualization.visualize_image_attr(
+        attribution, image, plt_fig_axis=(ax.figure, ax), use_pyplot=False, **{"method": "heat_map", **cmap, **options}
+    )
+
+
+def _images(name: str, value: Any, count: int | None = None) -> Floats:
+    """`[B, H, W, C]`, channels last as pictures are drawn."""
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+    if (
+        array.ndim != 4
+        or (count is not None and len(array) != count)
+        or (name == "inputs" and array.shape[1] not in (1, 3))
+    ):
+        wanted = "images [B, 1 or 3, H, W]" if count is None else f"maps [{count}, channels, H, W]"
+        raise ValueError(f"`{name}` must be {wanted}, got shape {array.shape}.")
+    return np.moveaxis(array, 1, -1)
+
+
+def _displayable(image: Floats) -> Floats:
+    if image.min() < 0 or image.max() > 1:
+        image = (image - image.min()) / max(float(np.ptp(image)), 1e-12)
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
+# What the figures share
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib.pyplot
+    except ImportError as error:
+        raise ImportError(
+            '`captum_ext.plots` needs matplotlib. Install it with: pip install "captum-ext[plots]"'
+        ) from error
+    return matplotlib
+
+
+def _new_figure(size: tuple[float, float]) -> Any:
+    """Made by pyplot, so that a notebook knows how to show it, and let go, so that none is left open."""
+    pyplot = _matplotlib().pyplot
+    figure = pyplot.figure(figsize=size, layout="constrained")
+    pyplot.close(figure)
+    return figure
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Any, Axes]:
+    _matplotlib()
+    figure = _new_figure(size) if ax is None else ax.figure
+    ax = figure.add_subplot() if ax is None else ax
+    if ax.name == "rectilinear":
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, ax
+
+
+def _axes_grid(ax: Any, rows: int, columns: int) -> tuple[Any, Any]:
+    _matplotlib()
+    if ax is None:
+        figure = _new_figure((1.9 * columns, 2.0 * rows + 0.2))
+        return figure, figure.subplots(rows, columns, squeeze=False)
+    axes = np.asarray(ax, dtype=object)
+    if axes.size != rows * columns:
+        raise ValueError(
+            f"`ax` must hold {rows} x {columns} axes, a row per example, input and methods; got {axes.size}."
+        )
+    return axes.flat[0].figure, axes.reshape(rows, columns)
+
+
+def _heat_map(ax: Axes, grid: pd.DataFrame, cmap: str, low: float, high: float, title: str, form: str) -> None:
+    ax.spines[:].set_visible(False)
+    image = ax.imshow(grid.to_numpy(dtype=np.float64), cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    ax.set_xticks(range(grid.shape[1]), list(grid), rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(grid.shape[0]), list(grid.index))
+    ax.tick_params(length=0)
+    ax.figure.colorbar(image, ax=ax, label=title)
+    for (i, j), value in np.ndenumerate(grid.to_numpy(dtype=np.float64)):
+        dark = np.isfinite(value) and image.cmap(image.norm(value))[:3] @ np.array([0.3, 0.6, 0.1]) < 0.5
+        text = form.format(value) if np.isfinite(value) else "–"
+        ax.text(j, i, text, ha="center", va="center", color="white" if dark else "black", fontsize="small")
+
+
+def _grid_size(grid: pd.DataFrame) -> tuple[float, float]:
+    return 3.5 + 0.65 * grid.shape[1], 1.8 + 0.42 * grid.shape[0]
+
+
+def _pivot(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Methods x metrics, both in the order of the table."""
+    labels = [comparison.label(*place) for place in zip(table["metric"], table["axis"], table["at"])]
+    wide = table.assign(label=labels).pivot(index="attribution", columns="label", values=column)
+    return wide.loc[table["attribution"].unique(), list(dict.fromkeys(labels))]
+
+
+def _legend(ax: Axes, order: Floats | None = None) -> None:
+    """Beside the axes; lines in the order of what they are sorted by."""
+    handles, names = ax.get_legend_handles_labels()
+    places = range(len(names)) if order is None else np.argsort(order, kind="stable")
+    ax.legend(
+        [handles[i] for i in places],
+        [names[i] for i in places],
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+    )
+
+
+def _interval(values: Floats, axis: int, confidence: float) -> tuple[Floats, Floats]:
+    """Mean and half the normal interval's width over an axis, without the nans; no width for fewer than two values."""
+    count = np.isfinite(values).sum(axis)
+    mean = _mean(values, axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        square = np.where(np.isfinite(values), values - np.expand_dims(mean, axis), 0) ** 2
+        error = np.sqrt(square.sum(axis) / (count - 1) / count)
+    return mean, _z(confidence) * np.where(count > 1, error, np.nan)
+
+
+def _running_interval(values: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """As `_interval`, over the first k of the last axis for each k."""
+    defined = np.isfinite(values)
+    count = defined.cumsum(-1)
+    shifted = np.where(defined, values - _mean(values, -1)[:, None], 0)  # so that the squares don't cancel
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = shifted.cumsum(-1) / count
+        variance = np.maximum((shifted**2).cumsum(-1) / count - mean**2, 0) * count / (count - 1)
+        half_width = _z(confidence) * np.sqrt(variance / count)
+    return mean + _mean(values, -1)[:, None], np.where(count > 1, half_width, np.nan)
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, values, 0).sum(axis) / defined.sum(axis))
+
+
+def _z(confidence: float) -> float:
+    from scipy import special
+
+    return float(special.ndtri((1 + confidence) / 2))
+
+
+def _limit_y(ax: Axes, low: Floats, high: Floats) -> None:
+    values = np.concatenate([low[np.isfinite(low)], high[np.isfinite(high)]])
+    if len(values) and np.ptp(values) > 0:
+        margin = 0.05 * np.ptp(values)
+        ax.set_ylim(values.min() - margin, values.max() + margin)
+
+
+def _with_direction(variable: xr.DataArray) -> str:
+    return _with_arrow(str(variable.name), variable.attrs.get("higher_is_better"))
+
+
+def _with_arrow(name: str, higher_is_better: bool | None) -> str:
+    if higher_is_better is None:
+        return name
+    return f"{name} ({'higher' if higher_is_better else 'lower'} is better {'↑' if higher_is_better else '↓'})"
+
+
+def _dataset(results: Any) -> xr.Dataset:
+    dataset = getattr(results, "dataset", results)
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(f"`results` must be an Evaluation or its xarray.Dataset, got {type(results).__name__}.")
+    return dataset
+
+
+def _names(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name in dataset["attribution"].values]
+
+
+def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """A colour, and a line where the colours are used up, for each method by its place in the dataset."""
+    places = range(dataset.sizes["attribution"])
+    return [{"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS) % len(LINES)]} for i in places]
+
+
+def _variable(dataset: xr.Dataset, metric: str) -> xr.DataArray:
+    if metric not in dataset.data_vars:
+        raise ValueError(f"`metric` must be one of {_listed(dataset.data_vars)}, got {metric!r}.")
+    return dataset[metric]
+
+
+def _own_axis(variable: xr.DataArray) -> str | None:
+    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example", "half")), None)
+
+
+def _score(results: Any, metric: str, at: float | None) -> comparison.Score:
+    """The one score that `metric` and `at` name."""
+    found = comparison.scores(_dataset(results), metric)
+    chosen = found if at is None else [score for score in found if np.isclose(score.at, at)]
+    if len(chosen) != 1:
+        places = _listed([score.at for score in found if score.axis is not None])
+        raise ValueError(f"`at` must name one place on the axis of {metric!r} ({places or 'it has none'}), got {at!r}.")
+    return chosen[0]
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names))
