@@ -7,7 +7,7 @@ Without `ax` a figure is made that pyplot doesn't hold: a notebook shows it when
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,34 +25,45 @@ Floats = npt.NDArray[np.float64]
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; yellow is left out, which is faint on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-LINES = ("-", "--", ":", "-.")  # one more turn of the colours each
+LINES, HATCHES = ("-", "--", ":", "-."), ("", "//", "..", "xx")  # for each turn of the colours
 AXES = {"fraction": "fraction of features", "n": "features in a subset, n"}
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    "all": np.abs,
+    "absolute_value": np.abs,
+    "positive": lambda a: a > 0,
+    "negative": lambda a: a < 0,
+}
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
     """The mean curve of each method over a metric's own axis, with the normal interval of the mean over examples as a band.
 
-    Also for a metric with several sizes `n`. The legend has the methods in the order of their mean height.
+    Also for a metric with several sizes `n`. The legend has the lines from top to bottom, by their mean height.
     """
     dataset = _dataset(results)
     variable = _variable(dataset, metric)
     axis = _own_axis(variable)
     if axis is None:
-        having = [str(n) for n in dataset.data_vars if _own_axis(dataset[n]) and "half" not in dataset[n].dims]
+        having = [name for name in _metrics(dataset) if _own_axis(dataset[name])]
         raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {_listed(having)}.")
-    values = variable.transpose("attribution", "example", axis).values.astype(np.float64)
-    x = variable[axis].values
-    means, half_widths = _interval(values, 1, confidence)  # [methods, points]
+    values = variable.astype(np.float64).transpose("attribution", "example", axis).values
     figure, ax = _axes(ax, (7, 4))
-    for name, mean, half_width, style in zip(_names(dataset), means, half_widths, _styles(dataset)):
-        ax.plot(x, mean, label=name, marker="o" if len(x) < 12 else "", markersize=4, **style)
-        ax.fill_between(x, mean - half_width, mean + half_width, color=style["color"], alpha=0.15, linewidth=0)
+    for name, scores, style in zip(_names(dataset), np.where(np.isfinite(values), values, np.nan), _styles(dataset)):
+        frame = pd.DataFrame(scores)  # [examples, points]; its reductions skip nan
+        _line_with_band(ax, variable[axis].values, frame.mean(), _z(confidence) * frame.sem(), name, style)
     ax.set_xlabel(AXES.get(comparison.plain_axis(axis), axis))
     ax.set_ylabel(_with_direction(variable))
     ax.set_title(f"Mean over examples, {confidence:.0%} band", fontsize="medium")
-    _legend(ax, -_mean(means, 1))
+    _legend(ax)
     return figure
+
+
+def _line_with_band(
+    ax: Axes, x: Any, mean: pd.Series[float], half_width: pd.Series[float], name: str, style: dict[str, Any]
+) -> None:
+    ax.plot(x, mean, label=name, marker="o" if len(x) < 12 else "", markersize=4, **style)
+    ax.fill_between(x, mean - half_width, mean + half_width, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
@@ -60,7 +71,7 @@ def distributions(results: Any, metric: str, at: float | None = None, ax: Axes |
     score = _score(results, metric, at)
     names, styles = _names(_dataset(results)), _styles(_dataset(results))
     medians = pd.DataFrame(score.oriented.T).median().fillna(-np.inf).to_numpy()
-    order = np.argsort(medians, kind="stable")  # drawn from below
+    order = np.argsort(-medians, kind="stable")[::-1]  # drawn from below
     figure, ax = _axes(ax, (7, 1.2 + 0.45 * len(names)))
     for y, i in enumerate(order):
         _violin(ax, score.values[i][np.isfinite(score.values[i])], y, styles[i]["color"])
@@ -127,44 +138,36 @@ def significance(
     dataset = _dataset(results)
     table = comparison.compare(dataset, metric, baseline, **options)
     effects, p = _pivot(table, "effect"), _pivot(table, "p_corrected")
-    effects = effects.loc[effects.mean(axis=1).sort_values(kind="stable").index]
-    metrics, height = list(effects), 0.8 / max(len(effects.columns), 1)
+    effects = effects.loc[effects.mean(axis=1).sort_values(ascending=False, kind="stable").index[::-1]]
+    metrics, height = list(effects), 0.8 / len(effects.columns)
     figure, ax = _axes(ax, (7, 1.4 + len(effects) * max(0.4, 0.2 * len(metrics))))
     for k, name in enumerate(metrics):
-        y = np.arange(len(effects), dtype=np.float64) + 0.4 - height * (k + 0.5)  # the first metric on top, as in the legend
-        _bars(
-            ax,
-            y,
-            height,
-            effects[name].to_numpy(),
-            p.loc[effects.index, name].to_numpy(),
-            COLORS[k % len(COLORS)],
-            name,
-        )
+        y = np.arange(len(effects)) + 0.4 - height * (k + 0.5)  # the first metric on top, as in the legend
+        _bars(ax, y, height, effects[name], p[name], _fill(k))
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_xlim(-1.25, 1.25)
+    ax.set_xlim(-1.2 if effects.min().min() < 0 else -0.05, 1.2)
     ax.set_yticks(range(len(effects)), list(effects.index))
     ax.set_xlabel(f"effect against {baseline}: rank-biserial correlation (better →)")
     ax.set_title("corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these", fontsize="small")
-    _legend(ax)
+    pyplot = _matplotlib().pyplot
+    _beside(ax, [pyplot.Rectangle((0, 0), 1, 1, **_fill(k)) for k in range(len(metrics))], metrics)
     return figure
 
 
-def _bars(ax: Axes, y: Floats, height: float, effects: Floats, p: Floats, color: str, name: str) -> None:
-    marks = [next((stars for level, stars in STARS if value < level), "") for value in p]
-    bars = ax.barh(y, effects, height * 0.9, color=color, label=name)
-    for bar, mark, effect in zip(bars, marks, effects):
-        bar.set_alpha(1 if mark else 0.3)
-        side = 1 if effect >= 0 else -1
-        ax.annotate(
-            mark,
-            (effect, bar.get_y() + height * 0.45),
-            (4 * side, -2),
-            textcoords="offset points",
-            va="center",
-            ha="left" if side > 0 else "right",
-            fontsize="small",
-        )
+def _bars(
+    ax: Axes, y: Any, height: float, effects: pd.Series[float], p: pd.Series[float], fill: dict[str, Any]
+) -> None:
+    for place, effect, value in zip(y, effects, p.loc[effects.index]):
+        stars = next((mark for level, mark in STARS if value < level), "")
+        ax.barh(place, effect, height * 0.9, alpha=1 if stars else 0.3, **fill)
+        side = "left" if effect >= 0 else "right"
+        offset = (4 if effect >= 0 else -4, -2)
+        ax.annotate(stars, (effect, place), offset, textcoords="offset points", va="center", ha=side, fontsize="small")
+
+
+def _fill(k: int) -> dict[str, Any]:
+    hatch = HATCHES[k // len(COLORS) % len(HATCHES)]
+    return {"facecolor": COLORS[k % len(COLORS)], "hatch": hatch, "edgecolor": "white"}
 
 
 def convergence(
@@ -175,18 +178,18 @@ def convergence(
     In the order of the dataset; `results.isel(example=permutation)` of a dataset gives another.
     """
     score, dataset = _score(results, metric, at), _dataset(results)
-    k = np.arange(1, score.values.shape[1] + 1)
+    first = pd.DataFrame(score.values.T).expanding()  # [examples, methods]
+    means, half_widths = first.mean(), _z(confidence) * first.std() / np.sqrt(first.count())
+    k = np.arange(1, len(means) + 1)
     figure, ax = _axes(ax, (7, 4))
-    means, half_widths = _running_interval(score.values, confidence)  # [methods, examples]
-    for name, mean, half_width, style in zip(_names(dataset), means, half_widths, _styles(dataset)):
-        ax.plot(k, mean, label=name, **style)
-        ax.fill_between(k, mean - half_width, mean + half_width, color=style["color"], alpha=0.15, linewidth=0)
-    settled = slice(min(len(k) - 1, max(4, len(k) // 10)), None)  # the first few examples would set the scale
-    _limit_y(ax, (means - half_widths)[:, settled], (means + half_widths)[:, settled])
+    for i, (name, style) in enumerate(zip(_names(dataset), _styles(dataset))):
+        _line_with_band(ax, k, means[i], half_widths[i], name, style)
+    settled = k > min(len(k) - 1, max(4, len(k) // 10))  # the first few examples would set the scale
+    _limit_y(ax, (means - half_widths)[settled], (means + half_widths)[settled])
     ax.set_xlabel("examples")
     ax.set_ylabel(f"running mean of {_with_arrow(score.label, score.higher_is_better)}")
     ax.set_title(f"Mean of the first examples, {confidence:.0%} band", fontsize="medium")
-    _legend(ax, -means[:, -1])
+    _legend(ax)
     return figure
 
 
@@ -204,6 +207,8 @@ def maps(
     stretched, each by itself. `sign`, `outlier_perc` and further options (`method="blended_heat_map"`) are Captum's; with both signs purple is
     positive, orange negative. `ax`: B x (methods + 1) axes.
     """
+    if sign not in SHOWN:
+        raise ValueError(f"`sign` must be one of {_listed(SHOWN)}, got {sign!r}.")
     images = [_displayable(image) for image in _images("inputs", inputs)]
     pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
     figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)
@@ -220,24 +225,18 @@ def maps(
 
 
 def _attribution_map(ax: Axes, attribution: Floats, image: Floats, options: dict[str, Any]) -> None:
-    if not np.isfinite(attribution).all() or not attribution.any():
-        ax.imshow(np.ones(attribution.shape[:2]), cmap="gray", vmin=0, vmax=1)
-        ax.text(
-            0.5,
-            0.5,
-            "all zero" if np.isfinite(attribution).all() else "not finite",
-            transform=ax.transAxes,
-            ha="center",
-            va="center",
-        )
-        return
     from captum.attr import visualization
 
+    total = attribution.sum(-1)  # [H, W]
+    if not np.isfinite(total).all() or not SHOWN[options["sign"]](total).any():
+        ax.imshow(np.ones(total.shape), cmap="gray", vmin=0, vmax=1)
+        ax.text(0.5, 0.5, "nothing to show", transform=ax.transAxes, ha="center", va="center", fontsize="small")
+        return
     cmap = {"cmap": "PuOr"} if options["sign"] == "all" else {}
-    if image.ndim == 2:
-        image = image[..., None]
+    total = total / np.abs(total).max()  # Captum takes small maps for empty ones
+    image = image if image.ndim == 3 else image[..., None]
     visualization.visualize_image_attr(
-        attribution, image, plt_fig_axis=(ax.figure, ax), use_pyplot=False, **{"method": "heat_map", **cmap, **options}
+        total, image, plt_fig_axis=(ax.figure, ax), use_pyplot=False, **{**cmap, **options}
     )
 
 
@@ -327,45 +326,20 @@ def _pivot(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return wide.loc[table["attribution"].unique(), list(dict.fromkeys(labels))]
 
 
-def _legend(ax: Axes, order: Floats | None = None) -> None:
-    """Beside the axes; lines in the order of what they are sorted by."""
-    handles, names = ax.get_legend_handles_labels()
-    places = range(len(names)) if order is None else np.argsort(order, kind="stable")
-    ax.legend(
-        [handles[i] for i in places],
-        [names[i] for i in places],
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        frameon=False,
-    )
+def _legend(ax: Axes) -> None:
+    """Beside the axes, the lines from top to bottom."""
+    lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
+    lines = sorted(lines, key=lambda line: -_height(line))
+    _beside(ax, lines, [str(line.get_label()) for line in lines])
 
 
-def _interval(values: Floats, axis: int, confidence: float) -> tuple[Floats, Floats]:
-    """Mean and half the normal interval's width over an axis, without the nans; no width for fewer than two values."""
-    count = np.isfinite(values).sum(axis)
-    mean = _mean(values, axis)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        square = np.where(np.isfinite(values), values - np.expand_dims(mean, axis), 0) ** 2
-        error = np.sqrt(square.sum(axis) / (count - 1) / count)
-    return mean, _z(confidence) * np.where(count > 1, error, np.nan)
+def _height(line: Any) -> float:
+    y = np.asarray(line.get_ydata(), dtype=np.float64)
+    return float(y[np.isfinite(y)].mean()) if np.isfinite(y).any() else -np.inf
 
 
-def _running_interval(values: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """As `_interval`, over the first k of the last axis for each k."""
-    defined = np.isfinite(values)
-    count = defined.cumsum(-1)
-    shifted = np.where(defined, values - _mean(values, -1)[:, None], 0)  # so that the squares don't cancel
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = shifted.cumsum(-1) / count
-        variance = np.maximum((shifted**2).cumsum(-1) / count - mean**2, 0) * count / (count - 1)
-        half_width = _z(confidence) * np.sqrt(variance / count)
-    return mean + _mean(values, -1)[:, None], np.where(count > 1, half_width, np.nan)
-
-
-def _mean(values: Floats, axis: int) -> Floats:
-    defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(defined, values, 0).sum(axis) / defined.sum(axis))
+def _beside(ax: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
+    ax.legend(handles, names, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
 def _z(confidence: float) -> float:
@@ -374,11 +348,10 @@ def _z(confidence: float) -> float:
     return float(special.ndtri((1 + confidence) / 2))
 
 
-def _limit_y(ax: Axes, low: Floats, high: Floats) -> None:
-    values = np.concatenate([low[np.isfinite(low)], high[np.isfinite(high)]])
-    if len(values) and np.ptp(values) > 0:
-        margin = 0.05 * np.ptp(values)
-        ax.set_ylim(values.min() - margin, values.max() + margin)
+def _limit_y(ax: Axes, low: pd.DataFrame, high: pd.DataFrame) -> None:
+    bottom, top = low.min().min(), high.max().max()
+    if top > bottom:
+        ax.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
 
 
 def _with_direction(variable: xr.DataArray) -> str:
@@ -409,13 +382,18 @@ def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _variable(dataset: xr.Dataset, metric: str) -> xr.DataArray:
-    if metric not in dataset.data_vars:
-        raise ValueError(f"`metric` must be one of {_listed(dataset.data_vars)}, got {metric!r}.")
+    if metric not in _metrics(dataset):
+        raise ValueError(f"`metric` must be one of {_listed(_metrics(dataset))}, got {metric!r}.")
     return dataset[metric]
 
 
+def _metrics(dataset: xr.Dataset) -> list[str]:
+    """All but the scores from halves of the draws."""
+    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
+
+
 def _own_axis(variable: xr.DataArray) -> str | None:
-    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example", "half")), None)
+    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example")), None)
 
 
 def _score(results: Any, metric: str, at: float | None) -> comparison.Score:

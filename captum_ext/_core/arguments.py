@@ -162,14 +162,15 @@ def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[An
         raise ValueError(
             f"`baselines` must have one entry for each of the {len(tensors)} tensors of `inputs`, got {len(values)}."
         )
+    for value in values:
+        if not isinstance(value, (int, float, Tensor)) or isinstance(value, bool):
+            raise TypeError(f"`baselines` must be numbers, tensors or a function of the inputs, got {describe(value)}.")
     return values
 
 
-def _baseline(value: Any, x: Tensor) -> float | Tensor:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
+def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
     if not isinstance(value, Tensor):
-        raise TypeError(f"`baselines` must be numbers, tensors or a function of the inputs, got {describe(value)}.")
+        return value
     if value.dim() not in (0, x.dim()) or not broadcasts(value, x):
         raise ValueError(
             f"`baselines` must broadcast to `inputs` {shape(x)} with 1 or {len(x)} rows, got {shape(value)}."

@@ -25,7 +25,7 @@ class Explanation:
             raise ValueError("`return_convergence_delta` must be left out: sensitivity needs the attributions alone.")
         self.like, self.kwargs = inputs, kwargs
         self.batch = len(as_tuple(inputs)[0])
-        self.reference_baselines = compares_with_a_distribution(self.function)
+        self.reference_baselines = takes_a_distribution(self.function, kwargs)
         self.dtype = torch.get_default_dtype()  # of the attributions, once there are some
 
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
@@ -89,18 +89,17 @@ def explanation_of(explanation: Any) -> Callable[..., Any]:
     return explanation
 
 
-def compares_with_a_distribution(function: Callable[..., Any]) -> bool:
-    """DeepLiftShap and GradientShap, in all their forms, take baselines for the whole batch, however many rows these have."""
-    attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
+def takes_a_distribution(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Whether `baselines` are a distribution for the whole batch, however many rows it has: DeepLiftShap and GradientShap, in all their
+    forms; NoiseTunnel where it is told so.
+    """
     while isinstance(function, functools.partial):
         function = function.func
+    attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
     method = getattr(function, "__self__", None)
-    method = getattr(method, "attribution_method", method)  # NoiseTunnel wraps another
     if attr is None or method is None:
         return False
-    return isinstance(
-        method,
-        tuple(
-            getattr(attr, kind + name) for kind in ("", "Layer", "Neuron") for name in ("DeepLiftShap", "GradientShap")
-        ),
-    )
+    if isinstance(method, attr.NoiseTunnel):
+        return bool(kwargs.get("draw_baseline_from_distrib"))
+    kinds = [kind + name for kind in ("", "Layer", "Neuron") for name in ("DeepLiftShap", "GradientShap")]
+    return isinstance(method, tuple(getattr(attr, kind) for kind in kinds))

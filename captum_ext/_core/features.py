@@ -145,4 +145,4 @@ def _erase(x: Tensor, baseline: float | Tensor, mask: Tensor, example: Tensor) -
     rows = x[example]
     if not isinstance(baseline, Tensor):
         return rows.masked_fill_(mask, baseline)
-    return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows)
+    return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows, out=rows)

@@ -96,6 +96,11 @@ def as_copies(value: Any, rows: Tensors, name: str) -> Tensors:
     return tuple(t.detach().to(x.dtype) if x.is_floating_point() else t.detach() for t, x in zip(tensors, rows))
 
 
+def check_perturb_func(perturb_func: Any) -> None:
+    if not callable(perturb_func):
+        raise TypeError(f"`perturb_func` must be a function of the inputs, got {describe(perturb_func)}.")
+
+
 def takes_radius(perturb_func: Callable[..., Any]) -> bool:
     """Whether a second argument by position is there to receive the radius, as in Captum."""
     try:

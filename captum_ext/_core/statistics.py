@@ -11,6 +11,17 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
+def summable(values: Tensor) -> Tensor:
+    """Rounded to a grid on which no sum over the last axis rounds: sums are the same in any order, so in any batch and on any device.
+
+    The grid is as fine as the type allows for the sum of the absolute values, so a sum is off by no more than its own rounding.
+    """
+    values = wide(values)
+    _, exponent = values.abs().sum(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny * 2**53).frexp()
+    grid = torch.ldexp(torch.ones_like(values[..., :1]), exponent - (52 if values.dtype == torch.float64 else 23))
+    return (values / grid).round() * grid
+
+
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient; a denominator of exactly 0 counts as 1, as in Captum."""
     return numerator / torch.where(denominator == 0, torch.ones_like(denominator), denominator)

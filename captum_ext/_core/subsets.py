@@ -16,7 +16,7 @@ from torch import Tensor
 from .draws import SeedType, draw_seeds, generator
 from .features import Features
 from .forward import Forward
-from .statistics import wide
+from .statistics import summable, wide
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Te
 def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
     """`[methods, r]`: the sum of each row's features, weighted. Examples come in order, so a batch has few of them: one product for all."""
     first, last = int(example[0]), int(example[-1]) + 1
-    of_each = wide(weights) @ wide(phi[:, first:last]).flatten(0, 1).T  # [r, methods * examples]
+    of_each = wide(weights) @ summable(phi[:, first:last]).flatten(0, 1).T  # [r, methods * examples]
     column = (example - first).to(phi.device)[:, None, None].expand(-1, len(phi), 1)
     return of_each.reshape(len(weights), len(phi), last - first).gather(2, column)[..., 0].T
 

@@ -20,7 +20,9 @@ def check_new(path: str | os.PathLike[str]) -> Path:
     if path.exists():
         raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise NotADirectoryError(f"`path` {path} cannot be written: {path.parent} is not a folder that can be written to.")
+        raise NotADirectoryError(
+            f"`path` {path} cannot be written: {path.parent} is not a folder that can be written to."
+        )
     return path
 
 
@@ -63,7 +65,9 @@ def stored_array(group: h5py.Group, name: str) -> h5py.Dataset:
 
     found = group.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"`path` {group.file.filename} has no array {name!r}; it holds {', '.join(group) or 'nothing'}.")
+        raise ValueError(
+            f"`path` {group.file.filename} has no array {name!r}; it holds {', '.join(group) or 'nothing'}."
+        )
     return found
 
 

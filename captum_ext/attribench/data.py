@@ -6,7 +6,8 @@ Files are opened for each access and closed again, so these objects can be pickl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class HDF5Dataset(Dataset[Any]):
 
 
 class HDF5DatasetWriter:
-    """Writes samples and labels one batch after another; the file is whole after every `write`. Labels not written yet are -1."""
+    """Writes samples and labels one batch after another; the file is whole after every `write`. Samples not written yet are NaN."""
 
     def __init__(self, path: str | os.PathLike[str], num_samples: int):
         self.path, self.num_samples, self.head = check_new(path), num_samples, 0
@@ -74,7 +75,7 @@ class HDF5DatasetWriter:
             )
         with opened(self.path, "a" if self.head else "x") as file:
             if not self.head:
-                file.create_dataset("samples", (self.num_samples, *samples.shape[1:]), np.float32)
+                file.create_dataset("samples", (self.num_samples, *samples.shape[1:]), np.float32, fillvalue=np.nan)
                 file.create_dataset("labels", (self.num_samples,), np.int64, fillvalue=-1)
             _check_shape("samples", samples, stored_array(file, "samples"))
             stored_array(file, "samples")[rows] = samples.astype(np.float32)
@@ -92,17 +93,24 @@ class AttributionsDatasetWriter:
 
     def write(self, indices: Any, attributions: Any, method_name: str) -> None:
         indices, attributions = np.asarray(indices), np.asarray(attributions)
+        order = indices.argsort()  # h5py writes to growing indices only
         if "/" in method_name:
-            raise ValueError(f"`method_name` must not contain a slash, which HDF5 takes for a folder; got {method_name!r}.")
+            raise ValueError(
+                f"`method_name` must not contain a slash, which HDF5 takes for a folder; got {method_name!r}."
+            )
         if len(indices) != len(attributions):
-            raise ValueError(f"`indices` must have one entry for each of the {len(attributions)} rows, got {len(indices)}.")
+            raise ValueError(
+                f"`indices` must have one entry for each of the {len(attributions)} rows, got {len(indices)}."
+            )
         with opened(self.path, "a") as file:
             shape = tuple(file.attrs.setdefault("sample_shape", attributions.shape[1:]))
             if attributions.shape[1:] != shape:
-                raise ValueError(f"`attributions` must have rows of shape {shape} as before, got {attributions.shape[1:]}.")
+                raise ValueError(
+                    f"`attributions` must have rows of shape {shape} as before, got {attributions.shape[1:]}."
+                )
             if method_name not in file:
                 file.create_dataset(method_name, (self.num_samples, *shape), np.float32, fillvalue=np.nan)
-            stored_array(file, method_name)[indices] = attributions
+            stored_array(file, method_name)[indices[order]] = attributions[order]
 
 
 class AttributionsDataset(Dataset[Any]):
@@ -141,39 +149,50 @@ class AttributionsDataset(Dataset[Any]):
         self.path = None if path is None else os.fspath(path)
         self.attributions = None if attributions is None else {k: torch.as_tensor(a) for k, a in attributions.items()}
         self.aggregate_dim, self.aggregate_method = aggregate_dim, aggregate_method
-        shapes = self._shapes()
+        with self._arrays() as arrays:
+            shapes = {name: tuple(array.shape) for name, array in arrays.items()}
         self.method_names = _chosen(methods, list(shapes))
         self.num_samples, *shape = _common_shape({name: shapes[name] for name in self.method_names})
         if aggregate_method is not None:
             if not -len(shape) <= aggregate_dim < len(shape):
-                raise ValueError(f"`aggregate_dim` must be an axis of attributions of shape {tuple(shape)}, got {aggregate_dim}.")
+                raise ValueError(
+                    f"`aggregate_dim` must be an axis of attributions of shape {tuple(shape)}, got {aggregate_dim}."
+                )
             del shape[aggregate_dim]  # as AttriBench states it; the maps keep an axis of size 1
         self.attributions_shape = tuple(shape)
         self.samples_dataset = _samples_dataset(samples, labels, self.num_samples)
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    @contextmanager
+    def _arrays(self) -> Iterator[Mapping[str, Any]]:
+        """Name -> tensor, or the file's array."""
         if self.attributions is not None:
-            return {name: tuple(a.shape) for name, a in self.attributions.items()}
-        assert self.path is not None
-        with opened(self.path) as file:
-            shapes = {name: tuple(stored_array(file, name).shape) for name in file}
+            yield self.attributions
+            return
+        with opened(self.path or "") as file:
+            arrays = {name: stored_array(file, name) for name in file}
             rows = file.attrs.get("num_samples")
-        if rows is None or any(shape[:1] != (rows,) for shape in shapes.values()):
-            raise ValueError(f"`path` {self.path} is not a file of attributions: `num_samples` is {rows}, the shapes are {shapes}.")
-        return shapes
+            if rows is None or any(array.shape[:1] != (rows,) for array in arrays.values()):
+                shapes = {name: array.shape for name, array in arrays.items()}
+                raise ValueError(
+                    f"`path` {self.path} is not a file of attributions: `num_samples` is {rows}, the shapes are {shapes}."
+                )
+            yield arrays
 
     def maps(self, method_name: str, indices: Indices) -> Tensor:
         """The attributions of one sample or of several, aggregated; several indices must grow."""
-        if self.attributions is not None:
-            found = self.attributions[method_name][indices]
-        else:
-            assert self.path is not None
-            with opened(self.path) as file:
-                found = torch.as_tensor(stored_array(file, method_name)[indices])
+        with self._arrays() as arrays:
+            found = torch.as_tensor(arrays[method_name][indices])
         if self.aggregate_method is None:
             return found
         axis = self.aggregate_dim % (len(self.attributions_shape) + 1)
         return AGGREGATES[self.aggregate_method](found, axis + (not isinstance(indices, int)))
+
+    def sample(self, index: int) -> Tensor:
+        """A sample alone."""
+        try:
+            return torch.as_tensor(self.samples_dataset[index][0])
+        except Exception as error:
+            raise ValueError(f"Sample {index} of `samples` could not be loaded: {error!r}.") from error
 
     def __len__(self) -> int:
         return self.num_samples * len(self.method_names)
@@ -238,7 +257,9 @@ def _chosen(methods: Sequence[str] | None, available: list[str]) -> list[str]:
     chosen = available if methods is None else list(methods)
     unknown = [m for m in chosen if m not in available]
     if unknown or not chosen:
-        raise ValueError(f"`methods` must be among {', '.join(map(repr, available)) or 'nothing'}, got {unknown or chosen}.")
+        raise ValueError(
+            f"`methods` must be among {', '.join(map(repr, available)) or 'nothing'}, got {unknown or chosen}."
+        )
     return chosen
 
 

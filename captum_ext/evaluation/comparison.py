@@ -73,6 +73,8 @@ def summary(
     - `undefined`: the share of examples without a score; `examples`: the number with one; `higher_is_better`.
     """
     _check_fraction("confidence", confidence)
+    if n_resamples < 1:
+        raise ValueError(f"`n_resamples` must be at least 1, got {n_resamples}.")
     methods, found = _methods(dataset), scores(dataset, metric)
     stacked = np.concatenate([score.values for score in found])  # [scores * methods, examples]
     means = resampled_means(stacked, n_resamples, seed).reshape(n_resamples, len(found), len(methods))
@@ -361,8 +363,7 @@ def _signed_rank_p(differences: Floats, alternative: str) -> float:
 def corrected(p: Floats, correction: str) -> Floats:
     """p-values corrected for their number; nan stays and doesn't count."""
     result, known = np.full(len(p), np.nan), np.isfinite(p)
-    if known.any():
-        result[known] = CORRECTIONS[correction](p[known])
+    result[known] = CORRECTIONS[correction](p[known])
     return result
 
 

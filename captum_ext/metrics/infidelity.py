@@ -28,6 +28,7 @@ from .._core.perturbations import (
     as_copies,
     by_example,
     call_by_call,
+    check_perturb_func,
     draws_per_call,
     perturbations_and_perturbed,
     whole,
@@ -90,6 +91,7 @@ def infidelity(
     """
     x = as_tuple(inputs)
     n = check_count("n_perturb_samples", n_perturb_samples)
+    check_perturb_func(perturb_func)
     f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
     methods = as_attributions(attributions, x)
     references = None if baselines is None else baseline_values(baselines, inputs)
@@ -101,10 +103,11 @@ def infidelity(
     )
 
     def rows() -> Iterator[Rows]:
-        yield whole(x)
-        for copies in call_by_call(x, calls):
+        for number, copies in enumerate(call_by_call(x, calls)):
             perturbation, x_perturbed = perturbations_and_perturbed(perturb_func, copies, references, batch)
             explained.append(_dot(flat(perturbation), phi, f.batches.limit))
+            if number == 0:  # after the first call of perturb_func, so that a bad one costs no call of the model
+                yield whole(x)
             yield x_perturbed, copies[1]
 
     f_x, f_perturbed = f(rows(), batch * (1 + n)).split([batch, batch * n])

@@ -13,7 +13,16 @@ from .._core.captum import Explanation
 from .._core.card import metric
 from .._core.draws import SeedType, draw_seeds
 from .._core.forward import Batches, Rows
-from .._core.perturbations import by_example, call_by_call, draws_per_call, in_ball, perturbed, takes_radius, whole
+from .._core.perturbations import (
+    by_example,
+    call_by_call,
+    check_perturb_func,
+    draws_per_call,
+    in_ball,
+    perturbed,
+    takes_radius,
+    whole,
+)
 from .._core.statistics import ratio, wide
 
 NORMS = {"fro": 2.0, "nuc": 2.0}  # of a vector both are its Euclidean length
@@ -83,14 +92,19 @@ def sensitivity_max(
     """
     x = as_tuple(inputs)
     n = check_count("n_perturb_samples", n_perturb_samples)
+    check_perturb_func(perturb_func)
     order = _norm_order(norm_ord)
     batches, batch = Batches(max_examples_per_batch, len(x[0])), len(x[0])
     explain = Explanation(explanation_func, inputs, kwargs)
-    calls = [n] if perturb_func is default_perturb_func else draws_per_call(n, batch, max_examples_per_batch)
+    own = perturb_func is default_perturb_func
+    seeds = draw_seeds(
+        seed if own or seed is not None else 0, batch, n
+    )  # another function's draws are left as they were
+    calls = [n] if own else draws_per_call(n, batch, max_examples_per_batch)
 
     def rows() -> Iterator[Rows]:
-        if perturb_func is default_perturb_func:
-            yield from in_ball(x, perturb_radius, draw_seeds(seed, batch, n), lambda: batches.limit)
+        if own:
+            yield from in_ball(x, perturb_radius, seeds, lambda: batches.limit)
             return
         radius = (perturb_radius,) if takes_radius(perturb_func) else ()
         for copies in call_by_call(x, calls):

@@ -1,0 +1,67 @@
+"""Counts, times and peaks of memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
+
+from torch import nn
+
+Run = Callable[[], Any]
+
+
+@contextmanager
+def counted(model: nn.Module) -> Iterator[list[int]]:
+    """The rows of every call."""
+    calls: list[int] = []
+    handle = model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def seconds(run: Run) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def time_ratio(run: Run, bare: Run, repeats: int) -> float:
+    """Of `run` to `bare`, by turns, so that a slow moment of the machine meets both."""
+    pairs = [(seconds(bare), seconds(run)) for _ in range(repeats)]
+    return median(b / a for a, b in pairs)
+
+
+def peak(run: Run) -> int:
+    """Bytes of resident memory that a run needs beyond what rests before it. Linux only."""
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the high-water mark starts again
+    rest = resident("VmRSS")
+    run()
+    return resident("VmHWM") - rest
+
+
+def resident(field: str) -> int:
+    with open("/proc/self/status") as file:
+        return int(re.search(rf"{field}:\s+(\d+) kB", file.read())[1]) * 1024
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Where memory that is freed goes back at once, so that a peak is what was alive."""
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.mmap_threshold=65536"
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+MEMORY_IS_MEASURED = sys.platform == "linux"

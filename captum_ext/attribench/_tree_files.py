@@ -1,0 +1,142 @@
+"""AttriBench's files of results: a tree of arrays as nested groups of an HDF5 file, or as nested folders of CSV files.
+
+Both carry attributes, of which `type` names the class of the result.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._files import check_new, opened, written_aside
+from ._tree import Array, NDArrayTree
+
+if TYPE_CHECKING:
+    import h5py
+
+METADATA = "metadata.yaml"
+Leaves = dict[tuple[str, ...], Array]
+
+
+def save_tree(tree: NDArrayTree, attributes: Mapping[str, str], path: Any, format: str) -> None:
+    if format not in WRITERS:
+        raise ValueError(f"`format` must be 'hdf5' or 'csv', got {format!r}.")
+    _check_names(tree.levels)
+    with written_aside(check_new(path)) as aside:
+        WRITERS[format](tree, attributes, aside)
+
+
+def load_tree(path: Any) -> tuple[NDArrayTree, dict[str, str]]:
+    """The tree and its attributes; what is not such a file, or damaged, is a `ValueError`."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"`path` {path} does not exist.")
+    try:
+        return _read_csv(path) if path.is_dir() else _read_hdf5(path)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ValueError(f"`path` {path} is not a result of AttriBench's, or it is damaged: {error}") from error
+
+
+def _write_hdf5(tree: NDArrayTree, attributes: Mapping[str, str], path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "x", track_order=True) as file:
+        file.attrs.update(attributes)
+        for names, leaf in tree.leaves.items():
+            group: h5py.Group = file
+            for level, name in zip(tree.level_names, names[:-1]):
+                group.attrs["level_name"] = level
+                group = _subgroup(group, name)
+            group.attrs["level_name"] = tree.level_names[-1]
+            group.create_dataset(names[-1], data=leaf)
+
+
+def _subgroup(group: h5py.Group, name: str) -> h5py.Group:
+    """The groups are read in the order in which they were made."""
+    return group.require_group(name) if name in group else group.create_group(name, track_order=True)
+
+
+def _read_hdf5(path: Path) -> tuple[NDArrayTree, dict[str, str]]:
+    with opened(path) as file:
+        level_names, leaves = _leaves(file)
+        attributes = {str(k): str(v) for k, v in file.attrs.items() if k != "level_name"}
+    levels = {level: list(dict.fromkeys(key[i] for key in leaves)) for i, level in enumerate(level_names)}
+    return _filled(levels, next(iter(leaves.values())).shape, leaves), attributes
+
+
+def _leaves(group: h5py.Group) -> tuple[list[str], Leaves]:
+    """The names of the levels from here on, and the arrays below."""
+    import h5py
+
+    below: list[str] = []
+    leaves: Leaves = {}
+    for name, node in group.items():
+        if isinstance(node, h5py.Dataset):
+            leaves[(name,)] = node[()]
+        else:
+            below, inner = _leaves(node)
+            leaves |= {(name, *key): leaf for key, leaf in inner.items()}
+    if not leaves:
+        raise ValueError(f"{group.name} is empty")
+    return [str(group.attrs["level_name"]), *below], leaves
+
+
+def _write_csv(tree: NDArrayTree, attributes: Mapping[str, str], path: Path) -> None:
+    path.mkdir()
+    metadata = {**attributes, "level_names": tree.level_names, "levels": tree.levels, "shape": tree.shape}
+    (path / METADATA).write_text(_yaml().safe_dump(metadata))
+    for names, leaf in tree.leaves.items():
+        file = _csv_file(path, names)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savetxt(file, leaf)
+
+
+def _read_csv(path: Path) -> tuple[NDArrayTree, dict[str, str]]:
+    yaml = _yaml()
+    try:
+        metadata = dict(yaml.safe_load((path / METADATA).read_text()))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{METADATA}: {error}") from error
+    levels, shape = metadata.pop("levels"), metadata.pop("shape")
+    _check_names(levels)
+    leaves = {
+        names: np.loadtxt(_csv_file(path, names)).reshape(shape) for names in NDArrayTree(levels, []).combinations()
+    }
+    return _filled(levels, shape, leaves), {k: str(v) for k, v in metadata.items() if k != "level_names"}
+
+
+def _csv_file(folder: Path, names: tuple[str, ...]) -> Path:
+    return folder.joinpath(*names[:-1], f"{names[-1]}.csv")
+
+
+def _filled(levels: Mapping[str, list[str]], shape: Any, leaves: Leaves) -> NDArrayTree:
+    tree = NDArrayTree(levels, shape)
+    if set(leaves) != set(tree.leaves):
+        raise ValueError("some combinations of names have no array")
+    for key, leaf in leaves.items():
+        if leaf.shape != tuple(shape):
+            raise ValueError(f"{'/'.join(key)} has shape {leaf.shape}, others have {tuple(shape)}")
+        tree.leaves[key][...] = leaf
+    return tree
+
+
+def _check_names(levels: Mapping[str, Any]) -> None:
+    """Names become names of files and groups."""
+    for level, names in levels.items():
+        for name in names:
+            if not isinstance(name, str) or "/" in name or "\\" in name or name in ("", ".", ".."):
+                raise ValueError(f"`{level}` {name!r} cannot be the name of a file; choose one without slashes.")
+
+
+def _yaml() -> Any:
+    try:
+        return importlib.import_module("yaml")
+    except ImportError as error:
+        raise ImportError('The format "csv" needs PyYAML: pip install pyyaml.') from error
+
+
+WRITERS = {"hdf5": _write_hdf5, "csv": _write_csv}

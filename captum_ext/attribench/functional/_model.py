@@ -1,0 +1,29 @@
+"""A caller's model for the time of a computation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """The model on the device (None: the CPU) and in evaluation mode; its modules get their modes back."""
+    place = torch.device("cpu" if device is None else device)
+    modes = {module: module.training for module in model.modules()}
+    model.to(place).eval()
+    try:
+        yield place
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def progress(batches: Iterable[Any], show: bool) -> Iterable[Any]:
+    from tqdm.auto import tqdm
+
+    return tqdm(batches, unit="batch", disable=not show)

@@ -1,0 +1,112 @@
+"""Max-sensitivity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captum_ext.baselines import uniform_noise
+
+from ...data import AttributionsDataset
+from ...result import MaxSensitivityResult
+from ._plan import CPU, Plan, check_whole
+
+Method = Callable[[Tensor, Tensor], Tensor]
+
+
+def max_sensitivity(
+    attributions_dataset: AttributionsDataset,
+    batch_size: int,
+    method_dict: Mapping[str, Method],
+    num_perturbations: int,
+    radius: float,
+    device: torch.device | None = CPU,
+    *,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> MaxSensitivityResult:
+    r"""The largest distance, over random perturbations, between the attributions of the perturbed sample and of the sample.
+
+    .. math:: \max_j \lVert \hat\phi(x + \epsilon_j) - \hat\phi(x) \rVert_2, \qquad \hat\phi = \phi / \lVert \phi \rVert_\infty, \quad
+        \epsilon_j \sim U[-r, r]
+
+    This is AttriBench's definition, not Captum's (`captum_ext.metrics.sensitivity_max`), which divides by the norm of the sample's
+    attributions instead. Attributions that are 0 stay so (AttriBench adds 1e-8 to what it divides by). All methods see the same noise.
+
+    Args:
+        attributions_dataset: for its samples and labels; the attributions themselves are computed again.
+        batch_size: samples perturbed together, and the most rows of a call of a method.
+        method_dict: the methods by the names they have in `attributions_dataset`.
+        num_perturbations: of each sample. Scores grow with it: never compare those of different numbers.
+        radius: of the noise.
+        device: where the samples go; the methods' models must be there.
+        seed: of the noise, by sample.
+    """
+    methods = {name: partial(_ready, method) for name, method in method_dict.items()}
+    plan = max_sensitivity_plan(attributions_dataset, methods, num_perturbations, radius)
+    held = [getattr(method, "model", None) for method in method_dict.values()]
+    models = nn.ModuleList({id(m): m for m in held if isinstance(m, nn.Module)}.values())
+    return plan.run(models, batch_size, device, seed=seed, show_progress=show_progress)
+
+
+def max_sensitivity_plan(
+    dataset: AttributionsDataset, methods: Mapping[str, Callable[[Any], Method]], num_perturbations: int, radius: float
+) -> Plan[MaxSensitivityResult]:
+    """`methods`: name -> function of the model that gives the method."""
+    if set(methods) != set(dataset.method_names):
+        raise ValueError(
+            f"`method_dict` must have the methods of `attributions_dataset`, {dataset.method_names}; got {list(methods)}."
+        )
+    check_whole("num_perturbations", num_perturbations)
+    if not radius >= 0:
+        raise ValueError(f"`radius` must be at least 0, got {radius}.")
+    metric = partial(_largest_move, num_perturbations=num_perturbations, radius=radius)
+    result = MaxSensitivityResult(list(methods), dataset.num_samples)
+    explanations = {name: partial(_explanation, method) for name, method in methods.items()}
+    return Plan(dataset, {"max_sensitivity": metric}, result, methods=explanations)
+
+
+def _largest_move(
+    explanation_func: Method,
+    inputs: Tensor,
+    target: Tensor,
+    seed: Sequence[int],
+    *,
+    num_perturbations: int,
+    radius: float,
+) -> Tensor:
+    """`[B]`"""
+    streams = [np.random.default_rng(s) for s in seed]
+    phi = _scaled(explanation_func(inputs, target))
+    largest = phi.new_zeros(len(phi))
+    for _ in range(num_perturbations):
+        noise = uniform_noise(inputs, -radius, radius, seed=[int(stream.integers(2**62)) for stream in streams])
+        moved = _scaled(explanation_func(inputs + torch.as_tensor(noise), target)) - phi
+        largest = torch.maximum(largest, torch.linalg.vector_norm(moved, dim=1))
+    return largest
+
+
+def _scaled(phi: Tensor) -> Tensor:
+    """`[B, elements]`: each map divided by its largest absolute value; zeros stay."""
+    flat = phi.detach().flatten(1).to(torch.promote_types(phi.dtype, torch.float32))
+    largest = flat.abs().amax(1, keepdim=True)
+    return flat / largest.where(largest > 0, 1.0)
+
+
+def _ready(method: Method, model: Any) -> Method:
+    return method
+
+
+def _explanation(make: Callable[[Any], Method], model: Any) -> Method:
+    """The method as a function with Captum's names of arguments."""
+    method = make(model)
+
+    def explain(inputs: Tensor, target: Tensor) -> Tensor:
+        return method(inputs, target)
+
+    return explain

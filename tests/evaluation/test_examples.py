@@ -1,0 +1,228 @@
+"""A data set, or a loader of one, as batches of numbered examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
+
+from captum_ext.evaluation.examples import Batch, Examples
+
+from .runs import FEW_METRICS, TARGETS, N, Net, assert_same_scores, examples, inputs, run
+
+CPU = torch.device("cpu")
+
+
+def batch(data, indices=range(3)):
+    return Examples(data).batch(indices, CPU)
+
+
+# ---- what a data set may give
+
+
+def test_tensors_are_stacked_and_integer_targets_become_a_tensor():
+    b = batch(examples())
+    assert_close(b.inputs, inputs()[:3], rtol=0, atol=0)
+    assert b.target.tolist() == [0, 1, 2]
+    assert b.indices == [0, 1, 2]
+    assert b.additional_forward_args is None
+
+
+def test_tuple_targets_become_a_list():
+    assert batch([(x, (i, 0)) for i, x in enumerate(inputs())]).target == [(0, 0), (1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_several_inputs_become_a_tuple(kind):
+    b = batch([(kind((x, x[:2])), 0) for x in inputs()])
+    assert isinstance(b.inputs, tuple)
+    assert [t.shape for t in b.inputs] == [(3, 4), (3, 2)]
+
+
+def test_further_arguments_are_stacked_one_by_one():
+    b = batch([(x, 0, (x[:1], 2.0)) for x in inputs()])
+    assert [t.shape for t in b.additional_forward_args] == [(3, 1), (3,)]
+
+
+def test_numpy_arrays_are_taken_as_tensors():
+    assert_close(batch([(x.numpy(), np.int64(1)) for x in inputs()]).inputs, inputs()[:3])
+
+
+def test_nothing_of_a_batch_requires_gradients():
+    x = inputs().requires_grad_()
+    b = batch([((row, row), 0, row) for row in x])
+    assert not any(t.requires_grad for t in (*b.inputs, b.additional_forward_args))
+
+
+class Counting(Dataset):
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return examples()[index]
+
+
+def test_every_example_is_loaded_once():
+    data = Counting()
+    run(data=data)
+    assert data.asked == list(range(N))
+
+
+# ---- loaders
+
+LOADERS = {
+    "plain": lambda: DataLoader(examples()),
+    "of other batches": lambda: DataLoader(examples(), batch_size=5, drop_last=True),
+    "shuffled": lambda: DataLoader(examples(), shuffle=True),
+    "of a tensor data set": lambda: DataLoader(TensorDataset(inputs(), TARGETS), batch_size=2),
+    "of a subset": lambda: DataLoader(Subset(examples(), range(N))),
+    "with its own collate function": lambda: DataLoader(examples(), collate_fn=stacked),
+}
+
+
+def stacked(rows):
+    return [torch.stack([x for x, _ in rows]), torch.tensor([t for _, t in rows])]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_loader_gives_the_scores_of_its_data_set_in_the_data_sets_order(loader):
+    assert_same_scores(run(data=LOADERS[loader]()), run(), rtol=0)
+
+
+def test_a_loaders_collate_function_makes_the_batches():
+    doubled = DataLoader(examples(), collate_fn=lambda rows: (2 * stacked(rows)[0], stacked(rows)[1]))
+    assert_same_scores(run(data=doubled), run(data=[(2 * x, t) for x, t in examples()]))
+
+
+def test_a_collate_function_may_give_inputs_as_a_list_and_no_target():
+    b = batch(DataLoader(inputs(), collate_fn=lambda rows: [[torch.stack(rows), torch.stack(rows)]]))
+    assert isinstance(b.inputs, tuple)
+    assert b.target is None
+    assert batch(DataLoader(inputs(), collate_fn=torch.stack)).inputs.shape == (3, 4)
+
+
+@pytest.mark.parametrize("sampler", [SubsetRandomSampler(range(3)), WeightedRandomSampler([1.0] * N, N)])
+def test_a_sampler_of_ones_own_is_refused(sampler):
+    with pytest.raises(ValueError, match=r"sampler of its own; give a torch\.utils\.data\.Subset"):
+        Examples(DataLoader(examples(), sampler=sampler))
+
+
+def test_a_batch_sampler_of_ones_own_is_refused_too():
+    first = DataLoader(examples(), batch_sampler=BatchSampler(SequentialSampler(range(3)), 2, False))
+    with pytest.raises(ValueError, match="sampler of its own"):
+        Examples(first)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(examples())
+
+
+@pytest.mark.parametrize(
+    "data", [iter(examples()), Stream(), 5, None], ids=["iterator", "iterable data set", "number", "None"]
+)
+def test_what_has_no_length_is_refused(data):
+    with pytest.raises(
+        TypeError, match=r"`data` must be a torch data set with a length, .*an iterable has to be made a list"
+    ):
+        Examples(data)
+
+
+def test_a_loader_of_an_iterable_is_refused_as_such():
+    with pytest.raises(TypeError, match="must be a torch data set with a length"):
+        Examples(DataLoader(Stream()))
+
+
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(ValueError, match="`data` has no examples"):
+        Examples([])
+
+
+# ---- what goes wrong while loading
+
+
+class Failing(Dataset):
+    def __init__(self, index=4):
+        self.index = index
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        if index == self.index:
+            raise OSError("unreadable")
+        return examples()[index]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "record"])
+def test_an_example_that_cannot_be_loaded_is_named_by_its_index(on_error):
+    with pytest.raises(ValueError, match=r"Example 4 of `data` could not be loaded: OSError\('unreadable'\)") as raised:
+        run(data=Failing(), on_error=on_error)
+    assert isinstance(raised.value.__cause__, OSError)
+
+
+def test_what_was_stored_before_a_failing_example_is_kept(tmp_path):
+    path, model = tmp_path / "run.h5", Net()
+    with pytest.raises(ValueError, match="Example 7"):
+        run(model, data=Failing(7), path=path)
+    model.calls.clear()
+    result = run(model, path=path)
+    assert 0 < model.rows < run_rows()
+    assert_same_scores(result, run(), rtol=0)
+
+
+def run_rows():
+    model = Net()
+    run(model)
+    return model.rows
+
+
+def test_examples_that_cannot_be_stacked_are_named():
+    ragged = [(torch.ones(4 + (i == 4), dtype=torch.float64), 0) for i in range(N)]
+    with pytest.raises(ValueError, match="3 to 5"):
+        run(data=ragged, metrics=FEW_METRICS)
+
+
+def test_examples_of_too_many_parts_are_refused():
+    with pytest.raises(ValueError, match=r"must give \(inputs, target\[, additional_forward_args\]\), got 4 parts"):
+        run(data=[(x, 0, x, x) for x in inputs()])
+
+
+# ---- parts of a batch
+
+
+def test_a_batch_splits_whatever_has_a_row_per_example():
+    whole = Batch([4, 5, 6], (inputs(3), inputs(3)), [(0,), (1,), (2,)], (torch.arange(3), 2.5, torch.tensor(1)))
+    first, last = whole.split(2)
+    assert (first.indices, last.indices) == ([4, 5], [6])
+    assert [len(t) for t in first.inputs] == [2, 2]
+    assert (first.target, last.target) == ([(0,), (1,)], [(2,)])
+    assert last.additional_forward_args == (torch.tensor([2]), 2.5, torch.tensor(1))
+
+
+@pytest.mark.parametrize("target", [None, 1, (1, 2), torch.tensor(1), torch.tensor([1])])
+def test_what_all_examples_share_is_not_split(target):
+    first, last = Batch([0, 1], inputs(2), target).split(1)
+    assert first.target == target
+    assert last.target == target
+
+
+def test_a_batch_within_the_size_stays_whole():
+    whole = Batch([0, 1], inputs(2))
+    assert whole.split(2) == [whole]

@@ -1,0 +1,703 @@
+"""Every error names the argument and what came, and bad input is refused before the model is called."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import captum_ext
+import captum_ext.metrics as exported
+from captum_ext import baselines, feature_masks
+from captum_ext._core.card import metric as with_card
+from captum_ext.metrics import (
+    default_perturb_func,
+    deletion,
+    deletion_curve,
+    infidelity,
+    infidelity_perturb_func_decorator,
+    insertion,
+    insertion_curve,
+    sensitivity_max,
+    sensitivity_n,
+)
+
+PACKAGE = Path(captum_ext.__file__).parent
+B = 3
+x = torch.arange(1.0, 1 + B * 8).reshape(B, 2, 2, 2)  # [B, channels, height, width]
+phi = x.cos()
+MASK = torch.arange(4).reshape(1, 1, 2, 2)
+NAN = phi.clone()
+NAN[1, 0, 0, 0] = torch.nan
+
+
+class Model:
+    """`[rows, 4]`, and how many calls there were."""
+
+    def __init__(self, output: Callable[[torch.Tensor], Any] | None = None):
+        self.output, self.calls = output or (lambda rows: rows.flatten(1)[:, :4]), 0
+
+    def __call__(self, *tensors: torch.Tensor) -> Any:
+        self.calls += 1
+        return self.output(tensors[0])
+
+
+def half(rows: Any) -> Any:
+    return rows / 2, rows / 2
+
+
+def gradient(model: Model) -> Callable[..., torch.Tensor]:
+    """An explanation that calls the model."""
+    return lambda rows, target=0, **kwargs: torch.ones_like(rows) * model(rows)[:, 0].reshape(-1, 1, 1, 1)
+
+
+GOOD = {
+    deletion: {},
+    deletion_curve: {},
+    insertion: {},
+    insertion_curve: {},
+    sensitivity_n: {"n": 2, "n_perturb_samples": 3},
+    infidelity: {"perturb_func": half, "n_perturb_samples": 3},
+    sensitivity_max: {"n_perturb_samples": 3},
+}
+
+
+def call(metric: Callable[..., Any], model: Any, **changes: Any) -> Any:
+    """The metric on good arguments, some of them changed."""
+    own = (
+        {"explanation_func": gradient(model)}
+        if metric is sensitivity_max
+        else {"forward_func": model, "attributions": phi, "target": 0}
+    )
+    return metric(**{"inputs": x, **own, **GOOD[metric], **changes})
+
+
+@dataclass(frozen=True)
+class Bad:
+    error: type[Exception]
+    match: str
+    arguments: dict[str, Any]
+    only: tuple[Callable[..., Any], ...] = ()  # else every metric that takes the arguments
+
+    @property
+    def metrics(self) -> list[Callable[..., Any]]:
+        if self.only:
+            return list(self.only)
+        return [m for m in GOOD if self.arguments.keys() <= inspect.signature(m).parameters.keys()]
+
+
+def value(match: str, only: tuple[Callable[..., Any], ...] = (), **arguments: Any) -> Bad:
+    return Bad(ValueError, match, arguments, only)
+
+
+def kind(match: str, only: tuple[Callable[..., Any], ...] = (), **arguments: Any) -> Bad:
+    return Bad(TypeError, match, arguments, only)
+
+
+EVERY = tuple(GOOD)
+CURVES = (deletion, deletion_curve, insertion, insertion_curve)
+ON_FEATURES = (*CURVES, sensitivity_n)
+WITH_TARGET = (*ON_FEATURES, infidelity)
+HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
+HALVES_PHI = (phi[:, :1], phi[:, 1:])
+
+# What is wrong before any output is seen.
+BAD_ARGUMENTS = [
+    # inputs
+    kind("`inputs` must be a tensor or a tuple of tensors, got a list of Tensor", inputs=[x]),
+    kind("`inputs` must be a tensor or a tuple of tensors, got NoneType", inputs=None),
+    kind("`inputs` must be a tensor or a tuple of tensors, got ndarray", inputs=x.numpy()),
+    kind("`inputs` must be a tensor or a tuple of tensors, got a tuple of nothing", inputs=()),
+    kind("`inputs` must be a tensor or a tuple of tensors, got a tuple of Tensor, int", inputs=(x, 1)),
+    value(r"`inputs` needs a first axis, the examples; got a tensor without axes. Use unsqueeze\(0\)", inputs=x.sum()),
+    value(r"All tensors of `inputs` must have the same number of rows, got \[3, 2\]", inputs=(x, x[:2])),
+    value(r"`inputs` must have at least one row, got shapes \[\(0, 2, 2, 2\)\]", inputs=x[:0]),
+    value(r"at least one row, got shapes \[\(0, 2, 2, 2\), \(0, 1\)\]", inputs=(x[:0], torch.ones(0, 1))),
+    # attributions
+    kind("`attributions` must be a tensor or a tuple of tensors, got a list of Tensor", attributions=[phi]),
+    kind("`attributions` must be a tensor or a tuple of tensors, got NoneType", attributions=None),
+    kind(r"`attributions\['lime'\]` must be a tensor or a tuple of tensors, got str 'x'", attributions={"lime": "x"}),
+    value("`attributions` is a mapping without a method; give it at least one", attributions={}),
+    value("`attributions` must have one tensor for each of the 1 tensors of `inputs`, got 2", attributions=(phi, phi)),
+    value(
+        r"`attributions` must have one tensor for each of the 2 tensors of `inputs`, got 1",
+        inputs=HALVES,
+        attributions=phi,
+    ),
+    value(
+        r"`attributions` must have the shape of `inputs` \(3, 2, 2, 2\) or, one value per position, \(3, 1, 2, 2\), "
+        r"got \(3, 2, 2\)",
+        attributions=phi[:, 0],
+    ),
+    value(r"`attributions` must have the shape of `inputs` \(3, 2, 2, 2\).*, got \(2, 2, 2, 2\)", attributions=phi[:2]),
+    value(r"`attributions` must have the shape of `inputs` \(3, 2, 2, 2\).*, got \(1, 2, 2, 2\)", attributions=phi[:1]),
+    value(
+        r"`attributions` must have the shape of `inputs` \(3, 8\), got \(3, 1\)",
+        inputs=x.flatten(1),
+        attributions=phi.flatten(1)[:, :1],
+    ),
+    value(r"`attributions\['b'\]` must have the shape of .*got \(3, 8\)", attributions={"a": phi, "b": phi.flatten(1)}),
+    value("`attributions` is NaN in example 1. Mend or drop these examples first", attributions=NAN),
+    value(r"`attributions\['b'\]` is NaN in example 1", attributions={"a": phi, "b": NAN}),
+    value("`attributions` is NaN in example 0, 1, 2", attributions=phi * torch.nan),
+    # baselines
+    value(
+        "`baselines` must have one entry for each of the 1 tensors of `inputs`, got 2",
+        baselines=(0, 1),
+        only=WITH_TARGET,
+    ),
+    value(
+        "`baselines` must have one entry for each of the 2 tensors of `inputs`, got 1",
+        inputs=HALVES,
+        attributions=HALVES_PHI,
+        baselines=torch.zeros(1),
+    ),
+    kind(
+        "`baselines` must be numbers, tensors or a function of the inputs, got str 'black'",
+        baselines="black",
+        only=WITH_TARGET,
+    ),
+    kind(
+        "`baselines` must be numbers, tensors or a function of the inputs, got a list of int",
+        baselines=[0],
+        only=WITH_TARGET,
+    ),
+    kind("`baselines` must be numbers, tensors .*, got bool True", baselines=(True,), only=ON_FEATURES),
+    value(
+        r"`baselines` must broadcast to `inputs` \(3, 2, 2, 2\) with 1 or 3 rows, got \(2, 2, 2, 2\)",
+        baselines=x[:2],
+        only=ON_FEATURES,
+    ),
+    value(r"`baselines` must broadcast .* got \(3, 8\)", baselines=lambda rows: rows.flatten(1), only=ON_FEATURES),
+    value(r"`baselines` must broadcast .* got \(2, 2, 2\)", baselines=x[0], only=ON_FEATURES),
+    # feature_mask
+    kind("`feature_mask` must be a tensor or a tuple of tensors, got a list of Tensor", feature_mask=[MASK]),
+    kind("`feature_mask` must be a tensor or a tuple of tensors, got str 'slic'", feature_mask="slic"),
+    value(
+        "`feature_mask` must have one tensor for each of the 1 tensors of `inputs`, got 2", feature_mask=(MASK, MASK)
+    ),
+    value(
+        "`feature_mask` must have one tensor for each of the 2 tensors of `inputs`, got 1",
+        inputs=HALVES,
+        attributions=HALVES_PHI,
+        feature_mask=MASK,
+    ),
+    kind(
+        r"`feature_mask` holds group ids and must be of an integer type, got torch.float32. Use mask.long\(\)",
+        feature_mask=MASK.float(),
+    ),
+    kind("`feature_mask` .* integer type, got torch.complex64", feature_mask=MASK.to(torch.complex64)),
+    kind("`feature_mask` .* integer type, got torch.float32", feature_mask=lambda inputs: inputs),
+    value(r"`feature_mask` must broadcast .* got \(2, 2, 2, 2\)", feature_mask=lambda inputs: inputs[:2].long()),
+    value(
+        r"`feature_mask` must broadcast to `inputs` \(3, 2, 2, 2\), got \(3, 3, 2, 2\).*give it shape \(1, 1, H, W\)",
+        feature_mask=torch.zeros(3, 3, 2, 2).long(),
+    ),
+    value(r"`feature_mask` must broadcast .* got \(2, 1, 2, 2\)", feature_mask=MASK.expand(2, 1, 2, 2)),
+    value(r"`feature_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", feature_mask=MASK[None]),
+    value(
+        r"Attributions with one channel score positions, but `feature_mask` separates the channels. "
+        r"Give the mask one channel too, shape \(1, 1, 2, 2\)",
+        attributions=phi[:, :1],
+        feature_mask=torch.arange(8).reshape(1, 2, 2, 2),
+    ),
+    # choices
+    value("`mode` must be one of 'morf', 'lerf', got 'most'", mode="most"),
+    value("`mode` must be one of 'morf', 'lerf', got None", mode=None),
+    value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
+    value("`correlation` must be one of 'pearson', 'spearman', got 'kendall'", correlation="kendall"),
+    # n
+    value(r"`n` must be from 1 to the number of features, 8 in example 0; got 0", n=0),
+    value(r"`n` must be from 1 to the number of features, 8 in example 0; got 9", n=9),
+    value(r"`n` must be from 1 to the number of features, 8 in example 0; got -1", n=[1, -1]),
+    value(
+        r"`n` must be from 1 to the number of features, 2 in example 1; got 3",
+        n=3,
+        feature_mask=torch.stack([MASK[0], MASK[0] % 2, MASK[0]]),
+    ),
+    value("A float as `n` is a fraction of the features, above 0 and at most 1; got 0.0", n=0.0),
+    value("A float as `n` is a fraction .*; got 2.0. For a number of features give an int", n=2.0),
+    value("A float as `n` is a fraction .*; got nan", n=float("nan")),
+    value("`n` must have at least one size, got none", n=[]),
+    kind("`n` must be an integer or a fraction of the features, got str '2'", n=["2"]),
+    kind("`n` must be an integer or a fraction of the features, got bool True", n=True),
+    kind("`n` must be an integer or a fraction of the features, got NoneType", n=None),
+    # counts
+    value("`n_perturb_samples` must be at least 1, got 0", n_perturb_samples=0),
+    value("`n_perturb_samples` must be at least 1, got -3", n_perturb_samples=-3),
+    kind("`n_perturb_samples` must be an integer, got float 2.5", n_perturb_samples=2.5),
+    kind("`n_perturb_samples` must be an integer, got bool True", n_perturb_samples=True),
+    value("`max_examples_per_batch` must be at least 1, got 0", max_examples_per_batch=0),
+    value("`max_examples_per_batch` must be at least 1, got -5", max_examples_per_batch=-5),
+    kind("`max_examples_per_batch` must be an integer, got float 2.5", max_examples_per_batch=2.5),
+    kind("`max_examples_per_batch` must be an integer, got str '8'", max_examples_per_batch="8"),
+    value("`n_steps` must be at least 2, got 1", n_steps=1),
+    value("`n_steps` must be at least 2, got -4", n_steps=-4),
+    kind("`n_steps` must be an integer, got float 11.0", n_steps=11.0),
+    # start and stop
+    value("`start` must be a fraction from 0 to 1, got -0.1", start=-0.1),
+    value("`start` must be a fraction from 0 to 1, got nan", start=float("nan")),
+    value("`stop` must be a fraction from 0 to 1, got 1.5", stop=1.5),
+    value("`stop` must be a fraction from 0 to 1, got '1'", stop="1"),
+    value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
+    # target
+    value("A list as `target` must have one entry for each of the 3 examples, got 2", target=[0, 1], only=WITH_TARGET),
+    value(
+        "A list as `target` must have one entry for each of the 3 examples, got 1",
+        target=[1],
+        only=(*WITH_TARGET, sensitivity_max),
+    ),
+    value(
+        "All tuples of a list `target` must have the same length, got different ones",
+        target=[(0,), (0, 1), (0,)],
+        only=WITH_TARGET,
+    ),
+    kind(
+        "`target` holds class indices and must be of an integer type, got torch.float32",
+        target=torch.zeros(3),
+        only=WITH_TARGET,
+    ),
+    kind("`target` .* must be of an integer type, got torch.bool", target=torch.tensor(True), only=WITH_TARGET),
+    value(
+        r"A tensor as `target` must have one element or shape \(3,\), one index per example; got \(2,\)",
+        target=torch.tensor([0, 1]),
+        only=WITH_TARGET,
+    ),
+    value(r"A tensor as `target` .*; got \(3, 1\)", target=torch.tensor([[0], [1], [2]]), only=WITH_TARGET),
+    value(r"A tensor as `target` .*; got \(3, 1\)", target=np.array([[0], [1], [2]]), only=WITH_TARGET),
+    kind("`target` must be an integer, a tuple of integers, .*; got str 'cat'", target="cat", only=WITH_TARGET),
+    kind("`target` must be an integer, .*; got float 1.0", target=1.0, only=WITH_TARGET),
+    kind("`target` must be an integer, .*; got bool True", target=True, only=WITH_TARGET),
+    kind(r"`target` must be an integer, .*; got a tuple of nothing", target=(), only=WITH_TARGET),
+    kind("`target` must be an integer, .*; got NoneType", target=[None, 0, 1], only=WITH_TARGET),
+    # functions
+    kind("`forward_func` must be a model or a function, got str", forward_func="resnet"),
+    kind("`activation` must be a function of the model's output, got str", activation="softmax"),
+    kind("`explanation_func` must be a function or a Captum attribution object, got str 'ig'", explanation_func="ig"),
+    kind("`explanation_func` must be .*, got Tensor", explanation_func=phi),
+    kind("`perturb_func` must be .*got NoneType", perturb_func=None),
+    kind("`perturb_func` must be .*got Tensor", perturb_func=x),
+    # seeds
+    value("`seed` must be at least 0, got -1", seed=-1),
+    value("`seed` must be an integer or have one for each of the 3 examples, got 2", seed=[1, 2]),
+    kind("`seed` must be an integer, got float 0.5", seed=0.5),
+    kind("`seed` must be an integer, got str 'a'", seed=[1, 2, "a"]),
+    # the rest of sensitivity_max
+    value("`norm_ord` must be a number, 'fro' or 'nuc', got 'max'", norm_ord="max"),
+    value("`norm_ord` must be a number, 'fro' or 'nuc', got True", norm_ord=True),
+    value("`norm_ord` must be a number, 'fro' or 'nuc', got None", norm_ord=None),
+    value(
+        "`return_convergence_delta` must be left out",
+        only=(sensitivity_max,),
+        return_convergence_delta=True,
+    ),
+]
+
+# What only the first output can tell.
+BAD_OUTPUTS = [
+    value(
+        r"`target` is missing: the model's output has shape \(\d+, 4\), more than one value per row. "
+        "Say which to explain, for example target=0",
+        target=None,
+        only=WITH_TARGET,
+    ),
+    value(
+        r"`target` is out of range: the model's output has shape \(\d+, 4\), got indices up to \[4\]",
+        target=4,
+        only=WITH_TARGET,
+    ),
+    value(r"`target` is out of range: .* \[7\]", target=torch.tensor([7, 0, 0]), max_examples_per_batch=1),
+    value(r"`target` is out of range: .* \[-5\]", target=-5, only=WITH_TARGET),
+    value(
+        r"`target` has 2 indices, but the model's output of shape \(\d+, 4\) needs 1 per row. .*give a tuple of indices",
+        target=(0, 1),
+        only=WITH_TARGET,
+    ),
+    value(
+        r"`target` has 1 indices, but the model's output of shape \(\d+,\) needs 0 .*leave `target` out",
+        forward_func=Model(lambda rows: rows.flatten(1).sum(1)),
+    ),
+    kind(
+        "`forward_func` must return a tensor, got a tuple of Tensor",
+        forward_func=Model(lambda rows: (rows.flatten(1),)),
+    ),
+    kind("`forward_func` must return a tensor, got NoneType", forward_func=Model(lambda rows: None)),
+    value(
+        r"`forward_func` must return one row for each of its \d+ input rows, got shape \(2, 4\)",
+        forward_func=Model(lambda rows: torch.ones(2, 4)),
+    ),
+    value(
+        r"`forward_func` must return one row for each of its \d+ input rows, got shape \(\)",
+        forward_func=Model(lambda rows: rows.sum()),
+    ),
+    kind("`forward_func` must return a tensor, got int 3", activation=lambda output: 3),
+]
+
+# What only the first explanation can tell.
+BAD_EXPLANATIONS = [
+    kind(
+        "`explanation_func` must return a tensor or a tuple of tensors, got NoneType", explanation_func=lambda r: None
+    ),
+    kind(
+        "`explanation_func` must return a tensor .*, got a tuple of Tensor, str",
+        explanation_func=lambda r: (r, "delta"),
+    ),
+    value(
+        r"`explanation_func` must return a row for each of its 3 input rows, got shape \(1, 2, 2, 2\)",
+        explanation_func=lambda r: r[:1],
+    ),
+    value(
+        r"`explanation_func` must return a row for each of its 3 input rows, got shape \(\)",
+        explanation_func=lambda r: r.sum(),
+    ),
+    value(
+        r"`explanation_func` must return a row for each .*, got shape \(6, 2, 2\)",
+        explanation_func=lambda r: (r, r.flatten(0, 1)),
+    ),
+]
+
+# What a `perturb_func` returns.
+BAD_PERTURBATIONS = [
+    value(
+        "`perturb_func` must return two things, the perturbations and the perturbed inputs; got Tensor.*"
+        r"decorate it with infidelity_perturb_func_decorator\(\)",
+        only=(infidelity,),
+        perturb_func=lambda rows: rows / 2,
+    ),
+    value(
+        "`perturb_func` must return two things, .*; got a tuple of Tensor",
+        only=(infidelity,),
+        perturb_func=lambda rows: (rows,) * 3,
+    ),
+    kind(
+        "`perturb_func` must return perturbations as a tensor or a tuple of tensors, got NoneType",
+        only=(infidelity,),
+        perturb_func=lambda rows: (None, rows),
+    ),
+    kind(
+        "`perturb_func` must return perturbed inputs as a tensor or a tuple of tensors, got float 0.5",
+        only=(infidelity,),
+        perturb_func=lambda rows: (rows, 0.5),
+    ),
+    value(
+        "`perturb_func` must return perturbations for each of the 1 tensors of `inputs`, got 2",
+        only=(infidelity,),
+        perturb_func=lambda rows: ((rows, rows), rows),
+    ),
+    value(
+        "`perturb_func` must return perturbed inputs for each of the 2 tensors of `inputs`, got 1",
+        only=(infidelity,),
+        perturb_func=lambda rows: (rows, rows[:1]),
+        inputs=HALVES,
+        attributions=HALVES_PHI,
+    ),
+    value(
+        r"`perturb_func` must return perturbations of the shape it was given, \(9, 2, 2, 2\), got \(1, 2, 2, 2\)",
+        only=(infidelity,),
+        perturb_func=lambda rows: (rows[:1], rows),
+    ),
+    value(
+        r"`perturb_func` must return perturbed inputs of the shape it was given, \(9, 2, 2, 2\), got \(8, 2, 2, 2\)",
+        only=(infidelity,),
+        perturb_func=lambda rows: (rows, rows[1:]),
+    ),
+    kind(
+        "`perturb_func` must return perturbed inputs as a tensor or a tuple of tensors, got NoneType",
+        only=(sensitivity_max,),
+        perturb_func=lambda rows: None,
+    ),
+    value(
+        "`perturb_func` must return perturbed inputs for each of the 1 tensors of `inputs`, got 2",
+        only=(sensitivity_max,),
+        perturb_func=lambda rows: (rows, rows),
+    ),
+    value(
+        r"`perturb_func` must return perturbed inputs of the shape it was given, \(9, 2, 2, 2\), got \(1, 2, 2, 2\)",
+        only=(sensitivity_max,),
+        perturb_func=lambda rows: rows[:1],
+    ),
+]
+
+
+def spread(table: list[Bad]) -> pytest.MarkDecorator:
+    """Every entry with every metric that it is about."""
+    pairs = [(bad, metric) for bad in table for metric in bad.metrics]
+    ids = [f"{i}-{'-'.join(bad.arguments)}-{m.__name__}" for i, bad in enumerate(table) for m in bad.metrics]
+    return pytest.mark.parametrize(("bad", "metric"), pairs, ids=ids)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+def calls_of(model: Model, bad: Bad) -> int:
+    own = bad.arguments.get("forward_func")
+    return own.calls if isinstance(own, Model) else model.calls
+
+
+def test_the_good_arguments_are_good(model):
+    assert GOOD.keys() == {f for f in vars(exported).values() if hasattr(f, "card")}
+    for metric in GOOD:
+        assert len(call(metric, model)) == B
+    assert model.calls > len(GOOD)
+
+
+@spread(BAD_ARGUMENTS)
+def test_a_bad_argument_is_refused_before_the_model_is_called(bad, metric, model):
+    with pytest.raises(bad.error, match=bad.match):
+        call(metric, model, **bad.arguments)
+    assert model.calls == 0
+
+
+@spread(BAD_OUTPUTS)
+def test_what_only_an_output_can_tell_is_refused_at_the_first(bad, metric, model):
+    before = calls_of(model, bad)
+    with pytest.raises(bad.error, match=bad.match):
+        call(metric, model, **{"max_examples_per_batch": 1} | bad.arguments)
+    assert calls_of(model, bad) == before + 1
+
+
+@spread(BAD_EXPLANATIONS)
+def test_what_only_an_explanation_can_tell_is_refused_at_the_first(bad, metric, model):
+    seen = []
+
+    def explain(rows: torch.Tensor) -> Any:
+        seen.append(len(rows))
+        return bad.arguments["explanation_func"](rows)
+
+    with pytest.raises(bad.error, match=bad.match):
+        call(metric, model, explanation_func=explain)
+    assert len(seen) == 1
+
+
+@spread(BAD_PERTURBATIONS)
+def test_a_perturb_func_that_returns_something_else_is_refused(bad, metric, model):
+    with pytest.raises(bad.error, match=bad.match):
+        call(metric, model, **bad.arguments)
+
+
+@spread([bad for bad in BAD_PERTURBATIONS if bad.only == (infidelity,)])
+@pytest.mark.parametrize("limit", [None, 9, 1])
+def test_infidelity_refuses_bad_perturbations_before_the_model_is_called(bad, metric, model, limit):
+    loose = bad.match.replace(r"\(9,", r"\(\d+,").replace(r"\(8,", r"\(\d+,")  # fewer copies under a limit
+    with pytest.raises(bad.error, match=loose):
+        call(metric, model, max_examples_per_batch=limit, **bad.arguments)
+    assert model.calls == 0
+
+
+@pytest.mark.parametrize(("max_examples_per_batch", "chunks"), [(None, 1), (6, 2), (1, 3)])
+def test_bad_perturbations_are_refused_at_the_first_call_of_the_perturb_func(max_examples_per_batch, chunks):
+    seen = []
+
+    def wrong(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(len(rows))
+        return rows[:-1]
+
+    limit = {"max_examples_per_batch": max_examples_per_batch}
+    assert call(sensitivity_max, Model(), perturb_func=lambda r: seen.append(len(r)) or r, **limit).shape == (B,)
+    assert len(seen) == chunks
+    del seen[:]
+    with pytest.raises(ValueError, match=rf"of the shape it was given, \({9 if chunks == 1 else 3 * (4 - chunks)}, "):
+        call(sensitivity_max, Model(), perturb_func=wrong, **limit)
+    assert len(seen) == 1
+
+
+# ---- functions that are no metrics
+
+DECORATED = infidelity_perturb_func_decorator()
+BAD_CALLS = [
+    (TypeError, r"deletion\(\): .*got an unexpected keyword argument 'perturbations_per_eval'",
+     lambda: deletion(Model(), x, phi, perturbations_per_eval=4)),
+    (TypeError, r"insertion_curve\(\): missing a required argument: 'attributions'",
+     lambda: insertion_curve(Model(), x)),
+    (TypeError, r"insertion\(\): too many positional arguments", lambda: insertion(*[x] * 30)),
+    (TypeError, "`inputs` must be a tensor or a tuple of tensors, got a list of Tensor", lambda: default_perturb_func([x])),
+    (TypeError, "`perturb_func` must return perturbed inputs as a tensor .*, got NoneType",
+     lambda: DECORATED(lambda rows: None)(x)),
+    (ValueError, r"`perturb_func` must return perturbed inputs of the shape it was given, \(3, 2, 2, 2\), got \(1,",
+     lambda: DECORATED(lambda rows: rows[:1])(x)),
+    (ValueError, "`baselines` must have one entry for each of the 1 tensors of `inputs`, got 2",
+     lambda: DECORATED(lambda rows, base: rows)(x, (0, 0))),
+    # makers of baselines
+    (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0", lambda: baselines.box_blur(x, 0)),
+    (ValueError, "`kernel_size` is a fraction of the width, .*; got 3", lambda: baselines.box_blur(x, 3)),
+    (ValueError, "`kernel_size` must be at least 1, got 0", lambda: baselines.gaussian_blur(x, 0)),
+    (TypeError, "`kernel_size` must be an integer, got float 0.5", lambda: baselines.gaussian_blur(x, 0.5)),
+    (ValueError, "`sigma` must be above 0, got 0", lambda: baselines.gaussian_blur(x, sigma=0)),
+    (ValueError, r"`inputs` must have positions, shape \(B, C, \.\.\.\) with at least three axes; got \(3, 8\)",
+     lambda: baselines.channel_mean(x.flatten(1))),
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: baselines.gaussian_blur(x.flatten(1))),
+    (ValueError, "`seed` must be an integer or have one for each of the 3 examples, got 1",
+     lambda: baselines.uniform_noise(x, seed=[1])),
+    (ValueError, "`seed` must be at least 0, got -2", lambda: baselines.gaussian_noise(x, seed=-2)),
+    # makers of feature masks
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.pixels(x.flatten(1))),
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.patches(x.flatten(1), 2)),
+    (ValueError, "`size` must be at least 1, got 0", lambda: feature_masks.patches(x, 0)),
+    (TypeError, "`size` must be an integer, got float 1.5", lambda: feature_masks.patches(x, 1.5)),
+    (ValueError, "`n_segments` must be at least 1, got 0", lambda: feature_masks.superpixels(x, 0)),
+    (ValueError, r"`images` must have shape \(B, C, H, W\), got \[\(3, 8\)\]",
+     lambda: feature_masks.superpixels(x.flatten(1))),
+    (TypeError, "`images` must be a tensor or a tuple of tensors, got NoneType",
+     lambda: feature_masks.superpixels(None)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "match", "bad_call"), BAD_CALLS)
+def test_a_bad_call_is_refused(error, match, bad_call):
+    with pytest.raises(error, match=match):
+        bad_call()
+
+
+# ---- the table is whole
+
+
+def raises_of(file: Path) -> list[ast.Raise]:
+    """The statements that raise an error of the package's own: not those that pass one on."""
+    return [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Raise) and n.exc is not None]
+
+
+def places_of(error: BaseException) -> list[tuple[str, int]]:
+    """The files and lines of the package that an error went through."""
+    places, trace = [], error.__traceback__
+    while trace is not None:
+        places.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    return places
+
+
+def provoked() -> set[tuple[str, int]]:
+    """Every place of the package where an entry of the tables above raises."""
+    places: set[tuple[str, int]] = set()
+    tables = (*BAD_ARGUMENTS, *BAD_OUTPUTS, *BAD_EXPLANATIONS, *BAD_PERTURBATIONS)
+    calls = [partial(call, metric, Model(), **bad.arguments) for bad in tables for metric in bad.metrics]
+    for bad_call in (*calls, *(c for _, _, c in BAD_CALLS)):
+        try:
+            bad_call()
+        except Exception as error:
+            places.update(places_of(error))
+    return places
+
+
+def test_every_raise_of_the_package_is_provoked_by_an_entry_above():
+    files = [*PACKAGE.glob("_core/*.py"), *PACKAGE.glob("metrics/*.py")]
+    files += [PACKAGE / "baselines.py", PACKAGE / "feature_masks.py"]
+    places = provoked()
+    missed = [
+        f"{file.relative_to(PACKAGE)}:{statement.lineno}"
+        for file in files
+        for statement in raises_of(file)
+        if not any((str(file), n) in places for n in range(statement.lineno, statement.end_lineno + 1))
+    ]
+    assert missed == []
+
+
+def test_the_package_never_asserts():
+    """`python -O` would remove the check."""
+    for file in PACKAGE.rglob("*.py"):
+        assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(file.read_text()))), file.name
+
+
+# ---- what is no error
+
+
+@pytest.mark.parametrize("metric", EVERY)
+def test_one_example_is_enough(metric, model):
+    changes = {} if metric is sensitivity_max else {"attributions": phi[:1]}
+    assert len(call(metric, model, inputs=x[:1], **changes)) == 1
+
+
+def test_an_infinite_attribution_can_be_ranked():
+    infinite = phi.clone()
+    infinite[:, 0, 0, 0] = torch.inf
+    assert_close(
+        call(deletion, Model(), attributions=infinite),
+        call(
+            deletion,
+            Model(),
+            attributions=phi.index_put((torch.arange(B), *torch.zeros(3, B).long()), torch.tensor(9.0)),
+        ),
+    )
+
+
+def test_numpy_counts_and_fractions_are_numbers():
+    numbers = {"n_steps": np.int64(5), "start": np.float32(0.25), "stop": np.float64(1)}
+    assert_close(call(deletion, Model(), **numbers), call(deletion, Model(), n_steps=5, start=0.25, stop=1))
+
+
+# ---- warnings
+
+
+class Regularised(nn.Module):
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.layer(rows.flatten(1))[:, :4]
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(8)])
+@pytest.mark.parametrize("metric", [m for m in EVERY if m is not sensitivity_max])
+def test_a_model_in_training_mode_is_warned_of(metric, layer):
+    model = Regularised(layer).train()
+    with pytest.warns(UserWarning, match=r"`forward_func` is in training mode .*Call model.eval\(\) first") as caught:
+        call(metric, model)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(metric, model.eval())
+        call(metric, Regularised(nn.Identity()).train())
+
+
+def test_the_warning_of_training_mode_points_at_the_caller():
+    model = Regularised(nn.Dropout()).train()
+    with pytest.warns(UserWarning, match="training mode") as caught:
+        infidelity(model, half, x, phi, target=0)
+    assert caught[0].filename == __file__
+
+
+class FullAt(Model):
+    """Runs out of memory above some number of rows."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        if len(rows) > self.most:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return super().__call__(rows)
+
+
+@pytest.mark.parametrize("metric", EVERY)
+def test_where_memory_runs_out_the_batch_is_halved_with_a_warning_that_says_the_limit(metric):
+    draws = {sensitivity_n: {"seed": 0, "n_perturb_samples": 20}, sensitivity_max: {"seed": 0}}.get(metric, {})
+    with pytest.warns(
+        UserWarning, match=r"Out of memory: going on with batches of \d+ rows. Set `max_examples_per_batch`"
+    ):
+        scores = call(metric, FullAt(2), **draws)
+    assert_close(scores, call(metric, Model(), **draws))
+
+
+def test_where_one_row_is_too_much_the_error_is_passed_on():
+    with pytest.warns(UserWarning, match="Out of memory"), pytest.raises(torch.cuda.OutOfMemoryError):
+        call(deletion, FullAt(0))
+
+
+def test_a_card_leaves_the_function_as_it_is():
+    def score() -> None: ...
+
+    assert with_card(True, (0, 1), "A. N. et al. 2020, arXiv:2001.00001")(score) is score

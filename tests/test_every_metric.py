@@ -1,0 +1,672 @@
+"""The contract that every exported metric keeps. A new metric is one entry (or more) in `CASES`."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import pickle
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from captum.attr import Saliency
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import captum_ext.metrics as exported
+
+METRICS = {name: getattr(exported, name) for name in exported.__all__ if hasattr(getattr(exported, name), "card")}
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+SHAPE = (2, 3, 3)  # of an example: channels, height, width
+FEATURES = 18
+CLASSES = 3
+B = 5
+LIMITS = (1, 2, 3, B - 1, B, B + 1, 16, 10_000)
+
+
+# ---- the standard tiny batch
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(FEATURES, 8), nn.Linear(8, CLASSES)
+        draw = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=draw, dtype=torch.float64) / 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.hidden(x.flatten(1))))
+
+
+@dataclass(frozen=True)
+class Batch:
+    inputs: Tensor
+    attributions: Tensor
+    baselines: Tensor
+    feature_mask: Tensor
+    target: Tensor
+    seed: Tensor
+
+    def __getitem__(self, rows: Any) -> Batch:
+        return Batch(**{name: value[rows] for name, value in vars(self).items()})
+
+    def to(self, like: Any) -> Batch:
+        """Floating point tensors in another type, or all tensors on another device."""
+        floats = isinstance(like, torch.dtype)
+        kept = ("feature_mask", "target", "seed") if floats else ("seed",)
+        return replace(self, **{k: v.to(like) for k, v in vars(self).items() if k not in kept})
+
+
+def tiny_batch(batch: int = B) -> Batch:
+    draw = torch.Generator().manual_seed(1)
+
+    def normal() -> Tensor:
+        return torch.randn(batch, *SHAPE, generator=draw, dtype=torch.float64)
+
+    return Batch(
+        inputs=normal(),
+        attributions=normal(),
+        baselines=normal() / 4,
+        feature_mask=torch.stack([(torch.arange(FEATURES) % (7 + b % 3)).reshape(SHAPE) for b in range(batch)]),
+        target=torch.arange(batch) % CLASSES,
+        seed=torch.arange(batch) * 3 + 11,
+    )
+
+
+def a_step(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A perturbation that depends on its row alone."""
+    step = 0.3 * torch.cos(3 * x) + 0.1 * x.flatten(1).sum(1)[:, None, None, None]
+    return step, x - step
+
+
+def a_random_step(x: Tensor) -> tuple[Tensor, Tensor]:
+    step = 0.3 * torch.randn_like(x)
+    return step, x - step
+
+
+# ---- the table: how to call each metric on the tiny batch
+
+
+@dataclass(frozen=True)
+class Case:
+    metric: Callable[..., Any]
+    arguments: Callable[[Any, Batch], dict[str, Any]]
+    points: tuple[int, ...] = ()  # axes of the score after the examples'
+    on_meta: bool = True
+    random: Callable[[Any, Batch], dict[str, Any]] | None = None  # further arguments that make an unseeded case draw
+
+    def __call__(self, model: Any, batch: Batch, **changes: Any) -> Any:
+        return self.metric(**self.of(model, batch) | changes)
+
+    def of(self, model: Any, batch: Batch) -> dict[str, Any]:
+        own_seeds = {"seed": batch.seed} if self.takes("seed") else {}
+        return self.arguments(model, batch) | own_seeds
+
+    def takes(self, name: str) -> bool:
+        return name in inspect.signature(self.metric).parameters
+
+
+def on_features(model: Any, b: Batch) -> dict[str, Any]:
+    return {
+        "forward_func": model,
+        "inputs": b.inputs,
+        "attributions": b.attributions,
+        "baselines": b.baselines,
+        "target": b.target,
+    }
+
+
+def with_steps(model: Any, b: Batch) -> dict[str, Any]:
+    return on_features(model, b) | {"n_steps": 6}
+
+
+def with_steps_and_mask(model: Any, b: Batch) -> dict[str, Any]:
+    return with_steps(model, b) | {"mode": "lerf", "feature_mask": b.feature_mask}
+
+
+def with_draws(model: Any, b: Batch) -> dict[str, Any]:
+    return on_features(model, b) | {"n": 4, "n_perturb_samples": 7}
+
+
+def with_sizes(model: Any, b: Batch) -> dict[str, Any]:
+    return with_draws(model, b) | {"n": [1, 0.5, 3], "correlation": "spearman", "feature_mask": b.feature_mask}
+
+
+def with_perturbations(model: Any, b: Batch) -> dict[str, Any]:
+    return {
+        "forward_func": model,
+        "perturb_func": a_step,
+        "inputs": b.inputs,
+        "attributions": b.attributions,
+        "target": b.target,
+        "n_perturb_samples": 3,
+    }
+
+
+def with_explanation(model: Any, b: Batch) -> dict[str, Any]:
+    return {
+        "explanation_func": Saliency(model),
+        "inputs": b.inputs,
+        "perturb_radius": 0.3,
+        "n_perturb_samples": 4,
+        "target": b.target,
+    }
+
+
+CASES = {
+    "deletion": Case(exported.deletion, with_steps),
+    "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
+    "deletion_curve": Case(exported.deletion_curve, with_steps, points=(6,)),
+    "deletion_curve of the least relevant groups": Case(
+        exported.deletion_curve, with_steps_and_mask, points=(6,), on_meta=False
+    ),
+    "insertion": Case(exported.insertion, with_steps),
+    "insertion of the least relevant groups": Case(exported.insertion, with_steps_and_mask, on_meta=False),
+    "insertion_curve": Case(exported.insertion_curve, with_steps, points=(6,)),
+    "infidelity": Case(exported.infidelity, with_perturbations, random=lambda m, b: {"perturb_func": a_random_step}),
+    "infidelity, normalised": Case(
+        exported.infidelity,
+        lambda m, b: with_perturbations(m, b) | {"normalize": True},
+        random=lambda m, b: {"perturb_func": a_random_step},
+    ),
+    "sensitivity_max": Case(exported.sensitivity_max, with_explanation),
+    "sensitivity_n": Case(exported.sensitivity_n, with_draws),
+    "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
+}
+
+SHARE_ALL_ROWS = {exported.infidelity, exported.sensitivity_n}  # a mapping of methods costs the model rows of one
+CAPTUMS_ARGUMENTS = {
+    *("forward_func", "perturb_func", "explanation_func", "inputs", "attributions", "baselines", "feature_mask"),
+    *("additional_forward_args", "target", "n_perturb_samples", "max_examples_per_batch", "normalize"),
+    *("perturb_radius", "norm_ord", "show_progress", "kwargs"),
+}
+OUR_ARGUMENTS = {"n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed"}
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
+cases_of = {
+    "mappings": {name: case for name, case in CASES.items() if case.takes("attributions")},
+    "seeds": {name: case for name, case in CASES.items() if case.takes("seed")},
+    "draws": {name: case for name, case in CASES.items() if case.takes("seed") or case.random},
+    "meta": {name: case for name, case in CASES.items() if case.on_meta},
+}
+
+
+def cases_with(what: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases_of[what].values(), ids=cases_of[what].keys())
+
+
+class Recorded:
+    """A model that notes the rows of its calls."""
+
+    def __init__(self, model: Callable[..., Tensor]):
+        self.model, self.calls = model, []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls.append(len(x))
+        return self.model(x)
+
+
+@pytest.fixture
+def model() -> Net:
+    return Net().eval()
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return tiny_batch()
+
+
+def assert_same(actual: Tensor, expected: Tensor) -> None:
+    assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+# ---- the table is whole
+
+
+@every_metric
+def test_a_metric_has_a_case(metric):
+    assert metric in [case.metric for case in CASES.values()], "add an entry to CASES in tests/test_every_metric.py"
+
+
+def test_exports_are_named_once_and_there():
+    assert len(set(exported.__all__)) == len(exported.__all__)
+    assert METRICS.keys() <= set(exported.__all__) <= set(dir(exported))
+    assert len(METRICS) >= 7
+
+
+def test_an_exported_name_without_a_card_is_no_metric():
+    """A metric whose card was forgotten would slip through this file."""
+    for name in set(exported.__all__) - METRICS.keys():
+        assert "attributions" not in inspect.signature(getattr(exported, name)).parameters
+        assert "explanation_func" not in inspect.signature(getattr(exported, name)).parameters
+
+
+# ---- scores
+
+
+@every_case
+@pytest.mark.parametrize("rows", [1, 2, B])
+def test_there_is_a_row_of_finite_scores_per_example(case, model, rows):
+    scores = case(model, tiny_batch(rows))
+    assert scores.shape == (rows, *case.points)
+    assert scores.isfinite().all()
+
+
+@every_case
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_type_of_the_numbers_is_kept(case, model, batch, dtype):
+    scores = case(model.to(dtype), batch.to(dtype))
+    assert scores.dtype == dtype
+    assert scores.shape == (B, *case.points)
+    assert scores.isfinite().all()
+
+
+@every_case
+@pytest.mark.parametrize("name", ["inputs", "attributions", "baselines"])
+def test_scores_are_without_gradient(case, model, batch, name):
+    getattr(batch, name).requires_grad_()
+    assert not case(model, batch).requires_grad
+
+
+@every_case
+def test_a_tensor_and_a_tuple_of_it_score_the_same(case, model, batch):
+    of_tensors = case.of(model, batch)
+    as_tuples = {
+        name: (of_tensors[name],)
+        for name in ("inputs", "attributions", "baselines", "feature_mask")
+        if isinstance(of_tensors.get(name), Tensor)
+    }
+    assert "inputs" in as_tuples
+    assert torch.equal(case.metric(**of_tensors | as_tuples), case.metric(**of_tensors))
+
+
+@every_case
+def test_examples_permuted_permute_the_scores(case, model, batch):
+    order = torch.tensor([3, 0, 4, 2, 1])
+    assert_same(case(model, batch[order]), case(model, batch)[order])
+
+
+@every_case
+@pytest.mark.parametrize("first", [1, 2, B - 1])
+def test_a_batch_scores_as_its_two_parts(case, model, batch, first):
+    parts = [case(model, batch[:first]), case(model, batch[first:])]
+    assert_same(torch.cat(parts), case(model, batch))
+
+
+@every_case
+def test_examples_score_as_if_alone_beside_an_extreme_neighbour(case, model, batch):
+    extreme = replace(batch, inputs=batch.inputs.clone(), attributions=batch.attributions.clone())
+    extreme.inputs[0] *= 1e3
+    extreme.attributions[0] *= 1e6
+    assert_same(case(model, extreme)[1:], case(model, batch)[1:])
+
+
+# ---- the limit
+
+
+@every_case
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_limit_is_never_exceeded_and_without_effect_on_the_score(case, model, batch, limit):
+    limited, free = Recorded(model), Recorded(model)
+    scores = case(limited, batch, max_examples_per_batch=limit)
+    assert 1 <= max(limited.calls) <= limit
+    assert_same(scores, case(free, batch))
+    assert sum(limited.calls) == sum(free.calls)
+
+
+@every_case
+def test_without_a_limit_a_call_has_at_most_64_rows_or_the_batch(case, model):
+    for rows in (3, 70):
+        recorded = Recorded(model)
+        case(recorded, tiny_batch(rows))
+        assert max(recorded.calls) <= max(rows, 64)
+
+
+# ---- randomness
+
+
+@cases_with("seeds")
+def test_the_same_seed_repeats_exactly_and_another_does_not(case, model, batch):
+    first = case(model, batch, seed=1)
+    assert torch.equal(case(model, batch, seed=1), first)
+    assert not torch.equal(case(model, batch, seed=2), first)
+
+
+@cases_with("seeds")
+def test_a_seed_leaves_the_global_generator_alone(case, model, batch):
+    before = torch.get_rng_state()
+    case(model, batch, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@cases_with("seeds")
+def test_one_seed_gives_the_examples_different_draws(case, model, batch):
+    twins = batch[torch.zeros(4, dtype=torch.long)]
+    assert len(case(model, twins, seed=1).reshape(4, -1)[:, -1].unique()) > 1
+    own = case(model, twins, seed=[5, 5, 6, 6])
+    assert_same(own[0::2], own[1::2])
+
+
+@cases_with("seeds")
+def test_seeds_may_be_a_list_or_a_tensor(case, model, batch):
+    assert torch.equal(case(model, batch, seed=batch.seed.tolist()), case(model, batch, seed=batch.seed))
+
+
+@cases_with("draws")
+def test_without_a_seed_the_global_one_governs(case, model, batch):
+    unseeded = {"seed": None} if case.takes("seed") else case.random(model, batch)
+
+    def under(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return case(model, batch, **unseeded)
+
+    first = under(0)
+    assert not torch.equal(case(model, batch, **unseeded), first)  # the stream goes on
+    assert torch.equal(under(0), first)
+    assert not torch.equal(under(1), first)
+
+
+@every_case
+def test_a_call_that_draws_nothing_leaves_the_global_generator_alone(case, model, batch):
+    before = torch.get_rng_state()
+    case(model, batch)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---- what is left behind
+
+
+@every_case
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(case, model, batch, training):
+    model.train(training)
+    model.out.train(not training)
+    model.hidden.weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    case(model, batch)
+    assert (model.training, model.hidden.training, model.out.training) == (training, training, not training)
+    assert [p.requires_grad for p in model.parameters()] == [False, True, True, True]
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@every_case
+@pytest.mark.parametrize("needs_gradient", [True, False])
+def test_the_callers_tensors_are_left_as_they_were(case, model, batch, needs_gradient):
+    floats = (batch.inputs, batch.attributions, batch.baselines)
+    for tensor in floats:
+        tensor.requires_grad_(needs_gradient)
+    before = {name: value.detach().clone() for name, value in vars(batch).items()}
+    versions = {name: value._version for name, value in vars(batch).items()}
+    case(model, batch)
+    for name, value in vars(batch).items():
+        assert torch.equal(value, before[name])
+        assert value._version == versions[name]
+        assert value.grad is None
+    assert all(tensor.requires_grad == needs_gradient for tensor in floats)
+
+
+class WorksInPlace(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        with torch.no_grad():
+            x.zero_()
+        return out
+
+
+@every_case
+@pytest.mark.parametrize("limit", [2, None])
+def test_a_model_that_overwrites_its_input_reaches_no_tensor_of_the_caller(case, model, batch, limit):
+    if case.metric is exported.sensitivity_max:
+        overwriting = {"explanation_func": overwriting_gradient(model)}
+        expected = case(model, batch, explanation_func=overwriting_gradient(model, overwrite=False))
+    else:
+        overwriting, expected = {"forward_func": WorksInPlace()}, case(model, batch)
+    before = batch.inputs.clone()
+    assert_same(case(model, batch, max_examples_per_batch=limit, **overwriting), expected)
+    assert torch.equal(batch.inputs, before)
+
+
+def overwriting_gradient(model: Net, overwrite: bool = True) -> Callable[..., Tensor]:
+    def explain(x: Tensor, target: Tensor) -> Tensor:
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model(leaf).gather(1, target[:, None]).sum(), leaf)
+        if overwrite:
+            x.zero_()
+        return gradient
+
+    return explain
+
+
+# ---- several methods at once
+
+
+@cases_with("mappings")
+def test_a_mapping_of_methods_gives_the_scores_of_single_calls(case, model, batch):
+    phi = batch.attributions
+    methods = {"given": phi, "opposite": -phi, "other": phi.flip(1).cos(), "twin": phi}
+    together = case(model, batch, attributions=methods)
+    assert list(together) == list(methods)
+    assert type(together) is dict
+    for name, attributions in methods.items():
+        assert_same(together[name], case(model, batch, attributions=attributions))
+    assert torch.equal(together["given"], together["twin"])
+
+
+@cases_with("mappings")
+def test_a_mapping_costs_fewer_model_rows_than_single_calls(case, model, batch):
+    phi = batch.attributions
+    methods = {"a": phi, "b": -phi, "c": phi.cos()}
+
+    def rows(attributions: Any) -> int:
+        recorded = Recorded(model)
+        case(recorded, batch, attributions=attributions)
+        return sum(recorded.calls)
+
+    single = [rows(attributions) for attributions in methods.values()]
+    if case.metric in SHARE_ALL_ROWS:
+        assert rows(methods) == single[0] == single[1] == single[2]
+    else:
+        assert single[0] <= rows(methods) < sum(single)
+
+
+# ---- devices
+
+
+class HostCopies(TorchDispatchMode):
+    """Notes every operation that makes a host tensor from one that is not on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        devices = {t.device.type for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        if "meta" in devices and any(t.device.type == "cpu" for t in tree_leaves(out) if isinstance(t, Tensor)):
+            self.found.append(str(func))
+        return out
+
+
+@cases_with("meta")
+@pytest.mark.parametrize("limit", [None, 3])
+def test_the_score_is_computed_on_the_device_of_the_inputs_without_a_copy_to_the_host(case, model, batch, limit):
+    """A tensor on `meta` has no values: whatever asked for one, by `.item()`, `bool()` or a copy, would raise."""
+    with HostCopies() as copies:
+        scores = case(model.to("meta"), batch.to("meta"), max_examples_per_batch=limit)
+    assert scores.device.type == "meta"
+    assert scores.shape == (B, *case.points)
+    assert scores.dtype == torch.float64
+    assert copies.found == []
+
+
+def test_the_search_for_host_copies_finds_one():
+    with HostCopies() as copies, pytest.raises((NotImplementedError, RuntimeError)):
+        torch.zeros(2, device="meta").cpu()
+    with HostCopies() as copies:
+        torch.empty_like(torch.zeros(2, device="meta"), device="cpu")
+    assert len(copies.found) == 1
+
+
+@cases_with("mappings")
+def test_scores_of_a_mapping_keep_the_type_of_the_numbers(case, model, batch):
+    phi = batch.attributions.float()
+    together = case(model.float(), batch.to(torch.float32), attributions={"a": phi, "b": -phi})
+    assert [scores.dtype for scores in together.values()] == [torch.float32] * 2
+
+
+# ---- the interface
+
+
+@every_metric
+def test_a_metric_pickles_by_its_name(metric):
+    assert pickle.loads(pickle.dumps(metric)) is metric
+    assert getattr(exported, metric.__name__) is metric
+
+
+@every_metric
+def test_arguments_have_known_names(metric):
+    assert set(inspect.signature(metric).parameters) <= CAPTUMS_ARGUMENTS | OUR_ARGUMENTS
+
+
+@every_metric
+def test_examples_come_first_and_the_limit_may_be_left_out(metric):
+    parameters = inspect.signature(metric).parameters
+    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    assert list(parameters)[: len(required)] == required
+    assert "inputs" in required
+    assert parameters["max_examples_per_batch"].default is None
+
+
+@every_metric
+def test_our_options_go_by_keyword_where_captum_has_the_metric_too(metric):
+    import captum.metrics
+
+    theirs = getattr(captum.metrics, metric.__name__, None)
+    if theirs is None:
+        assert metric.__name__ not in ("infidelity", "sensitivity_max")
+        return
+    captums = inspect.signature(theirs).parameters
+    ours = inspect.signature(metric).parameters
+    positional = [p.name for p in ours.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == [p.name for p in captums.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    for name in positional:
+        if name != "perturb_func":
+            assert ours[name].default == captums[name].default
+    assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in ours.keys() - captums.keys())
+
+
+@every_metric
+def test_the_card_says_what_a_table_needs(metric):
+    card = metric.card
+    assert card.name == metric.__name__
+    assert card.higher_is_better in (True, False, None)
+    low, high = card.range
+    assert low < high
+    assert re.fullmatch(r"[A-Z].* et al\. \d{4}, arXiv:\d{4}\.\d{4,5}.*", card.reference)
+    defaults = {p.name: p.default for p in inspect.signature(metric).parameters.values() if p.default is not p.empty}
+    assert card.direction(defaults) is card.higher_is_better
+    if card.flipped_by is not None:
+        argument, value = card.flipped_by
+        assert argument in defaults
+        assert defaults[argument] != value
+        assert card.direction(defaults | {argument: value}) is (not card.higher_is_better)
+
+
+@every_case
+def test_the_card_says_where_the_values_of_a_curve_are(case, model, batch):
+    arguments = {p.name: p.default for p in inspect.signature(case.metric).parameters.values()}
+    axis = case.metric.card.axis
+    places = axis and axis[1](arguments | case.of(model, batch))
+    assert (None if places is None else (len(places),)) == (case.points or None)
+    assert places is None or len(set(places)) == len(places)
+
+
+@every_case
+def test_scores_lie_in_the_range_of_the_card(case, model, batch):
+    low, high = case.metric.card.range
+    scores = case(model, batch)
+    assert ((scores >= low) & (scores <= high)).all()
+
+
+@every_metric
+def test_a_curve_has_no_better_side_and_a_score_has_one(metric):
+    is_curve = all(case.points for case in CASES.values() if case.metric is metric)
+    assert (metric.card.higher_is_better is None) == is_curve
+
+
+# ---- the docstring
+
+
+def section(metric: Callable[..., Any], title: str) -> str:
+    """The indented block under `title:`."""
+    text = inspect.getdoc(metric)
+    found = re.search(rf"^{title}:\n((?:[ ]+.*\n?|\n)+)", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def arguments_described_by(metric: Callable[..., Any]) -> Callable[..., Any]:
+    """The metric itself, or the one that it says to share its arguments with."""
+    elsewhere = re.search(r"\barguments, errors and\s+cost are those of\s+`(\w+)`", inspect.getdoc(metric))
+    return METRICS[elsewhere.group(1)] if elsewhere else metric
+
+
+@every_metric
+def test_the_docstring_has_a_formula_its_sections_and_a_reference(metric):
+    text = inspect.getdoc(metric)
+    assert re.search(r"\.\. math:: \S", text)
+    assert section(arguments_described_by(metric), "Args").strip()
+    assert section(metric, "Returns").strip()
+    raised = section(metric, "Raises")
+    assert "ValueError" in raised
+    assert "TypeError" in raised
+    assert re.search(r"^Reference: .* et al\. \d{4}, \".*\", arXiv:\d{4}\.\d{4,5}", text, re.MULTILINE)
+    assert metric.card.reference.split(",")[0] in text  # the same paper as on the card
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}", metric.card.reference).group() in text
+
+
+@every_metric
+def test_the_docstring_says_the_shape_and_which_way_is_better(metric):
+    returned = section(metric, "Returns")
+    assert re.search(r"`\[B\]`|`\[B, \w+\]`", returned)
+    words = {
+        True: r"\bHigher is better\b",
+        False: r"\bLower is better\b",
+        None: r"\b(falls|rises) early\s+for a good explanation\b",
+    }
+    assert re.search(words[metric.card.higher_is_better], returned)
+    for other in {True, False} - {metric.card.higher_is_better}:
+        assert not re.search(words[other], returned)
+
+
+@every_metric
+def test_the_docstring_names_each_argument_of_ours(metric):
+    text = inspect.getdoc(metric) + inspect.getdoc(arguments_described_by(metric))
+    for name in OUR_ARGUMENTS & set(inspect.signature(metric).parameters):
+        assert re.search(rf"`{name}\b|^\s+{name}: ", text, re.MULTILINE), name
+
+
+@every_metric
+def test_the_docstrings_arguments_exist(metric):
+    described = re.findall(r"^    (\w+): ", section(metric, "Args"), re.MULTILINE)
+    assert set(described) <= set(inspect.signature(metric).parameters)
+
+
+@every_metric
+def test_the_docstrings_example_runs(metric):
+    module = sys.modules[metric.__module__]
+    (test,) = doctest.DocTestFinder(recurse=False).find(metric, metric.__name__, globs=dict(vars(module)))
+    assert test.examples
+    assert any(metric.__name__ + "(" in example.source for example in test.examples)
+    report: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=report.append).failed == 0, "".join(report)
