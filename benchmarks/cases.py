@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import captum.metrics
@@ -20,7 +21,7 @@ CLASSES = 10
 def residual_like_cnn() -> nn.Module:
     """The 19 convolutions of ResNet-20 with their batch normalisation, without shortcuts; random weights."""
     widths = [3] + [16] * 7 + [32] * 6 + [64] * 6
-    layers = [conv_bn_relu(*pair, stride=2 if i in (7, 13) else 1) for i, pair in enumerate(zip(widths, widths[1:]))]
+    layers = [conv_bn_relu(*pair, stride=2 if i in (7, 13) else 1) for i, pair in enumerate(pairwise(widths))]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], CLASSES))
 
 
@@ -75,13 +76,10 @@ class Setting:
 
 
 FULL = {
-    "cnn": Setting("cnn", 32, batch=16, limit=64, draws=20, sizes=4, steps=22, of_forward=1.5, of_explaining=1.3),
-    "lite0": Setting("lite0", 224, batch=8, limit=16, draws=6, sizes=2, steps=6, of_forward=1.1, of_explaining=1.05),
+    "cnn": Setting("cnn", 32, batch=16, limit=64, draws=10, sizes=4, steps=12, of_forward=1.5, of_explaining=1.3),
+    "lite0": Setting("lite0", 224, batch=4, limit=16, draws=5, sizes=2, steps=6, of_forward=1.1, of_explaining=1.05),
 }
-QUICK = {
-    "cnn": replace(FULL["cnn"], draws=8, sizes=2, steps=8),
-    "lite0": replace(FULL["lite0"], batch=4, draws=4, steps=4),
-}
+QUICK = {name: replace(setting, batch=4, draws=2, sizes=2, steps=3) for name, setting in FULL.items()}
 
 
 class Work:

@@ -22,10 +22,16 @@ from measuring import MEMORY_IS_MEASURED, counted, in_fresh_process, peak, time_
 
 COPIES_LIMIT = 4  # of extra memory, in copies of a batch
 
-# 16 images, 10 sizes and 100 subsets of each: 16,016 rows
 TILES = Setting("tiles", 224, batch=16, limit=16, draws=100, sizes=10, steps=33, methods=1)
-MEMORY = (*((case, TILES) for case in CASES), (CASES[1], replace(TILES, model="lite0", draws=2, sizes=5)))
-MEMORY_QUICK = ((CASES[1], replace(TILES, draws=5)),)
+FEW = replace(TILES, draws=5)
+SENSITIVITY_N = CASES[1]
+MEMORY = (
+    (SENSITIVITY_N, TILES),
+    (SENSITIVITY_N, replace(FEW, model="lite0", draws=1)),
+    *((case, FEW) for case in CASES),
+    *((case, replace(FEW, methods=3)) for case in CASES),
+)
+MEMORY_QUICK = ((SENSITIVITY_N, replace(TILES, draws=2)),)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`max_examples_per_batch` must be at least equal"),  # Captum's
 ]
 
-B, N = 3, 4
+B, N = 3, 5  # so that chunks of two draws leave a rest
 LIMITS = (None, 1, 2, B, B + 1, 2 * B, 2 * B + 1, B * N, B * N + 30)
 ROUNDING = {
     torch.float64: 1e-9,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
@@ -307,6 +308,44 @@ def test_examples_score_as_if_alone_beside_an_extreme_neighbour(case, model, bat
     extreme.inputs[0] *= 1e3
     extreme.attributions[0] *= 1e6
     assert_same(case(model, extreme)[1:], case(model, batch)[1:])
+
+
+# ---- what goes with the rows
+
+
+FORMS_OF_TARGET = {
+    "negative": 1 - CLASSES,
+    "0-d tensor": torch.tensor(1),
+    "1-element tensor": torch.tensor([1]),
+    "tensor": torch.full((B,), 1),
+    "list": [1] * B,
+    "tuple": (1,),
+    "numpy integer": np.int64(1),
+    "array": np.full(B, 1),
+}
+
+
+@every_case
+@pytest.mark.parametrize("form", FORMS_OF_TARGET.values(), ids=FORMS_OF_TARGET.keys())
+@pytest.mark.parametrize("limit", [None, 2])
+def test_every_form_of_a_target_means_the_same(case, model, batch, form, limit):
+    assert_same(case(model, batch, target=form, max_examples_per_batch=limit), case(model, batch, target=1))
+
+
+@every_case
+@pytest.mark.parametrize("limit", [None, 1, 2])
+def test_a_further_argument_with_a_row_per_example_goes_with_its_example_and_another_with_all(
+    case, model, batch, limit
+):
+    def scaled(x: Tensor, scale: Tensor, shared: Tensor, power: int) -> Tensor:
+        assert len(scale) == len(x)
+        assert shared.shape == (B + 2,)
+        return model(x * scale.reshape(-1, 1, 1, 1) + shared.sum()) ** power
+
+    scale, shared = torch.linspace(0.5, 1.5, B, dtype=torch.float64), torch.full((B + 2,), 0.01, dtype=torch.float64)
+    together = case(scaled, batch, additional_forward_args=(scale, shared, 2), max_examples_per_batch=limit)
+    alone = [case(scaled, batch[[b]], additional_forward_args=(scale[[b]], shared, 2)) for b in range(B)]
+    assert_same(together, torch.cat(alone))
 
 
 # ---- the limit

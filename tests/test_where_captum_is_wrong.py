@@ -24,7 +24,7 @@ from torch.testing import assert_close
 
 from captum_ext.metrics import default_perturb_func, infidelity, infidelity_perturb_func_decorator, sensitivity_max
 
-B, N = 3, 4
+B, N = 3, 5  # so that chunks of two draws leave a rest
 LIMITS = (None, 1, 2, B, B + 1, 2 * B, 100)
 double = partial(torch.randn, dtype=torch.float64)
 each_limit = pytest.mark.parametrize("limit", LIMITS)

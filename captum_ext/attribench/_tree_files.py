@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._files import check_new, opened, written_aside
+from ..evaluation.files import check_writable, written_aside
+from ._files import opened
 from ._tree import Array, NDArrayTree
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def save_tree(tree: NDArrayTree, attributes: Mapping[str, str], path: Any, forma
     if format not in WRITERS:
         raise ValueError(f"`format` must be 'hdf5' or 'csv', got {format!r}.")
     _check_names(tree.levels)
-    with written_aside(check_new(path)) as aside:
+    with written_aside(check_writable(path)) as aside:
         WRITERS[format](tree, attributes, aside)
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from ._files import check_new, opened, stored_array
+from ..evaluation.files import check_writable
+from ._files import opened, stored_array
 
 Indices = int | Sequence[int] | Tensor
 
@@ -62,7 +63,7 @@ class HDF5DatasetWriter:
     """Writes samples and labels one batch after another; the file is whole after every `write`. Samples not written yet are NaN."""
 
     def __init__(self, path: str | os.PathLike[str], num_samples: int):
-        self.path, self.num_samples, self.head = check_new(path), num_samples, 0
+        self.path, self.num_samples, self.head = check_writable(path), num_samples, 0
 
     def write(self, samples: Any, labels: Any) -> None:
         samples, labels = np.asarray(samples), np.asarray(labels)
@@ -87,7 +88,7 @@ class AttributionsDatasetWriter:
     """Writes attributions batch by batch, method by method; the file is whole after every `write`. Rows not written yet are NaN."""
 
     def __init__(self, path: str | os.PathLike[str], num_samples: int):
-        self.path, self.num_samples = check_new(path), num_samples
+        self.path, self.num_samples = check_writable(path), num_samples
         with opened(self.path, "x") as file:
             file.attrs["num_samples"] = num_samples
 

@@ -9,23 +9,33 @@ ranked; curves have none and are left out. What is random repeats with its `seed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from scipy import special, stats
+from scipy import stats
 
-Floats = npt.NDArray[np.float64]
+from .statistics import (
+    CORRECTIONS,
+    Floats,
+    bca,
+    corrected,
+    fisher_mean,
+    krippendorff_alpha,
+    rank_biserial,
+    rank_interval,
+    ranks_of,
+    resampled_means,
+    share_of_firsts,
+    signed_rank_p,
+    spearman_of_examples,
+)
+
 MetricType = str | Sequence[str] | None
-MIN_EXAMPLES = 3  # with fewer there is no interval
-MIN_PAIRS = 6  # with fewer no outcome of a two-sided signed-rank test is below 0.05
-TIE = 1e-12  # means that differ by less, relative to the largest, are equal: rounding must not rank
-BLOCK = 2**22  # counts of resampled examples held at once
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ def _summary(score: Score, methods: list[str], means: Floats, confidence: float)
     ranks = ranks_of(means if score.higher_is_better else -means)  # [resamples, methods]
     observed = frame.mean().to_numpy()
     intervals = [bca(v[np.isfinite(v)], m[np.isfinite(m)], confidence) for v, m in zip(score.values, means.T)]
-    rank_intervals = [_rank_interval(r[np.isfinite(r)], confidence) for r in ranks.T]
+    rank_intervals = [rank_interval(r[np.isfinite(r)], confidence) for r in ranks.T]
     return _rows(
         score,
         methods,
@@ -97,7 +107,7 @@ def _summary(score: Score, methods: list[str], means: Floats, confidence: float)
         rank=ranks_of(observed if score.higher_is_better else -observed),
         rank_low=[low for low, _ in rank_intervals],
         rank_high=[high for _, high in rank_intervals],
-        p_best=_share_of_firsts(ranks),
+        p_best=share_of_firsts(ranks),
         tied_with_best=_ties(score, methods, confidence)["tied_with_best"].to_numpy(),
         undefined=frame.isna().mean().to_numpy(),
         examples=frame.count().to_numpy(),
@@ -151,7 +161,7 @@ def _against(score: Score, methods: list[str], baseline: str, alternative: str) 
         effect=rank_biserial(differences),
         median_difference=pd.DataFrame(differences.T).median().to_numpy(),
         pairs=np.isfinite(differences).sum(-1),
-        p=[_signed_rank_p(d[np.isfinite(d)], alternative) for d in differences],
+        p=[signed_rank_p(d[np.isfinite(d)], alternative) for d in differences],
     )
 
 
@@ -172,7 +182,7 @@ def _ties(score: Score, methods: list[str], confidence: float) -> pd.DataFrame:
     scored = np.isfinite(means)
     best = int(np.where(scored, means, -np.inf).argmax())
     differences = np.delete(score.oriented, best, 0) - score.oriented[best]
-    p = corrected(np.array([_signed_rank_p(d[np.isfinite(d)], "two-sided") for d in differences]), "holm")
+    p = corrected(np.array([signed_rank_p(d[np.isfinite(d)], "two-sided") for d in differences]), "holm")
     p = np.insert(p, best, np.nan)
     is_best = scored & (np.arange(len(methods)) == best)
     return _rows(score, methods, best=is_best, p_corrected=p, tied_with_best=scored & ~(p < 1 - confidence))
@@ -203,7 +213,7 @@ def agreement(dataset: xr.Dataset) -> pd.DataFrame:
         raise ValueError(f"`agreement` correlates over methods and needs at least 3, got {len(methods)}.")
     records = []
     for one, other in combinations(found, 2):
-        r = _spearman_of_examples(one.oriented, other.oriented)
+        r = spearman_of_examples(one.oriented, other.oriented)
         r = r[np.isfinite(r)]
         pair = (one.metric, one.axis, one.at, other.metric, other.axis, other.at)
         records.append((*pair, fisher_mean(r, len(methods)), len(r)))
@@ -285,139 +295,8 @@ def _three_axes(halves: Any, dims: tuple[str, ...]) -> xr.DataArray:
     return xr.DataArray(values, dims=dims)
 
 
-# Statistics
-
-
-def resampled_means(values: Floats, n_resamples: int, seed: int) -> Floats:
-    """`[n_resamples, rows]`: means of rows `[rows, examples]` over resampled examples, the same for all rows; nan where none of these is defined."""
-    rng, examples = np.random.default_rng(seed), values.shape[1]
-    defined = np.isfinite(values)
-    filled, present = np.where(defined, values, 0.0).T, defined.T.astype(np.float64)
-    means = []
-    for size in _blocks(n_resamples, max(1, BLOCK // examples)):
-        drawn = rng.integers(examples, size=(size, examples)) + examples * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * examples).reshape(size, examples).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            means.append((counts @ filled) / (counts @ present))
-    return np.concatenate(means)
-
-
-def _blocks(total: int, block: int) -> list[int]:
-    return [min(block, total - start) for start in range(0, total, block)]
-
-
-def bca(values: Floats, means: Floats, confidence: float) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of the mean of `values`, from its resampled `means` (Efron 1987).
-
-    The jackknife's acceleration has a closed form for a mean, so this costs nothing with many examples. `nan` with fewer
-    than 3 values; the value itself where all are equal.
-    """
-    if len(values) < MIN_EXAMPLES:
-        return np.nan, np.nan
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    mean, least = values.mean(), 0.5 / len(means)
-    below = ((means < mean).mean() + (means <= mean).mean()) / 2
-    bias = special.ndtri(np.clip(below, least, 1 - least))
-    deviation = (values - mean) / np.ptp(values)
-    acceleration = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
-    z = bias + special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
-    low, high = np.quantile(means, special.ndtr(bias + z / (1 - acceleration * z)))
-    return float(low), float(high)
-
-
-def ranks_of(means: Floats) -> Floats:
-    """`[..., methods]`: 1 for the largest; equal ones share the better rank; nan for nan."""
-    tolerance = TIE * np.fmax.reduce(np.abs(means), axis=-1, keepdims=True)[..., None]
-    larger = means[..., None, :] - means[..., :, None] > tolerance  # nan is never larger
-    return np.where(np.isnan(means), np.nan, 1.0 + larger.sum(-1))
-
-
-def _rank_interval(ranks: Floats, confidence: float) -> tuple[float, float]:
-    if not len(ranks):
-        return np.nan, np.nan
-    low, high = np.quantile(ranks, [(1 - confidence) / 2, (1 + confidence) / 2], method="inverted_cdf")
-    return float(low), float(high)
-
-
-def _share_of_firsts(ranks: Floats) -> Floats:
-    """`[methods]`, from ranks `[resamples, methods]`: how often a method is the first; nan for one that never has a rank."""
-    firsts = ranks == 1
-    shares = (firsts / np.maximum(firsts.sum(1, keepdims=True), 1)).sum(0) / max(firsts.any(1).sum(), 1)
-    return np.where(np.isfinite(ranks).any(0), shares, np.nan)
-
-
-def rank_biserial(differences: Floats) -> Floats:
-    """`[methods]`, from differences `[methods, examples]`: matched rank-biserial correlation; nan without a difference."""
-    ranks = stats.rankdata(np.abs(differences), axis=-1, nan_policy="omit")
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.nansum(np.sign(differences) * ranks, -1) / np.nansum(ranks, -1))
-
-
-def _signed_rank_p(differences: Floats, alternative: str) -> float:
-    if len(differences) < MIN_PAIRS:
-        return np.nan
-    return float(stats.wilcoxon(differences, zero_method="zsplit", alternative=alternative).pvalue)
-
-
-def corrected(p: Floats, correction: str) -> Floats:
-    """p-values corrected for their number; nan stays and doesn't count."""
-    result, known = np.full(len(p), np.nan), np.isfinite(p)
-    result[known] = CORRECTIONS[correction](p[known])
-    return result
-
-
-def _holm(p: Floats) -> Floats:
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    result = np.empty_like(p)
-    result[order] = np.minimum(stepped, 1)
-    return result
-
-
-CORRECTIONS: dict[str, Callable[[Floats], Floats]] = {"holm": _holm, "bh": stats.false_discovery_control}
-
-
-def _spearman_of_examples(one: Floats, other: Floats) -> Floats:
-    """`[examples]`: over the methods that both score; nan with fewer than 3, and where either scores all alike."""
-    both = np.isfinite(one) & np.isfinite(other)
-    both &= both.sum(0) >= 3
-    x, y = (_centred_ranks(values, both) for values in (one, other))
-    with np.errstate(invalid="ignore"):
-        return np.clip((x * y).sum(0) / np.sqrt((x**2).sum(0) * (y**2).sum(0)), -1, 1)
-
-
-def _centred_ranks(values: Floats, counted: npt.NDArray[np.bool_]) -> Floats:
-    ranks = stats.rankdata(np.where(counted, values, np.nan), axis=0, nan_policy="omit")
-    return np.where(counted, ranks - (counted.sum(0) + 1) / 2, 0.0)
-
-
-def fisher_mean(correlations: Floats, methods: int) -> float:
-    """The mean on Fisher's scale, of correlations drawn in as :func:`agreement` says; nan of none."""
-    if not len(correlations):
-        return np.nan
-    inside = 1 - 6 / (methods**3 - methods)
-    return float(np.clip(np.tanh(np.arctanh(inside * correlations).mean()) / inside, -1, 1))
-
-
 def _ranks_in_example(score: Score) -> Floats:
     return np.asarray(stats.rankdata(-score.oriented, axis=0, nan_policy="omit"))
-
-
-def krippendorff_alpha(ranks: Floats) -> float:
-    """Ordinal alpha of `[methods, examples]`, without gaps: the examples are the coders, the methods what they judge."""
-    methods, examples = ranks.shape
-    if methods < 2 or examples < 2:
-        return np.nan
-    values, place = np.unique(ranks, return_inverse=True)
-    place = place.reshape(ranks.shape)
-    counts = np.stack([np.bincount(row, minlength=len(values)) for row in place]).astype(np.float64)
-    totals = counts.sum(0)
-    middle = totals.cumsum() - totals / 2
-    distance = (middle[:, None] - middle) ** 2
-    observed = ((counts @ distance) * counts).sum() / (examples - 1)
-    expected = totals @ distance @ totals / (totals.sum() - 1)
-    return float(1 - observed / expected) if expected > 0 else np.nan
 
 
 # The dataset

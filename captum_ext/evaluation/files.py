@@ -33,13 +33,14 @@ def sweep(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def check_writable(path: Path, name: str = "path") -> Path:
+def check_writable(path: str | os.PathLike[str]) -> Path:
     """A path at which nothing is yet, in a folder that can be written to."""
+    path = Path(path)
     if path.exists():
-        raise FileExistsError(f"`{name}` {path} exists already; choose another or remove it first.")
+        raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise NotADirectoryError(
-            f"`{name}` {path} cannot be written: {path.parent} is not a folder that can be written to."
+            f"`path` {path} cannot be written: {path.parent} is not a folder that can be written to."
         )
     return path
 

@@ -44,7 +44,7 @@ class Evaluation:
         """Writes the results, whole or not at all, as an HDF5 file (read by h5py, xarray, netCDF) or a folder of CSV files."""
         if format not in FORMATS:
             raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}, got {format!r}.")
-        target = check_writable(Path(path))
+        target = check_writable(path)
         (save_hdf5 if format == "hdf5" else save_csv)(self.dataset, target)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -82,6 +82,13 @@ class Evaluation:
     def ranking_consistency(self) -> pd.DataFrame:
         """Whether examples rank the methods alike: see `captum_ext.evaluation.comparison.ranking_consistency`."""
         return comparison.ranking_consistency(self.dataset)
+
+    def reliability(self) -> pd.DataFrame:
+        """How much of the scores' spread is the noise of the draws: see `captum_ext.evaluation.comparison.reliability`.
+
+        Needs the two halves of the draws: `evaluate(..., halves=True)`.
+        """
+        return comparison.reliability(self.dataset)
 
     def __repr__(self) -> str:
         sizes = self.dataset.sizes

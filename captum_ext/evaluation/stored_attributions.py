@@ -44,7 +44,7 @@ def attribute_dataset(
     """
     from .run import check_methods, run_to_end
 
-    target = check_writable(Path(path))
+    target = check_writable(path)
     check_methods(methods)
     job = Job(
         model,

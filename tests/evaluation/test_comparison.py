@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from captum_ext.evaluation import comparison
+from captum_ext.evaluation import statistics
 from captum_ext.evaluation.comparison import (
     agreement,
     bca,
@@ -147,7 +147,7 @@ def test_a_resampled_mean_is_a_mean_over_examples_drawn_with_replacement():
 def test_blocks_of_resamples_change_nothing(rng, monkeypatch):
     values = rng.normal(size=(2, 30))
     whole = resampled_means(values, 50, 0)
-    monkeypatch.setattr(comparison, "BLOCK", 100)
+    monkeypatch.setattr(statistics, "BLOCK", 100)
     np.testing.assert_allclose(resampled_means(values, 50, 0), whole, rtol=1e-12)
 
 
