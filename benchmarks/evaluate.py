@@ -21,9 +21,8 @@ from overhead import machine, marked, table
 from torch import Tensor, nn
 
 from captum_ext import evaluate, metrics, random_attribution
+from captum_ext.demo import photographs
 from captum_ext.evaluation.examples import Examples
-
-PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,13 @@ class Setting:
     limit: int
     draws: int
     steps: int
+    path_steps: int  # of integrated gradients
     allowed: float
 
 
-def photographs(side: int = 224) -> list[tuple[Tensor, int]]:
-    """With the class that the model sees."""
-    from skimage import data, transform
-
-    images = [torch.tensor(transform.resize(getattr(data, p)(), (side, side)).T).float().mT for p in PHOTOGRAPHS]
-    inputs = torch.stack(images) * 2 - 1
+def photographs_and_classes() -> list[tuple[Tensor, int]]:
+    """Four photographs with the class that the model sees."""
+    inputs = photographs()
     with torch.no_grad():
         return list(zip(inputs, model_of("lite0")(inputs).argmax(1).tolist()))
 
@@ -55,20 +52,20 @@ def small_images(number: int = 256) -> list[tuple[Tensor, int]]:
 
 
 FULL = (
-    Setting("lite0", photographs, batch=4, limit=16, draws=10, steps=6, allowed=1.1),
-    Setting("cnn", small_images, batch=16, limit=64, draws=10, steps=6, allowed=1.5),
+    Setting("lite0", photographs_and_classes, batch=4, limit=16, draws=8, steps=6, path_steps=10, allowed=1.1),
+    Setting("cnn", small_images, batch=16, limit=64, draws=8, steps=6, path_steps=10, allowed=1.5),
 )
 QUICK = (
-    replace(FULL[0], draws=2, steps=3),
+    replace(FULL[0], draws=2, steps=3, path_steps=2),
     replace(FULL[1], data=partial(small_images, 32), draws=5, steps=4),
 )
 
 
-def methods_of(model: nn.Module) -> dict[str, Any]:
+def methods_of(s: Setting, model: nn.Module) -> dict[str, Any]:
     return {
         "saliency": Saliency(model),
         "input x gradient": InputXGradient(model),
-        "integrated gradients": partial(IntegratedGradients(model).attribute, n_steps=10),
+        "integrated gradients": partial(IntegratedGradients(model).attribute, n_steps=s.path_steps),
         "guided backpropagation": GuidedBackprop(model),
         "random": random_attribution,
     }
@@ -85,7 +82,7 @@ def metrics_of(s: Setting) -> dict[str, Callable[..., Any]]:
 
 def run(s: Setting, model: nn.Module, data: Any, methods: Any = None, some: Any = None) -> Any:
     options = {"batch_size": s.batch, "max_examples_per_batch": s.limit}
-    return evaluate(model, data, methods or methods_of(model), some or metrics_of(s), **options)
+    return evaluate(model, data, methods or methods_of(s, model), some or metrics_of(s), **options)
 
 
 # ---- rows
@@ -102,20 +99,34 @@ class StandIn(nn.Module):
         return self.net(x)
 
 
-def rows(s: Setting, data: Any) -> tuple[int, int]:
-    """Of one call for all methods and metrics, and of one for each."""
+def stand_in(data: Any) -> nn.Module:
     model = StandIn().eval()
     model(data[0][0][None])
+    return model
+
+
+def rows(s: Setting, data: Any) -> tuple[int, int]:
+    """Of one call for all methods and metrics, and of one for each."""
+    model = stand_in(data)
     with counted(model) as together:
         run(s, model, data)
     with counted(model) as apart:
-        for method, metric in pairs(methods_of(model), metrics_of(s)):
+        for method, metric in pairs(methods_of(s, model), metrics_of(s)):
             run(s, model, data, method, metric)
     return sum(together), sum(apart)
 
 
 def pairs(methods: dict[str, Any], some: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     return (({m: methods[m]}, {k: some[k]}) for m in methods for k in some)
+
+
+def calls_of_metrics(s: Setting, data: Any) -> list[int]:
+    """The rows of each call: what is left when every attribution is stored."""
+    model = stand_in(data)
+    stored = {name: torch.stack([x for x, _ in data]) for name in methods_of(s, model)}
+    with counted(model) as calls:
+        run(s, model, data, stored)
+    return calls
 
 
 # ---- time
@@ -125,17 +136,13 @@ class Bare:
     """Every explanation once, batch by batch, and the metrics' forwards, with the rows of each call."""
 
     def __init__(self, s: Setting, model: nn.Module, data: Any):
-        examples, device = Examples(data), torch.device("cpu")
-        starts = range(0, len(data), s.batch)
-        self.model = model
-        self.batches = [examples.batch(range(i, min(i + s.batch, len(data))), device) for i in starts]
+        examples, starts = Examples(data), range(0, len(data), s.batch)
+        self.setting, self.model, self.calls = s, model, calls_of_metrics(s, data)
+        self.batches = [examples.batch(range(i, min(i + s.batch, len(data))), torch.device("cpu")) for i in starts]
         self.rows = self.batches[0].inputs.repeat(-(-s.limit // s.batch), 1, 1, 1)
-        stored = {name: torch.stack([x for x, _ in data]) for name in methods_of(model)}
-        with counted(model) as self.calls:
-            run(s, model, data, stored)
 
     def explain(self) -> None:
-        for method in methods_of(self.model).values():
+        for method in methods_of(self.setting, self.model).values():
             attribute = random_attribution() if method is random_attribution else getattr(method, "attribute", method)
             for b in self.batches:
                 attribute(b.inputs, target=b.target)
@@ -153,9 +160,7 @@ class Bare:
 def line(s: Setting, repeats: int) -> list[str]:
     model, data = model_of(s.model), s.data()
     together, apart = rows(s, data)
-    bare = Bare(s, model, data)
-    bare()
-    ratio = time_ratio(partial(run, s, model, data), bare, repeats)
+    ratio = time_ratio(partial(run, s, model, data), Bare(s, model, data), repeats)
     counts = [str(len(data)), f"{together:,}", f"{apart:,}", f"{apart / together:.2f}"]
     return [s.model, *counts, marked(ratio, s.allowed), str(s.allowed)]
 
@@ -170,7 +175,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     chosen = arguments()
-    repeats = chosen.repeats or (3 if chosen.quick else 5)
+    repeats = chosen.repeats or (1 if chosen.quick else 3)
     warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients|Setting (forward, )?backward")
     settings = [s for s in (QUICK if chosen.quick else FULL) if chosen.model in (s.model, "both")]
     header = ["model", "examples", "model rows", "of separate calls", "times as many", "time / bare", "allowed"]

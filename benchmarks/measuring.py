@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -62,6 +61,3 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.mmap_threshold=65536"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
-
-
-MEMORY_IS_MEASURED = sys.platform == "linux"

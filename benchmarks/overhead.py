@@ -18,20 +18,33 @@ from functools import partial
 import captum
 import torch
 from cases import CASES, FULL, QUICK, Case, Setting, Work
-from measuring import MEMORY_IS_MEASURED, counted, in_fresh_process, peak, time_ratio
+from measuring import counted, in_fresh_process, peak, time_ratio
 
 COPIES_LIMIT = 4  # of extra memory, in copies of a batch
 
-TILES = Setting("tiles", 224, batch=16, limit=16, draws=100, sizes=10, steps=33, methods=1)
-FEW = replace(TILES, draws=5)
+# for memory: 16 images of 224 x 224, a model that needs next to none, one method
+TILES = Setting("tiles", 224, batch=16, limit=16, draws=3, sizes=10, steps=9, methods=1)
 SENSITIVITY_N = CASES[1]
-MEMORY = (
-    (SENSITIVITY_N, TILES),
-    (SENSITIVITY_N, replace(FEW, model="lite0", draws=1)),
-    *((case, FEW) for case in CASES),
-    *((case, replace(FEW, methods=3)) for case in CASES),
-)
-MEMORY_QUICK = ((SENSITIVITY_N, replace(TILES, draws=2)),)
+LARGE = {
+    "ten sizes of a hundred subsets": replace(TILES, draws=100),
+    "EfficientNet-Lite0, ten sizes of one subset": replace(TILES, model="lite0", draws=1),
+    "three methods": replace(TILES, methods=3),
+}
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Bytes above what rested before: of the bare work on one full batch, and of the metric."""
+
+    bare: int
+    metric: int
+
+    @property
+    def ratio(self) -> str:
+        return f"{self.metric / self.bare:.2f}"
+
+    def copies(self, setting: Setting) -> str:
+        return marked((self.metric - self.bare) / setting.bytes, COPIES_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -40,24 +53,27 @@ class Measured:
     setting: Setting
     calls: list[int]
     time: float
+    peaks: Peaks | None
 
     @property
     def counts_are_right(self) -> bool:
         return self.calls == self.case.calls(self.setting)
 
     @property
-    def work(self) -> str:
-        wrong = "" if self.counts_are_right else f" (wrong: {self.case.calls(self.setting)} wanted, got {self.calls})"
-        return f"{sum(self.calls)} in {len(self.calls)}{wrong}"
+    def cells(self) -> list[str]:
+        wrong = "" if self.counts_are_right else f" (!) wanted {self.case.calls(self.setting)}, got {self.calls}"
+        work = f"{sum(self.calls)} in {len(self.calls)}{wrong}"
+        return [work, marked(self.time, self.case.time_limit(self.setting)), self.peaks.ratio if self.peaks else "-"]
 
 
-def measure(case: Case, setting: Setting, repeats: int) -> Measured:
+def measure(case: Case, setting: Setting, repeats: int, with_memory: bool) -> Measured:
     w = Work(setting)
     with counted(w.model) as calls:
         case.run(w)  # the warm-up too
     bare = partial(case.bare, w, list(calls))
     bare()
-    return Measured(case, setting, list(calls), time_ratio(partial(case.run, w), bare, repeats))
+    time = time_ratio(partial(case.run, w), bare, repeats)
+    return Measured(case, setting, list(calls), time, peaks_of(case, setting) if with_memory else None)
 
 
 def beside_captum(case: Case, setting: Setting, repeats: int) -> list[str]:
@@ -68,30 +84,21 @@ def beside_captum(case: Case, setting: Setting, repeats: int) -> list[str]:
         with counted(w.model) as calls:
             run(w)
         rows.append(str(sum(calls)))
-    return [
-        case.name,
-        setting.model,
-        *rows,
-        f"{time_ratio(partial(case.captums, w), partial(case.run, w), repeats):.2f}",
-    ]
+    time = time_ratio(partial(case.captums, w), partial(case.run, w), repeats)
+    return [case.name, setting.model, *rows, marked(time)]
 
 
-def peaks(case: int, setting: Setting) -> tuple[int, int]:
-    """Bytes: of the bare work on one full batch, and of the metric."""
+def peaks_of(case: Case, setting: Setting) -> Peaks:
+    return in_fresh_process(peaks_here, CASES.index(case), setting)
+
+
+def peaks_here(case: int, setting: Setting) -> Peaks:
     warnings.simplefilter("ignore")
     w, few = Work(setting), Work(replace(setting, draws=2, sizes=1, steps=3))
     bare = partial(CASES[case].bare, w, [setting.limit])
     bare()
     CASES[case].run(few)
-    return peak(bare), peak(partial(CASES[case].run, w))
-
-
-def memory(case: Case, setting: Setting) -> tuple[float, float] | None:
-    """The metric's peak in that of the bare work, and what it has more, in copies of a batch."""
-    if not MEMORY_IS_MEASURED:
-        return None
-    bare, metric = in_fresh_process(peaks, CASES.index(case), setting)
-    return metric / bare, (metric - bare) / setting.bytes
+    return Peaks(peak(bare), peak(partial(CASES[case].run, w)))
 
 
 def marked(value: float, limit: float = float("inf")) -> str:
@@ -99,34 +106,32 @@ def marked(value: float, limit: float = float("inf")) -> str:
 
 
 def table(header: list[str], rows: Iterable[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows]) + "\n"
 
 
-def cost_table(measured: list[list[Measured]]) -> str:
-    """A line per metric; for each model its rows, calls and time."""
-    columns = [f"{m.setting.model}: {what}" for m in measured[0] for what in ("rows in calls", "time / bare")]
-    return table(["metric", "model rows", *columns], map(cost_line, measured))
-
-
-def cost_line(of_metric: list[Measured]) -> list[str]:
-    cells = [(m.work, marked(m.time, m.case.time_limit(m.setting))) for m in of_metric]
-    return [of_metric[0].case.name, of_metric[0].case.formula, *(cell for pair in cells for cell in pair)]
+def memory_table(quick: bool) -> str:
+    """`sensitivity_n` at its largest."""
+    cases = {"ten sizes of three subsets": TILES} if quick else LARGE
+    rows = [
+        [name, f"{sum(SENSITIVITY_N.calls(s)):,}", peaks_of(SENSITIVITY_N, s).copies(s)] for name, s in cases.items()
+    ]
+    return table(["memory of sensitivity_n, 16 images of 224 x 224", "rows", "extra copies of the images"], rows)
 
 
 def captum_table(settings: list[Setting], repeats: int) -> str:
-    header = ["metric, one method", "model", "rows", "Captum's rows", "Captum's time / ours"]
-    return table(header, [beside_captum(c, s, repeats) for c in CASES if c.captums for s in settings])
+    header = ["beside Captum, one method", "model", "rows", "Captum's rows", "Captum's time / ours"]
+    return table(header, [beside_captum(case, s, repeats) for case in CASES if case.captums for s in settings])
 
 
-def memory_table(cases: Iterable[tuple[Case, Setting]]) -> str:
-    header = ["metric", "model", "methods", "rows", "peak / bare", "extra copies of the batch"]
-    return table(header, [memory_line(case, setting) for case, setting in cases])
-
-
-def memory_line(case: Case, setting: Setting) -> list[str]:
-    of_bare, copies = memory(case, setting)
-    rows = f"{sum(case.calls(setting)):,}"
-    return [case.name, setting.model, str(setting.methods), rows, f"{of_bare:.2f}", marked(copies, COPIES_LIMIT)]
+def cost_table(measured: list[list[Measured]], copies: list[str]) -> str:
+    """A line for each metric, with every model's rows, calls, time and memory."""
+    of_model = ("rows in calls", "time / bare", "peak / bare")
+    columns = [f"{m.setting.model}: {column}" for m in measured[0] for column in of_model]
+    lines = [
+        [ms[0].case.name, ms[0].case.formula, *(cell for m in ms for cell in m.cells), extra]
+        for ms, extra in zip(measured, copies)
+    ]
+    return table(["metric", "model rows", *columns, "extra copies of the batch"], lines)
 
 
 def machine() -> str:
@@ -136,24 +141,28 @@ def machine() -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="less work and one memory case: under a minute")
+    parser.add_argument("--quick", action="store_true", help="less work, and one case of memory")
     parser.add_argument("--model", choices=[*FULL, "both"], default="both")
-    parser.add_argument("--repeats", type=int, help="pairs of runs for each time ratio")
+    parser.add_argument("--repeats", type=int, help="pairs of runs for each ratio of times")
     return parser.parse_args()
 
 
 def main() -> None:
     chosen = arguments()
-    repeats = chosen.repeats or (3 if chosen.quick else 7)
+    warnings.simplefilter("ignore")
+    repeats = chosen.repeats or (3 if chosen.quick else 5)
     settings = [s for name, s in (QUICK if chosen.quick else FULL).items() if chosen.model in (name, "both")]
-    warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients")
+    linux = sys.platform == "linux"  # where peaks can be read
+    every_peak = linux and not chosen.quick
 
-    measured = [[measure(case, setting, repeats) for setting in settings] for case in CASES]
-    print(cost_table(measured), captum_table(settings, repeats), sep="\n\n", end="\n\n", flush=True)
-    if MEMORY_IS_MEASURED:
-        print(memory_table(MEMORY_QUICK if chosen.quick else MEMORY), end="\n\n")
+    measured = [[measure(case, s, repeats, every_peak) for s in settings] for case in CASES]
+    copies = [peaks_of(case, TILES).copies(TILES) if every_peak else "-" for case in CASES]
+    print(captum_table(settings, repeats))
+    if linux:
+        print(memory_table(chosen.quick))
+    print(cost_table(measured, copies))
     print(machine())
-    sys.exit(not all(m.counts_are_right for of_metric in measured for m in of_metric))
+    sys.exit(not all(m.counts_are_right for ms in measured for m in ms))
 
 
 if __name__ == "__main__":

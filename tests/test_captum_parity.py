@@ -435,22 +435,37 @@ def test_deep_lift_shap_compares_with_its_whole_distribution(net, x, size, limit
     same_sensitivity(explain, x, moved_alone, n_perturb_samples=2, target=1, baselines=baselines)
 
 
-@pytest.mark.parametrize("limit", [None, 2])
-def test_gradient_shap_gets_its_whole_distribution(net, x, limit, monkeypatch):
-    seen, attribute = [], GradientShap.attribute
+@pytest.fixture
+def seen_by_gradient_shap(monkeypatch) -> list[Tensor]:
+    """The baselines of each call."""
+    return noted_baselines(GradientShap, monkeypatch)
+
+
+@pytest.fixture
+def seen_by_noise_tunnel(monkeypatch) -> list[Tensor]:
+    return noted_baselines(NoiseTunnel, monkeypatch)
+
+
+def noted_baselines(kind: type, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    seen, attribute = [], kind.attribute
 
     @functools.wraps(attribute)
-    def noting(self: Any, inputs: Any, baselines: Any, *args: Any, **kwargs: Any) -> Any:
+    def noting(self: Any, *args: Any, baselines: Any, **kwargs: Any) -> Any:
         seen.append(baselines)
-        return attribute(self, inputs, baselines, *args, **kwargs)
+        return attribute(self, *args, baselines=baselines, **kwargs)
 
-    monkeypatch.setattr(GradientShap, "attribute", noting)
+    monkeypatch.setattr(kind, "attribute", noting)
+    return seen
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_gradient_shap_gets_its_whole_distribution(net, x, limit, seen_by_gradient_shap):
     arguments = {"target": 1, "baselines": double(B, 2, 4, 4), "n_samples": 2}
     scores = sensitivity_max(GradientShap(net), x, n_perturb_samples=2, max_examples_per_batch=limit, **arguments)
     assert scores.shape == (B,)
     assert scores.isfinite().all()
-    assert len(seen) == (2 if limit is None else -(-B // 2) + -(-B * 2 // 2))
-    assert all(torch.equal(b, arguments["baselines"]) for b in seen)
+    assert len(seen_by_gradient_shap) == (2 if limit is None else -(-B // 2) + -(-B * 2 // 2))
+    assert all(torch.equal(b, arguments["baselines"]) for b in seen_by_gradient_shap)
 
 
 @pytest.mark.parametrize("rows", [1, B])
@@ -467,12 +482,14 @@ def test_a_noise_tunnel_of_gradient_shap_takes_baselines_of_the_inputs_shape(net
 
 @pytest.mark.parametrize("size", [B, B + 2])
 @pytest.mark.parametrize("limit", [None, 2])
-def test_a_noise_tunnel_that_draws_from_a_distribution_takes_one_of_any_size(net, x, size, limit):
-    explain = NoiseTunnel(GradientShap(net)).attribute
+def test_a_noise_tunnel_that_draws_from_a_distribution_gets_the_whole(net, x, size, limit, seen_by_noise_tunnel):
+    explain = NoiseTunnel(GradientShap(net))
     arguments = {"target": 1, "baselines": double(size, 2, 4, 4), "nt_samples": 2, "draw_baseline_from_distrib": True}
     scores = sensitivity_max(explain, x, n_perturb_samples=2, max_examples_per_batch=limit, **arguments)
     assert scores.shape == (B,)
     assert scores.isfinite().all()
+    assert len(seen_by_noise_tunnel) >= 2
+    assert all(torch.equal(b, arguments["baselines"]) for b in seen_by_noise_tunnel)
 
 
 # ---- how a perturb_func is called

@@ -328,6 +328,10 @@ BAD_OUTPUTS = [
         r"`target` has 1 indices, but the model's output of shape \(\d+,\) needs 0 .*leave `target` out",
         forward_func=Model(lambda rows: rows.flatten(1).sum(1)),
     ),
+    value(
+        r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give a tuple of indices",
+        forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
+    ),
     kind(
         "`forward_func` must return a tensor, got a tuple of Tensor",
         forward_func=Model(lambda rows: (rows.flatten(1),)),

@@ -71,11 +71,15 @@ def tiny_batch(batch: int = B) -> Batch:
     def normal() -> Tensor:
         return torch.randn(batch, *SHAPE, generator=draw, dtype=torch.float64)
 
+    def groups(b: int) -> Tensor:
+        """Other ids and another number of groups in each example."""
+        return (torch.arange(FEATURES) % (7 + b % 3) * 5 + 2 * b).reshape(SHAPE)
+
     return Batch(
         inputs=normal(),
         attributions=normal(),
         baselines=normal() / 4,
-        feature_mask=torch.stack([(torch.arange(FEATURES) % (7 + b % 3)).reshape(SHAPE) for b in range(batch)]),
+        feature_mask=torch.stack([groups(b) for b in range(batch)]),
         target=torch.arange(batch) % CLASSES,
         seed=torch.arange(batch) * 3 + 11,
     )

@@ -47,16 +47,17 @@ def metric(
 
 def card_of(function: Callable[..., Any]) -> Card | None:
     """The card of a metric, however it is configured; None for a function without one."""
-    return getattr(_configured(function), "card", None)
+    return getattr(configured(function), "card", None)
 
 
 def name_of(function: Callable[..., Any]) -> str:
     """The name of a metric's function, however it is configured."""
-    function = _configured(function)
+    function = configured(function)
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _configured(function: Callable[..., Any]) -> Callable[..., Any]:
+def configured(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function inside `functools.partial`."""
     while isinstance(function, functools.partial):
         function = function.func
     return function

@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 Tensors = tuple[Tensor, ...]
 
@@ -21,6 +28,7 @@ class Batch:
     inputs: Tensor | Tensors
     target: Any = None
     additional_forward_args: Any = None
+    attributions: Any = None  # of one method, or of several by name
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -38,12 +46,13 @@ class Batch:
             """A slice of whatever has a row per example."""
             if isinstance(value, tuple):
                 return tuple(map(of_rows, value))
+            if isinstance(value, dict):
+                return {name: of_rows(v) for name, v in value.items()}
             per_example = isinstance(value, list) or (isinstance(value, Tensor) and value.dim() > 0)
             return value[start:stop] if per_example and len(value) == len(self) else value
 
-        return Batch(
-            self.indices[start:stop], of_rows(self.inputs), of_rows(self.target), of_rows(self.additional_forward_args)
-        )
+        parts = (self.inputs, self.target, self.additional_forward_args, self.attributions)
+        return Batch(self.indices[start:stop], *map(of_rows, parts))
 
 
 class Examples:
@@ -52,18 +61,12 @@ class Examples:
     def __init__(self, data: Any):
         self.collate = collate
         if isinstance(data, DataLoader):
-            if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
-                raise ValueError(
-                    "`data` is a loader with a sampler of its own; give a torch.utils.data.Subset of the examples instead."
-                )
+            _check_numbered(data.dataset)
+            _check_in_order(data)
             if data.collate_fn is not default_collate:
                 self.collate = data.collate_fn  # type: ignore[assignment]
             data = data.dataset
-        if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-            raise TypeError(
-                f"`data` must be a torch data set with a length, or a loader of one, got {type(data).__name__}. "
-                "Examples are numbered, so an iterable has to be made a list of (inputs, target) first."
-            )
+        _check_numbered(data)
         if len(data) == 0:
             raise ValueError("`data` has no examples.")
         self.data = data
@@ -72,7 +75,13 @@ class Examples:
         return len(self.data)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
-        parts = self.collate([self._example(i) for i in indices])
+        rows = [self.example(i) for i in indices]
+        try:
+            parts = self.collate(rows)
+        except Exception as error:
+            raise ValueError(
+                f"Examples {indices[0]} to {indices[-1]} of `data` could not be stacked: {error}"
+            ) from error
         if isinstance(parts, Tensor):
             parts = (parts,)
         if not 1 <= len(parts) <= 3:
@@ -80,11 +89,28 @@ class Examples:
         inputs, *rest = (to_device(p, device) for p in parts)
         return Batch(list(indices), tuple(inputs) if isinstance(inputs, list) else inputs, *rest)
 
-    def _example(self, index: int) -> Any:
+    def example(self, index: int) -> Any:
         try:
             return self.data[index]
         except Exception as error:
             raise ValueError(f"Example {index} of `data` could not be loaded: {error!r}.") from error
+
+
+def _check_numbered(data: Any) -> None:
+    if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise TypeError(
+            f"`data` must be a torch data set with a length, or a loader of one, got {type(data).__name__}. "
+            "Examples are numbered, so an iterable has to be made a list of (inputs, target) first."
+        )
+
+
+def _check_in_order(loader: DataLoader[Any]) -> None:
+    batches = loader.batch_sampler
+    own_batches = batches is not None and (type(batches) is not BatchSampler or batches.sampler is not loader.sampler)
+    if own_batches or not isinstance(loader.sampler, (SequentialSampler, RandomSampler)):
+        raise ValueError(
+            "`data` is a loader with a sampler of its own; give a torch.utils.data.Subset of the examples instead."
+        )
 
 
 def collate(examples: list[Any]) -> tuple[Any, ...]:

@@ -48,35 +48,68 @@ def _checksum(row: Tensor) -> int:
 
 
 class Method:
-    """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example.
-
-    One that draws at random explains each example by itself, so that its draws belong to the example and not to the batch.
-    """
+    """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example."""
 
     def __init__(self, name: str, explain: Callable[..., Any] | None, stored: Any = None):
         self.name, self.explain, self.stored = name, explain, stored
-        self.alone = explain is not None and draws_at_random(explain)
+        self.draws = explain is not None and draws_at_random(explain)
+        self.compares_examples = explain is not None and is_captums(
+            explain, ["FeaturePermutation"]
+        )  # it swaps their values
 
-    def split(self, batch: Batch, size: int) -> list[Batch]:
-        return batch.split(1 if self.alone else size)
-
-    def attributions(self, batch: Batch) -> Any:
+    def attributions(self, batch: Batch, limit: int | None) -> Any:
         if self.explain is None:
             device = (batch.inputs if isinstance(batch.inputs, Tensor) else batch.inputs[0]).device
-            return _map(lambda a: torch.as_tensor(a[batch.indices]).to(device), self.stored)
-        arguments = accepted(self.explain, target=batch.target, additional_forward_args=batch.additional_forward_args)
-        result = self.explain(batch.inputs, **arguments)
-        return _map(lambda t: t.detach(), tuple(result) if isinstance(result, list) else result)
+            return _map(lambda a: torch.as_tensor(a[batch.indices]).detach().to(device), self.stored)
+        parts = []
+        for part in batch.split(limit or len(batch)):
+            result = self.explain(part.inputs, **explanation_arguments(self.explain, part, limit, len(part)))
+            parts.append(_map(lambda t: t.detach(), tuple(result) if isinstance(result, list) else result))
+        return joined(parts)
+
+
+def explanation_arguments(explain: Callable[..., Any], batch: Batch, limit: int | None, rows: int) -> dict[str, Any]:
+    """What a batch gives an explanation, and what keeps the copies that Captum makes of `rows` within the limit."""
+    fixed = set_arguments(explain)
+    arguments = accepted(explain, target=batch.target, additional_forward_args=batch.additional_forward_args)
+    if limit is not None:
+        named = inspect.signature(explain).parameters
+        copies = {"internal_batch_size": limit, "nt_samples_batch_size": max(limit // rows, 1)}
+        arguments |= {name: value for name, value in copies.items() if name in named}
+    return {name: value for name, value in arguments.items() if name not in fixed}
+
+
+def joined(parts: list[Any]) -> Any:
+    """Rows of a tensor, of each tensor of a tuple, or of each entry of a mapping, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], dict):
+        return {name: joined([p[name] for p in parts]) for name in parts[0]}
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(torch.cat, zip(*parts)))
 
 
 def draws_at_random(explain: Callable[..., Any]) -> bool:
     """Whether this is a method of Captum's that draws from global generators."""
+    random = [kind + "GradientShap" for kind in ("", "Layer", "Neuron")] + [
+        "NoiseTunnel",
+        "LimeBase",
+        "ShapleyValueSampling",
+    ]
+    return is_captums(explain, random)
+
+
+def is_captums(explain: Callable[..., Any], classes: list[str]) -> bool:
+    """Whether this is the `attribute` of an object of one of Captum's classes."""
     while isinstance(explain, functools.partial):
         explain = explain.func
     attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
-    names = [k + "GradientShap" for k in ("", "Layer", "Neuron")] + ["NoiseTunnel", "LimeBase", "ShapleyValueSampling"]
-    kinds = tuple(getattr(attr, n) for n in names if hasattr(attr, n))
+    kinds = tuple(getattr(attr, name) for name in classes if hasattr(attr, name))
     return isinstance(getattr(explain, "__self__", None), kinds)
+
+
+def set_arguments(function: Callable[..., Any]) -> set[str]:
+    """The names that `functools.partial` has set."""
+    return {*function.keywords, *set_arguments(function.func)} if isinstance(function, functools.partial) else set()
 
 
 def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
@@ -107,7 +140,13 @@ def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
         return method
     if hasattr(method, "attribute") and not isinstance(method, type):
         return method.attribute
-    made = method(model)
+    try:
+        made = method(model)
+    except Exception as error:
+        raise TypeError(
+            f"Method {name!r} could not be made from the model: {error} Give a Captum class, a ready object, or a function of the model "
+            "that returns one (`lambda model: ...`)."
+        ) from error
     if hasattr(made, "attribute"):
         return made.attribute
     if not callable(made):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -27,10 +28,13 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a killed process had half written."""
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink(missing_ok=True)
+def sweep(folder: Path, name: str = "*") -> None:
+    """Removes what a killed process had half written at `name` (a pattern) in a folder."""
+    for leftover in folder.glob(f"{name}.????????.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
@@ -51,3 +55,12 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def escaped(name: str) -> str:
+    """A name that HDF5 and netCDF take: without slashes, control characters, and dots or spaces at its ends."""
+    return re.sub(r"[%/\x00-\x1f\x7f]|^[ .]|[ .]$", lambda m: f"%{ord(m[0]):02X}", name)
+
+
+def unescaped(name: str) -> str:
+    return re.sub(r"%([0-9A-F]{2})", lambda m: chr(int(m[1], 16)), name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Callable, Mapping
 from types import CodeType
 from typing import Any
 
@@ -12,39 +14,61 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+LIBRARIES = {"captum_ext", "captum", "torch", "numpy"}  # their versions are in the manifest
 
-def described(value: Any) -> Any:
-    """JSON for any argument: numbers as they are, functions by name and code, tensors and models by a digest of their contents."""
+
+def described(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """JSON for any argument: numbers as they are, functions by name, code and settings, tensors and models by a digest of their contents,
+    other objects by their attributes. `inside`: the objects that this one was found in.
+    """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if id(value) in inside:
+        return f"{_name_of(value)} (itself)"
+    of_part = functools.partial(described, inside=(*inside, id(value)))
     if isinstance(value, (tuple, list)):
-        return [described(v) for v in value]
+        return [of_part(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, value))
     if isinstance(value, Mapping):
-        return {str(k): described(v) for k, v in value.items()}
+        return {str(k): of_part(v) for k, v in value.items()}
     if isinstance(value, functools.partial):
-        return {"function": described(value.func), "args": described(value.args), **described(value.keywords)}
+        return {"function": of_part(value.func), "args": of_part(value.args), **of_part(value.keywords)}
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{type(value).__name__}{tuple(value.shape)} {value.dtype} {digest(value)}"
     if isinstance(value, nn.Module):
-        return f"{_name(type(value))} {digest(value)}"
-    return _described_function(value)
-
-
-def _described_function(value: Any) -> Any:
+        return f"{_name_of(value)} {digest(value)}"
+    if isinstance(value, (os.PathLike, torch.dtype, torch.device)):
+        return str(value)
     if hasattr(value, "__func__"):  # a bound method
-        return f"{_name(type(value.__self__))}.{value.__func__.__name__}"
+        return {"method": value.__func__.__qualname__, "of": of_part(value.__self__)}
+    return _described_function(value, of_part) if hasattr(value, "__qualname__") else _described_object(value, of_part)
+
+
+def _described_function(value: Any, of_part: Callable[[Any], Any]) -> str:
+    """By name; with a digest of code, closure and defaults where no version of a library stands for these."""
     code = getattr(value, "__code__", None)
-    if code is not None and "<" in value.__qualname__:  # a lambda or an inner function: the name says too little
-        closure = [described(cell.cell_contents) for cell in value.__closure__ or ()]
-        return f"{_name(value)} {_digest_of_code(code)}" + (f" {closure}" if closure else "")
-    return _name(value) if hasattr(value, "__qualname__") else _name(type(value))
+    if code is None or value.__module__.split(".")[0] in LIBRARIES:
+        return _name_of(value)
+    settings = (
+        [of_part(c.cell_contents) for c in value.__closure__ or ()],
+        of_part(value.__defaults__),
+        of_part(value.__kwdefaults__),
+    )
+    contents = f"{_digest_of_code(code)} {json.dumps(settings)}"
+    return f"{hashlib.sha256(contents.encode()).hexdigest()[:16]} {_name_of(value)}"
+
+
+def _described_object(value: Any, of_part: Callable[[Any], Any]) -> Any:
+    attributes = {k: of_part(v) for k, v in sorted(getattr(value, "__dict__", {}).items())}
+    return {"object": _name_of(value), **attributes} if attributes else _name_of(value)
 
 
 def digest(value: Tensor | np.ndarray[Any, Any] | nn.Module) -> str:
     """Sixteen hexadecimal digits of the contents' SHA-256."""
-    sha = hashlib.sha256()
+    sha = hashlib.sha256(repr(value).encode() if isinstance(value, nn.Module) else b"")  # the architecture
     state = value.state_dict() if isinstance(value, nn.Module) else {"": torch.as_tensor(value)}
     for name, tensor in state.items():
         sha.update(name.encode())
@@ -58,5 +82,6 @@ def _digest_of_code(code: CodeType) -> str:
     return hashlib.sha256(repr((code.co_code, constants, code.co_names)).encode()).hexdigest()[:16]
 
 
-def _name(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__}"
+def _name_of(value: Any) -> str:
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

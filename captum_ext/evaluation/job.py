@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,7 +49,7 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
         "device": str(job.device or "the model's"),
         "threads": torch.get_num_threads(),
         "model": described(job.model),
-        "methods": {name: described(m) for name, m in job.methods.items()},
+        "methods": {name: _described_method(m) for name, m in job.methods.items()},
         "metrics": {name: described(m) for name, m in job.metrics.items()},
         "versions": {
             "captum_ext": __version__,
@@ -55,3 +58,11 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
             "numpy": numpy.__version__,
         },
     }
+
+
+def _described_method(method: Any) -> Any:
+    """Stored attributions by the contents of their file."""
+    if isinstance(method, (str, os.PathLike)) and os.path.isfile(method):
+        with open(method, "rb") as file:
+            return f"{Path(method).name} {hashlib.sha256(file.read()).hexdigest()[:16]}"
+    return described(method)

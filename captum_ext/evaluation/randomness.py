@@ -34,6 +34,13 @@ def seeded(seed: int, first_example: int, name: str, device: torch.device) -> It
             random.setstate(states[1])
 
 
+def generator_states(device: torch.device) -> list[Any]:
+    """Of torch, numpy and random: two are equal if nothing was drawn in between."""
+    torch_states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    numpy_state: Any = np.random.get_state()
+    return [*(s.numpy().tobytes() for s in torch_states), numpy_state[1].tobytes(), *numpy_state[2:], random.getstate()]
+
+
 def per_example(
     perturb_func: Callable[..., Any], seed: int, examples: Sequence[int], name: str, device: torch.device
 ) -> Callable[..., Any]:

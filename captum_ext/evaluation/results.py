@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,14 @@ import numpy as np
 import xarray as xr
 
 from . import comparison
-from .files import check_writable, written_aside
+from .files import check_writable, escaped, unescaped, written_aside
 from .store import ShardStore
-from .worker import joined
+from .worker import side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("hdf5", "csv")
-SLASH = "%2F"  # HDF5 takes a slash for a folder
 METADATA = "metadata.json"
 
 
@@ -57,15 +57,11 @@ class Evaluation:
 
     def merge(self, *others: Evaluation) -> Evaluation:
         """With the scores of others: other methods, metrics or examples. What both have must not be given twice."""
-        merged = self.dataset
+        merged, failures = self.dataset, self.failures
         for other in others:
             _check_disjoint(merged, other.dataset)
-            failures = json.dumps(self.failures + other.failures)
-            merged = xr.merge(
-                [merged, other.dataset], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts"
-            )
-            merged.attrs["failures"] = failures
-        return Evaluation(merged)
+            merged, failures = _merged(merged, other.dataset), failures + other.failures
+        return Evaluation(merged.assign_attrs(failures=json.dumps(failures)))
 
     def summary(self, **options: Any) -> pd.DataFrame:
         """Mean, interval over examples, rank: see `captum_ext.evaluation.comparison.summary`."""
@@ -106,24 +102,29 @@ def assemble(store: ShardStore, variables: Mapping[str, Mapping[str, Any]]) -> x
         coords={"attribution": list(store.manifest["methods"]), "example": np.arange(store.manifest["examples"])}
     )
     for i, (name, about) in enumerate(variables.items()):
-        scores = joined([s[str(i)] for s in shards])
-        dataset = _with_variable(dataset, name, scores, about)
+        scores = side_by_side([s[str(i)] for s in shards])
+        dataset = _with_variable(dataset, variables, name, scores, about)
         if f"{i}.halves" in shards[0]:
-            halves = joined([s[f"{i}.halves"] for s in shards])
+            halves = side_by_side([s[f"{i}.halves"] for s in shards])
             dataset[f"{name}:halves"] = (*dataset[name].dims, "half"), halves, {"halves_of": name}
     failures = [f for s in shards for f in json.loads(str(s["failures"]))]
-    about_run = {k: v for k, v in store.manifest.items() if isinstance(v, (int, str)) and not isinstance(v, bool)}
-    return dataset.assign_attrs(**about_run, **store.manifest["versions"], failures=json.dumps(failures))
+    about_run = {k: store.manifest[k] for k in ("seed", "batch_size", "device", "model") if k in store.manifest}
+    about_run = {k: v if isinstance(v, (int, str)) else json.dumps(v) for k, v in about_run.items()}
+    return dataset.assign_attrs(
+        **about_run, **store.manifest["versions"], run_id=store.run_id, failures=json.dumps(failures)
+    )
 
 
 def _with_variable(
-    dataset: xr.Dataset, name: str, scores: np.ndarray[Any, Any], about: Mapping[str, Any]
+    dataset: xr.Dataset, taken: Mapping[str, Any], name: str, scores: np.ndarray[Any, Any], about: Mapping[str, Any]
 ) -> xr.Dataset:
     dims: tuple[str, ...] = ("attribution", "example")
     if scores.ndim == 3:
         axis, places = about["axis"] or ("point", list(range(scores.shape[2])))
         known = dataset.coords.get(axis)
-        if known is not None and (len(known) != len(places) or (known.to_numpy() != np.array(places)).any()):
+        if axis in taken or (
+            known is not None and (len(known) != len(places) or (known.to_numpy() != np.array(places)).any())
+        ):
             axis = f"{axis} ({name})"  # another grid than the metrics before
         dataset = dataset.assign_coords({axis: places})
         dims = (*dims, axis)
@@ -150,7 +151,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
 
 
 def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
-    stored = _renamed(dataset, "/", SLASH)
+    stored = _renamed(dataset, escaped)
     for variable in stored.data_vars.values():
         variable.attrs = {
             k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()
@@ -168,12 +169,12 @@ def load_hdf5(path: Path) -> xr.Dataset:
         variable.encoding = {}
         if variable.dtype == object:
             dataset = dataset.assign_coords({name: dataset[name].astype(str)})
-    return _renamed(dataset, SLASH, "/")
+    return _renamed(dataset, unescaped)
 
 
-def _renamed(dataset: xr.Dataset, old: str, new: str) -> xr.Dataset:
-    names = {str(n): str(n).replace(old, new) for n in {*dataset.variables, *dataset.dims} if old in str(n)}
-    return dataset.rename(names).copy()
+def _renamed(dataset: xr.Dataset, new_name: Callable[[str], str]) -> xr.Dataset:
+    names = {n: new_name(str(n)) for n in {*dataset.variables, *dataset.dims}}
+    return dataset.rename({old: new for old, new in names.items() if old != new}).copy()
 
 
 def _plain(value: Any) -> Any:
@@ -206,20 +207,24 @@ def save_csv(dataset: xr.Dataset, path: Path) -> None:
 
 
 def load_csv(path: Path) -> xr.Dataset:
-    import pandas as pd
-
     about = json.loads((path / METADATA).read_text())
     dataset = xr.Dataset(
         coords={c: np.array(e["values"], e["dtype"]) for c, e in about["coords"].items()}, attrs=about["attrs"]
     )
     for name, entry in about["variables"].items():
-        scores = pd.read_csv(path / entry["file"], usecols=["score"], float_precision="round_trip")["score"].to_numpy(
-            entry["dtype"]
-        )
+        scores = np.array(_last_column(path / entry["file"]), entry["dtype"])
         # dimensions without coordinates (the halves) have what length is left
         shape = [dataset.sizes.get(d, -1) for d in entry["dims"]]
         dataset[name] = entry["dims"], scores.reshape(shape), entry["attrs"]
     return dataset
+
+
+def _last_column(path: Path) -> list[float]:
+    """Read by Python, whose floats come back as they were written."""
+    with open(path, newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [float(row[-1]) for row in rows]
 
 
 def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
@@ -227,6 +232,17 @@ def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
     frame = variable.rename("score").to_dataframe().reset_index()
     frame["metric"], frame["axis"], frame["at"] = name, axis, frame[axis] if axis else np.nan
     return frame[["metric", "attribution", "example", "axis", "at", "score"]]
+
+
+def _merged(ours: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:
+    for axis in set(ours.dims) & set(theirs.dims) - {"attribution", "example"}:
+        if axis in ours.coords and not ours[axis].equals(theirs[axis]):  # another grid keeps an axis of its own
+            theirs = theirs.rename(
+                {axis: f"{axis} ({', '.join(str(n) for n, v in theirs.data_vars.items() if axis in v.dims)})"}
+            )
+    merged = xr.merge([ours, theirs], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+    methods = dict.fromkeys([*ours.attribution.values.tolist(), *theirs.attribution.values.tolist()])
+    return merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
 
 
 def _check_disjoint(ours: xr.Dataset, theirs: xr.Dataset) -> None:

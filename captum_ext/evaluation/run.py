@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from .._core.card import arguments_of_partial, card_of, name_of
+from .._core.card import arguments_of_partial, card_of, configured, name_of
 from .engines.inline import Inline
 from .examples import Examples
-from .files import check_writable
+from .explanations import set_arguments
+from .files import check_writable, sweep
 from .fingerprint import described
 from .job import Job, manifest_of
-from .results import Evaluation, assemble, save_hdf5
+from .results import Evaluation, assemble, load, save_hdf5
 from .store import ShardStore
-from .worker import set_arguments
+from .worker import made
 
 FILLED_IN = {"forward_func", "explanation_func", "inputs", "attributions", "target", "additional_forward_args", "seed"}
 ON_ERROR = ("raise", "record")
@@ -91,21 +92,49 @@ def evaluate(
         {'attribution': 2, 'example': 8}
     """
     examples = Examples(data)
-    _check(methods, metrics, batch_size, on_error)
+    _check(methods, metrics, on_error)
+    check_numbers(batch_size, max_examples_per_batch, seed)
+    if shard_size is not None:
+        _check_whole("shard_size", shard_size)
     job = Job(
-        model, data, dict(methods), dict(metrics), batch_size, max_examples_per_batch, device, seed, on_error, halves
+        made(model),
+        data,
+        dict(methods),
+        dict(metrics),
+        batch_size,
+        max_examples_per_batch,
+        device,
+        seed,
+        on_error,
+        halves,
     )
     manifest = manifest_of(job, len(examples), shard_size or batch_size)
     if path is None:
         with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
             return _run(job, ShardStore(Path(folder), manifest), show_progress)
     path = Path(path)
-    parts = path.with_name(path.name + ".parts")
-    if not parts.exists():
-        check_writable(path)
-    result = _run(job, ShardStore(parts, manifest), show_progress)
+    store = kept_beside(path, manifest, examples)
+    _check_own_result(path, store.run_id)
+    result = _run(job, store, show_progress)
     save_hdf5(result.dataset, path)
     return result
+
+
+def kept_beside(path: Path, manifest: dict[str, Any], examples: Examples) -> ShardStore:
+    """The store at `<path>.parts`. The first example stands for the data: to read all of them would be a run of its own."""
+    manifest["data"] = described(examples.example(0))
+    return ShardStore(path.with_name(path.name + ".parts"), manifest)
+
+
+def _check_own_result(path: Path, run_id: str) -> None:
+    """Nothing is at `path`, or the result of this very run, which may be written again."""
+    sweep(path.parent, path.name)
+    try:
+        own = path.is_file() and load(path).dataset.attrs.get("run_id") == run_id
+    except ValueError:
+        own = False
+    if not own:
+        check_writable(path)
 
 
 def _run(job: Job, store: ShardStore, show_progress: bool) -> Evaluation:
@@ -142,15 +171,25 @@ def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def _check(methods: Any, metrics: Any, batch_size: Any, on_error: Any) -> None:
+def _check(methods: Any, metrics: Any, on_error: Any) -> None:
     check_methods(methods)
     _check_names("metrics", metrics)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` must be an integer of at least 1, got {batch_size!r}.")
     if on_error not in ON_ERROR:
         raise ValueError(f"`on_error` must be one of {', '.join(map(repr, ON_ERROR))}, got {on_error!r}.")
     for name, metric in metrics.items():
         _check_metric(name, metric)
+
+
+def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> None:
+    _check_whole("batch_size", batch_size)
+    _check_whole("seed", seed, least=0)
+    if max_examples_per_batch is not None:
+        _check_whole("max_examples_per_batch", max_examples_per_batch)
+
+
+def _check_whole(name: str, value: Any, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
 
 
 def check_methods(methods: Any) -> None:
@@ -165,7 +204,15 @@ def _check_names(name: str, mapping: Any) -> None:
 def _check_metric(name: str, metric: Any) -> None:
     if not callable(metric):
         raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
-    parameters = inspect.signature(metric).parameters
+    if name in ("attribution", "example"):
+        raise ValueError(f"A metric cannot be named {name!r}: that is an axis of the results.")
+    try:
+        parameters = inspect.signature(metric).parameters
+    except ValueError as error:
+        unknown = ", ".join(
+            map(repr, sorted(set_arguments(metric) - {*inspect.signature(configured(metric)).parameters}))
+        )
+        raise TypeError(f"Metric {name!r}: {name_of(metric)} takes no argument {unknown or error}.") from error
     if not {"attributions", "explanation_func"} & set(parameters):
         raise TypeError(
             f"Metric {name!r} must take `attributions` or `explanation_func`; it takes {', '.join(parameters)}."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .files import sweep, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
+DIGEST = hashlib.sha256().digest_size
 
 
 class IncompleteRun(RuntimeError):
@@ -23,22 +25,41 @@ class IncompleteRun(RuntimeError):
 
 
 class ShardStore:
-    """Shard `i` holds the examples `edges(i)`; a shard is there and whole, or it is missing."""
+    """Shard `i` holds the examples `edges(i)`; a shard is there and whole, or it is missing.
+
+    A file is an `.npz` followed by a digest of it, of its number and of the manifest: what is damaged, of another run or of other examples
+    is no shard. The folder and the manifest are written with the first shard, so a run that never began binds nobody.
+    """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
-        """Opens the store of the run that `manifest` describes, or makes it; another run's is refused."""
-        self.folder, self.manifest = folder, json.loads(json.dumps(manifest))
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        if (folder / MANIFEST).exists():
-            self._check_same_run(json.loads((folder / MANIFEST).read_text()))
-            return
-        with written_aside(folder / MANIFEST) as aside:
-            aside.write_text(json.dumps(self.manifest, indent=1))
+        """The store of the run that `manifest` describes; another run's, or a folder that is none, is refused."""
+        self.folder, self.text = folder, json.dumps(manifest, indent=1)
+        self.manifest: dict[str, Any] = json.loads(self.text)
+        settings = {
+            k: v for k, v in self.manifest.items() if k != "data"
+        }  # a run that is not kept has no digest of its data
+        self.run_id = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+        if folder.exists():
+            self._check_own()
+            sweep(folder, MANIFEST)
+            sweep(folder, "*.npz")
 
-    def _check_same_run(self, stored: dict[str, Any]) -> None:
-        lines = differences(self.manifest, stored)
-        if lines:
+    def _check_own(self) -> None:
+        shards, manifest = [*self.folder.glob("*.npz")], self.folder / MANIFEST
+        if not manifest.exists():
+            if any(not f.name.startswith(MANIFEST) for f in self.folder.iterdir()):
+                raise FileExistsError(
+                    f"`path` needs the folder {self.folder}, which holds something else; choose another `path`."
+                )
+            return
+        try:
+            stored = json.loads(manifest.read_text())
+        except ValueError:
+            stored = None
+        if not isinstance(stored, dict):
+            raise ValueError(f"{manifest} is damaged; remove {self.folder} to start anew.")
+        lines = differences(self.manifest, stored) or ["the order of methods or metrics"]
+        if shards and manifest.read_text() != self.text:
             raise ValueError(
                 f"`path` holds another run ({self.folder}); it differs in:\n  "
                 + "\n  ".join(lines)
@@ -53,11 +74,18 @@ class ShardStore:
         return range(shard * size, min((shard + 1) * size, self.manifest["examples"]))
 
     def write(self, shard: int, arrays: Arrays) -> None:
-        with written_aside(self._file(shard)) as aside, open(aside, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        self._begin()
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **arrays)
+        with written_aside(self._file(shard)) as aside:
+            aside.write_bytes(file.getvalue() + self._digest(shard, file.getvalue()))
 
     def read(self, shard: int) -> Arrays:
-        with np.load(self._file(shard), allow_pickle=False) as file:
+        content = self._file(shard).read_bytes()
+        payload, digest = content[:-DIGEST], content[-DIGEST:]
+        if digest != self._digest(shard, payload):
+            raise ValueError("its contents do not fit its digest")
+        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
     def missing(self) -> list[int]:
@@ -76,16 +104,26 @@ class ShardStore:
     def remove(self) -> None:
         shutil.rmtree(self.folder)
 
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        manifest = self.folder / MANIFEST
+        if not manifest.exists() or manifest.read_text() != self.text:
+            with written_aside(manifest) as aside:
+                aside.write_text(self.text)
+
     def _is_whole(self, shard: int) -> bool:
         if not self._file(shard).exists():
             return False
         try:
             self.read(shard)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{self._file(shard)} is damaged ({error!r}) and is computed anew.", stacklevel=3)
+        except ValueError as error:
+            warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed anew.", stacklevel=3)
             self._file(shard).unlink()
             return False
         return True
+
+    def _digest(self, shard: int, payload: bytes) -> bytes:
+        return hashlib.sha256(f"{self.text} {shard} ".encode() + payload).digest()
 
     def _file(self, shard: int) -> Path:
         return self.folder / f"{shard:08d}.npz"
@@ -98,6 +136,6 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
         a, b = ours.get(key), theirs.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
+        elif json.dumps(a) != json.dumps(b):  # as text, in which nan is equal to itself
             lines.append(f"{prefix}{key}: {a!r}, not {b!r}")
     return lines

@@ -13,11 +13,10 @@ import torch
 
 from .. import __version__
 from .examples import Examples
-from .files import check_writable, written_aside
+from .files import check_writable, escaped, unescaped, written_aside
 from .job import Job, manifest_of
 from .store import ShardStore
-
-SLASH = "%2F"  # HDF5 takes a slash for a folder
+from .worker import made
 
 
 def attribute_dataset(
@@ -42,12 +41,13 @@ def attribute_dataset(
         ValueError, TypeError: as `evaluate`.
         FileExistsError: `path` exists; before any work.
     """
-    from .run import check_methods, run_to_end
+    from .run import check_methods, check_numbers, kept_beside, run_to_end
 
     target = check_writable(path)
     check_methods(methods)
+    check_numbers(batch_size, max_examples_per_batch, seed)
     job = Job(
-        model,
+        made(model),
         data,
         dict(methods),
         {},
@@ -59,7 +59,8 @@ def attribute_dataset(
         False,
         keep_attributions=True,
     )
-    store = ShardStore(target.with_name(target.name + ".parts"), manifest_of(job, len(Examples(data)), batch_size))
+    examples = Examples(data)
+    store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
     run_to_end(job, store, show_progress)
     _export(store, list(methods), target)
     store.remove()
@@ -74,7 +75,7 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
                     method, tensor = key.split(".")
                     _write_rows(
                         file,
-                        f"{methods[int(method)].replace('/', SLASH)}/{tensor}",
+                        f"{escaped(methods[int(method)])}/{tensor}",
                         rows[0],
                         store.edges(shard),
                         store.manifest["examples"],
@@ -108,7 +109,7 @@ def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
         with h5py.File(path) as file:
             if "captum_ext" not in file.attrs:
                 raise ValueError("it was not written by captum_ext")
-            groups = {name.replace(SLASH, "/"): sorted(group) for name, group in file.items()}
+            groups = {unescaped(name): sorted(group) for name, group in file.items()}
     except Exception as error:
         raise ValueError(
             f"Method {method!r}: {path} is not a file of attributions that attribute_dataset wrote: {error}."
@@ -118,4 +119,4 @@ def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
         raise ValueError(
             f"Method {method!r} is not in {path}, which has {', '.join(map(repr, groups))}; name it like one of them."
         )
-    return tuple(StoredArray(path, f"{name.replace('/', SLASH)}/{tensor}") for tensor in groups[name])
+    return tuple(StoredArray(path, f"{escaped(name)}/{tensor}") for tensor in groups[name])

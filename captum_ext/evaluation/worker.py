@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from .._core.card import card_of
+from .calls import Calls
 from .examples import Batch, Examples
-from .explanations import Method, accepted, as_method
+from .explanations import as_method
 from .job import Job
-from .randomness import example_seeds, per_example, seeded
+from .randomness import example_seeds
 from .store import Arrays
 
 Scores = dict[str, Tensor]  # by method
@@ -32,6 +34,7 @@ class Worker:
         self.model, self.device = model_on(job.model, job.device)
         self.examples = Examples(job.data)
         self.methods = {name: as_method(name, m, self.model, len(self.examples)) for name, m in job.methods.items()}
+        self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
         self.failures: list[dict[str, Any]] = []
 
     def compute(self, examples: range) -> Arrays:
@@ -42,7 +45,7 @@ class Worker:
         size = self.job.batch_size
         with in_eval_mode(self.model):
             batches = [self._batch(examples[i : i + size]) for i in range(0, len(examples), size)]
-        arrays = {key: joined([b[key] for b in batches]) for key in batches[0]}
+        arrays = {key: side_by_side([b[key] for b in batches]) for key in batches[0]}
         return {**arrays, "failures": np.array(json.dumps(self.failures))}
 
     def _batch(self, indices: range) -> Arrays:
@@ -50,7 +53,7 @@ class Worker:
         attributions = {}
         for name, method in self.methods.items():
             with self._recording(batch, name):
-                attributions[name] = self._attributions(method, batch)
+                attributions[name] = self.calls.attributions(method, batch)
         arrays: Arrays = {}
         if self.job.keep_attributions:
             for i, name in enumerate(attributions):
@@ -62,15 +65,6 @@ class Worker:
                 arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
         return arrays
 
-    def _attributions(self, method: Method, batch: Batch) -> Any:
-        parts = []
-        for part in method.split(batch, self.job.max_examples_per_batch or len(batch)):
-            with seeded(self.job.seed, part.indices[0], method.name, self.device):
-                parts.append(method.attributions(part))
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(torch.cat, zip(*parts)))
-
     def _halves(
         self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]
     ) -> np.ndarray[Any, Any]:
@@ -81,50 +75,37 @@ class Worker:
         scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
         return np.stack([self._stacked(s, len(batch)) for s in scores], -1)
 
-    def _scores(
-        self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any], seed: int
-    ) -> Scores:
-        call = functools.partial(self._call, name, metric, seed)
+    def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any], seed: int) -> Scores:
+        call = functools.partial(self.calls.scores, name, metric, seed)
         parameters = inspect.signature(metric).parameters
+        if "attributions" in parameters and card_of(metric) is not None and maps:  # ours share the model's evaluations
+            return self._shared_scores(name, call, batch, maps)
         scores: Scores = {}
-        if "attributions" in parameters and card_of(metric) is not None and len(attributions) > 1:
-            with self._recording(
-                batch, ", ".join(attributions), name, note=False
-            ):  # ours share the model's evaluations
-                return call(batch, attributions=attributions)
         for method in self.methods.values():
             if "explanation_func" in parameters and method.explain is None:
                 self._note(batch, method.name, name, "stored attributions cannot be computed for other inputs")
             elif "explanation_func" in parameters:
                 with self._recording(batch, method.name, name):
-                    parts = [call(part, explanation_func=method.explain) for part in method.split(batch, len(batch))]
-                    scores[method.name] = torch.cat(parts)
-            elif "attributions" not in parameters or method.name in attributions:
-                given = {"attributions": attributions[method.name]} if "attributions" in parameters else {}
+                    scores[method.name] = call(batch, explanation=method)
+            elif method.name in maps:
                 with self._recording(batch, method.name, name):
-                    scores[method.name] = call(batch, **given)
+                    scores[method.name] = call(replace(batch, attributions=maps[method.name]))
         return scores
 
-    def _call(self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, **given: Any) -> Any:
-        """The metric with every argument it takes by name and that was not set."""
-        of_batch = {"target": batch.target, "additional_forward_args": batch.additional_forward_args}
-        known = {
-            **of_batch,
-            "forward_func": self.model,
-            "inputs": batch.inputs,
-            "seed": example_seeds(seed, batch.indices),
-            "max_examples_per_batch": self.job.max_examples_per_batch,
-        }
-        fixed = set_arguments(metric)
-        takes = inspect.signature(metric).parameters
-        arguments = {k: v for k, v in known.items() if k in takes and k not in fixed and v is not None}
-        if "explanation_func" in given:
-            arguments |= {k: v for k, v in accepted(given["explanation_func"], **of_batch).items() if k not in fixed}
-        if "perturb_func" in fixed:
-            set_one = takes["perturb_func"].default
-            given["perturb_func"] = per_example(set_one, seed, batch.indices, name, self.device)
-        with seeded(seed, batch.indices[0], name, self.device):
-            return metric(**arguments, **given)
+    def _shared_scores(self, name: str, call: Callable[[Batch], Any], batch: Batch, maps: dict[str, Any]) -> Scores:
+        """All methods at once; where that fails and failures are recorded, without those that fail by themselves."""
+        try:
+            with self._placed(batch, ", ".join(maps), name):
+                return call(replace(batch, attributions=maps))
+        except Exception:
+            if self.job.on_error == "raise":
+                raise
+            fitting: dict[str, Any] = {}
+            for method in maps:
+                with self._recording(batch, method, name):
+                    call(replace(batch, attributions=maps[method]))
+                    fitting[method] = maps[method]
+            return call(replace(batch, attributions=fitting)) if fitting else {}
 
     def _stacked(self, scores: Scores, rows: int) -> np.ndarray[Any, Any]:
         """`[methods, rows, ...]`; a method without scores is nan."""
@@ -135,15 +116,21 @@ class Worker:
         return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
 
     @contextmanager
-    def _recording(self, batch: Batch, method: str, metric: str | None = None, note: bool = True) -> Iterator[None]:
+    def _recording(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
         """With on_error="record" an exception becomes a note; else it says where it came from."""
+        try:
+            with self._placed(batch, method, metric):
+                yield
+        except Exception as error:
+            if self.job.on_error == "raise":
+                raise
+            self._note(batch, method, metric, f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _placed(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if self.job.on_error == "record":
-                if note:
-                    self._note(batch, method, metric, f"{type(error).__name__}: {error}")
-                return
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
             if hasattr(error, "add_note"):  # Python 3.11
                 error.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
@@ -156,24 +143,30 @@ class Worker:
             self.failures.append(failure)
 
 
-def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.device]:
-    """The model, made if it is a function without arguments, and where it is; a module of the caller's is moved only as a copy."""
-    made = not isinstance(model, nn.Module) and _takes_nothing(model)
-    model = model() if made else model
+def made(model: Any) -> Any:
+    """The model itself, made if it is a function without arguments."""
+    if not isinstance(model, nn.Module) and _takes_nothing(model):
+        model = model()
     if not callable(model):
         raise TypeError(
             f"`model` must be a module, or a function without arguments that returns one; got {type(model).__name__}."
         )
+    return model
+
+
+def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.device]:
+    """The model and where it is; one that is elsewhere is copied, so that the caller's stays."""
     tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
     own = tensors[0].device if tensors else torch.device("cpu")
     device = own if device is None else torch.device(device)
-    if isinstance(model, nn.Module) and device != own:
-        model = (model if made else copy.deepcopy(model)).to(device)
-    return model, device
+    return (copy.deepcopy(model).to(device) if tensors and device != own else model), device
 
 
 def _takes_nothing(function: Any) -> bool:
-    return callable(function) and not inspect.signature(function).parameters
+    try:
+        return callable(function) and not inspect.signature(function).parameters
+    except ValueError:  # built-ins without a signature
+        return False
 
 
 @contextmanager
@@ -189,11 +182,7 @@ def in_eval_mode(model: Any) -> Iterator[None]:
             module.training = mode
 
 
-def set_arguments(metric: Callable[..., Any]) -> set[str]:
-    return {*metric.keywords, *set_arguments(metric.func)} if isinstance(metric, functools.partial) else set()
-
-
-def joined(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """Along the examples; a batch in which every method failed did not know the further axes."""
     further = max((p.shape[2:] for p in parts), key=len)
     full = [

@@ -279,9 +279,9 @@ def test_attributions_go_on_where_they_were_interrupted(tmp_path):
 def test_other_attributions_do_not_go_on_there(tmp_path):
     path = tmp_path / "maps.h5"
     with killed_at(1, "before"):
-        attribute_dataset(Net(), examples(), {"it": Saliency}, path)
+        attribute_dataset(Net(), examples(), {"it": Saliency}, path, batch_size=3)
     with pytest.raises(ValueError, match="`path` holds another run"):
-        attribute_dataset(Net(), examples(), {"it": InputXGradient}, path)
+        attribute_dataset(Net(), examples(), {"it": InputXGradient}, path, batch_size=3)
 
 
 def test_an_existing_file_is_refused_before_any_explanation(tmp_path):

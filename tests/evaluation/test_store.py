@@ -325,10 +325,10 @@ def test_half_written_files_are_swept(full):
 
 
 def test_only_half_written_files_are_swept(tmp_path):
-    for name in ("a.tmp", "b.npz", "tmp"):
+    for name in ("a.npz.0a1b2c3d.tmp", "a.h5.0a1b2c3d.tmp", "b.npz", "thesis.tmp", "tmp"):
         (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["b.npz", "tmp"]
+    sweep(tmp_path, "*.npz")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["a.h5.0a1b2c3d.tmp", "b.npz", "thesis.tmp", "tmp"]
 
 
 @pytest.mark.parametrize("make", ["touch", "mkdir"])
@@ -349,5 +349,5 @@ def test_a_path_in_no_folder_is_refused(tmp_path):
 
 def test_a_path_in_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(NotADirectoryError, match=r"`target` .* is not a folder that can be written to"):
-        check_writable(tmp_path / "a", "target")
+    with pytest.raises(NotADirectoryError, match=r"`path` .* is not a folder that can be written to"):
+        check_writable(tmp_path / "a")

@@ -1,0 +1,87 @@
+"""Calls of methods and metrics: each gets what it takes, and draws that belong to the example."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .examples import Batch
+from .explanations import Method, explanation_arguments, joined, set_arguments
+from .randomness import example_seeds, generator_states, per_example, seeded
+
+
+class Calls:
+    """What draws from global generators is found out by looking at them, and from then on called example by example."""
+
+    def __init__(self, model: Any, device: torch.device, limit: int | None, seed: int):
+        self.model, self.device, self.limit, self.seed = model, device, limit, seed
+        self.drawing: set[tuple[str, ...]] = set()
+
+    def attributions(self, method: Method, batch: Batch) -> Any:
+        call = lambda part: method.attributions(part, self.limit)  # noqa: E731
+        return self._by_draws((method.name,), self.seed, batch, call, method)
+
+    def scores(
+        self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None = None
+    ) -> Any:
+        """Of one method, or of several by name, as the batch has attributions."""
+
+        def call(part: Batch) -> Any:
+            return self._metric(name, metric, seed, part, explanation)
+
+        key = (name, explanation.name if explanation else "")
+        scores = self._by_draws(key, seed, batch, call, explanation)
+        for s in scores.values() if isinstance(scores, dict) else [scores]:
+            if not isinstance(s, Tensor) or s.dim() == 0 or len(s) != len(batch):
+                got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
+                raise TypeError(
+                    f"Metric {name!r} must return a tensor with a row for each of {len(batch)} examples, got {got}."
+                )
+        return scores
+
+    def _by_draws(
+        self, key: tuple[str, ...], seed: int, batch: Batch, call: Callable[[Batch], Any], method: Method | None
+    ) -> Any:
+        name, alone = "/".join(key), key in self.drawing or (method is not None and method.draws)
+        if not alone:
+            with seeded(seed, batch.indices[0], name, self.device):
+                before = generator_states(self.device)
+                result = call(batch)
+                if generator_states(self.device) == before or (method is not None and method.compares_examples):
+                    return result
+            self.drawing.add(key)
+            if len(batch) == 1:
+                return result
+        results = []
+        for part in batch.split(1):
+            with seeded(seed, part.indices[0], name, self.device):
+                results.append(call(part))
+        return joined(results)
+
+    def _metric(
+        self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None
+    ) -> Any:
+        """The metric with every argument that it takes by name and that was not set."""
+        fixed, takes = set_arguments(metric), inspect.signature(metric).parameters
+        known = {
+            "forward_func": self.model,
+            "inputs": batch.inputs,
+            "attributions": batch.attributions,
+            "target": batch.target,
+            "additional_forward_args": batch.additional_forward_args,
+            "seed": example_seeds(seed, batch.indices),
+            "max_examples_per_batch": self.limit,
+        }
+        arguments = {k: v for k, v in known.items() if k in takes and v is not None}
+        if explanation is not None and explanation.explain is not None:
+            of_explanation = explanation_arguments(explanation.explain, batch, self.limit, self.limit or len(batch))
+            arguments |= {"explanation_func": explanation.explain, **of_explanation}
+        arguments = {k: v for k, v in arguments.items() if k not in fixed}
+        if "perturb_func" in fixed:
+            perturb_func = takes["perturb_func"].default
+            arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
+        return metric(**arguments)
