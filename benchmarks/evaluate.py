@@ -53,7 +53,7 @@ def small_images(number: int = 256) -> list[tuple[Tensor, int]]:
 
 FULL = (
     Setting("lite0", photographs_and_classes, batch=4, limit=16, draws=8, steps=6, path_steps=10, allowed=1.1),
-    Setting("cnn", small_images, batch=16, limit=64, draws=8, steps=6, path_steps=10, allowed=1.5),
+    Setting("cnn", small_images, batch=16, limit=64, draws=5, steps=5, path_steps=10, allowed=1.5),
 )
 QUICK = (
     replace(FULL[0], draws=2, steps=3, path_steps=2),
@@ -179,7 +179,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients|Setting (forward, )?backward")
     settings = [s for s in (QUICK if chosen.quick else FULL) if chosen.model in (s.model, "both")]
     header = ["model", "examples", "model rows", "of separate calls", "times as many", "time / bare", "allowed"]
-    print(table(header, (line(s, repeats) for s in settings)), machine(), sep="\n\n")
+    print(table(header, [line(s, repeats) for s in settings]), machine(), sep="\n")
 
 
 if __name__ == "__main__":
