@@ -80,11 +80,11 @@ class Setting:
 
 FULL = {
     "cnn": Setting("cnn", 32, batch=16, limit=64, draws=8, sizes=4, steps=10, of_forward=1.5, of_explaining=1.3),
-    "lite0": Setting("lite0", 224, batch=4, limit=16, draws=5, sizes=2, steps=6, of_forward=1.1, of_explaining=1.05),
+    "lite0": Setting("lite0", 224, batch=2, limit=16, draws=8, sizes=2, steps=10, of_forward=1.1, of_explaining=1.05),
 }
 QUICK = {
     "cnn": replace(FULL["cnn"], draws=4, sizes=2, steps=8),
-    "lite0": replace(FULL["lite0"], batch=2, draws=4, sizes=2, steps=5),
+    "lite0": replace(FULL["lite0"], draws=4, steps=5),
 }
 
 

@@ -150,7 +150,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     chosen = arguments()
     warnings.simplefilter("ignore")
-    repeats = chosen.repeats or (3 if chosen.quick else 5)
+    repeats = chosen.repeats or (2 if chosen.quick else 5)
     settings = [s for name, s in (QUICK if chosen.quick else FULL).items() if chosen.model in (name, "both")]
     linux = sys.platform == "linux"  # where peaks can be read
     every_peak = linux and not chosen.quick
