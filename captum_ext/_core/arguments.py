@@ -46,6 +46,11 @@ def flat(tensors: Tensors) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
+def stacked(parts: list[Tensor]) -> Tensor:
+    """Along a new first axis; one part is not copied."""
+    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+
+
 def describe(value: object) -> str:
     if isinstance(value, (tuple, list)):
         inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"

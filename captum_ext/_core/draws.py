@@ -41,20 +41,22 @@ def generator(seed: Tensor) -> torch.Generator:
 
 def uniform(seeds: Tensor, like: Tensors, low: float, high: float) -> Tensors:
     """Uniform noise, a row for each of `seeds`, in the shape, type and place of the tensors `like`."""
-    return _noise(
-        seeds, like, lambda x, g: torch.rand(x.shape[1:], generator=g, dtype=_wide_enough(x)) * (high - low) + low
-    )
+    return tuple(e.mul_(high - low).add_(low).to(x) for e, x in zip(_noise(seeds, like, torch.rand), like))
 
 
 def normal(seeds: Tensor, like: Tensors, mean: float, std: float) -> Tensors:
     """Gaussian noise, a row for each of `seeds`."""
-    return _noise(seeds, like, lambda x, g: torch.randn(x.shape[1:], generator=g, dtype=_wide_enough(x)) * std + mean)
+    return tuple(e.mul_(std).add_(mean).to(x) for e, x in zip(_noise(seeds, like, torch.randn), like))
 
 
 def _wide_enough(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _noise(seeds: Tensor, like: Tensors, draw: Callable[[Tensor, torch.Generator], Tensor]) -> Tensors:
-    rows = [[draw(x, g) for x in like] for g in map(generator, seeds)]
-    return tuple(torch.stack(r).to(x) for r, x in zip(zip(*rows), like))
+def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors:
+    """On the CPU, a row for each seed, the tensors of a row one after the other."""
+    noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_wide_enough(x)) for x in like)
+    for row, g in enumerate(map(generator, seeds)):
+        for e in noise:
+            draw(e.shape[1:], generator=g, out=e[row])
+    return noise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,9 +19,11 @@ from .arguments import (
     as_tuple,
     check_choice,
     shape,
+    stacked,
 )
 from .statistics import wide
 
+SORTED = 2**19  # elements sorted at a time: a sort needs several times their memory
 AGGREGATES = ("sum", "mean")
 
 
@@ -56,41 +58,36 @@ class Features:
     def totals(self, aggregate: str) -> Tensor:
         """`[methods, B, width]`: each feature's attribution, the sum or the mean over its elements."""
         check_choice("aggregate", aggregate, AGGREGATES)
-        return torch.stack([self._totals(maps, aggregate) for maps in self.attributions.maps])
+        return stacked([self._totals(maps, aggregate) for maps in self.attributions.maps])
 
     def _totals(self, maps: Tensors, aggregate: str) -> Tensor:
-        on_grid = torch.cat([_onto_grid(a, grid) for a, grid in zip(maps, self.grids)], 1)
-        total = self._per_feature(on_grid)
-        if aggregate == "sum":
+        total = self._per_feature(_side_by_side(_onto_grid(a, grid) for a, grid in zip(maps, self.grids)))
+        if aggregate == "sum" or (self.index is None and all(t.shape[1:] == grid for t, grid in zip(maps, self.grids))):
             return total
-        elements = [
-            torch.full((len(a), math.prod(grid)), math.prod(a.shape[1:]) / math.prod(grid))
+        elements = _side_by_side(
+            torch.full((1, math.prod(grid)), math.prod(a.shape[1:]) / math.prod(grid)).to(total)
             for a, grid in zip(maps, self.grids)
-        ]
-        return total / self._per_feature(torch.cat(elements, 1).to(total)).clamp(min=1)
+        )
+        return total / self._per_feature(elements).clamp(min=1)
 
     def _per_feature(self, on_grid: Tensor) -> Tensor:
         if self.index is None:
             return on_grid
-        return (
-            wide(on_grid)
-            .new_zeros(len(on_grid), self.width)
-            .scatter_add_(1, self.index.expand_as(on_grid), wide(on_grid))
-        )
+        rows = max(len(on_grid), len(self.index))
+        values, index = wide(on_grid).expand(rows, -1), self.index.expand(rows, -1)
+        return values.new_zeros(rows, self.width).scatter_add_(1, index, values)
 
     def ranks(self, totals: Tensor, least_first: bool = False) -> Tensor:
         """`[methods, B, width]`: each feature's place in the order of relevance, from 0; equal ones in the order of their numbers.
 
         The order of least relevance is the other one reversed, ties included.
         """
-        return torch.stack([self._ranks(t, least_first) for t in totals])
-
-    def _ranks(self, totals: Tensor, least_first: bool) -> Tensor:
-        counts = self.counts.to(totals.device)[:, None]
-        place = torch.arange(self.width, dtype=torch.int32, device=totals.device).expand_as(totals)
-        order = totals.masked_fill(place >= counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        ranks = torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(1, order, place)
-        return (counts - 1 - ranks).int() if least_first else ranks
+        counts = self.counts.to(totals.device)[:, None].int().expand(*totals.shape[:2], 1)
+        ranks = torch.empty_like(totals, dtype=torch.int32)
+        rows = max(SORTED // self.width, 1)
+        for r, t, c in zip(*(tensor.flatten(0, 1).split(rows) for tensor in (ranks, totals, counts))):
+            _rank(r, t, c, least_first)
+        return ranks
 
     def without(self, removed: Tensor, example: Tensor) -> Tensors:
         """Copies of the examples, the features `removed` (`[rows, width]`) replaced by the baselines."""
@@ -107,6 +104,15 @@ class Features:
             values = values.gather(1, self.index[example])
         for part, grid in zip(values.split([math.prod(g) for g in self.grids], 1), self.grids):
             yield part.reshape(-1, *grid)
+
+
+def _rank(ranks: Tensor, totals: Tensor, counts: Tensor, least_first: bool) -> None:
+    """Fills `ranks` `[rows, width]`."""
+    place = torch.arange(totals.shape[1], dtype=torch.int32, device=totals.device).expand_as(totals)
+    order = totals.masked_fill(place >= counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    ranks.scatter_(1, order, place)
+    if least_first:
+        ranks.neg_().add_(counts - 1)
 
 
 def _default_grid(x: Tensor, maps: Tensors) -> tuple[int, ...]:
@@ -133,6 +139,11 @@ def _number(masks: Tensors, batch: int) -> tuple[Tensor, Tensor]:
     distinct, index = ids.unique(return_inverse=True)
     present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1)
     return (present.cumsum(1) - 1).gather(1, index), present.sum(1).cpu().expand(batch)
+
+
+def _side_by_side(parts: Iterable[Tensor]) -> Tensor:
+    parts = tuple(parts)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _onto_grid(a: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -25,23 +27,22 @@ class Batches:
         self.limit = batch_limit(max_examples_per_batch, batch)
 
     def map(self, function: Callable[[Tensors, Tensor], Tensor], stream: Iterable[Rows]) -> Iterator[Tensor]:
-        for rows, example in self.full(stream):
-            yield from self._within_memory(function, rows, example)
+        # map and chain: a loop variable would keep the batch while the next is made
+        yield from chain.from_iterable(map(partial(self._within_memory, function), self.full(stream)))
 
     def full(self, stream: Iterable[Rows]) -> Iterator[Rows]:
         """The same rows, `limit` at a time: only the last batch is short."""
-        held: Rows | None = None
-        for block in stream:
-            held = block if held is None or not len(held[1]) else _join(held, block)
-            while len(held[1]) >= self.limit:
-                batch, held = _cut(held, self.limit)
-                yield batch
-        if held is not None and len(held[1]):
-            yield held
+        held: list[Rows] = []  # a queue: what was handed out is not kept while the next is made
+        for block in filter(_has_rows, stream):
+            held.append(_join(held.pop(), block) if held else block)
+            del block
+            while held and len(held[0][1]) >= self.limit:
+                held = list(filter(_has_rows, _cut(held.pop(), self.limit)))  # an empty view would keep the batch
+                yield held.pop(0)
+        yield from held
 
-    def _within_memory(
-        self, function: Callable[[Tensors, Tensor], Tensor], rows: Tensors, example: Tensor
-    ) -> Iterator[Tensor]:
+    def _within_memory(self, function: Callable[[Tensors, Tensor], Tensor], batch: Rows) -> Iterator[Tensor]:
+        rows, example = batch
         try:
             yield function(rows, example)
             return
@@ -51,7 +52,7 @@ class Batches:
         half = -(-len(example) // 2)
         self._halve(half)
         for part in _cut((rows, example), half):
-            yield from self._within_memory(function, *part)
+            yield from self._within_memory(function, part)
 
     def _halve(self, limit: int) -> None:
         if limit < self.limit:
@@ -60,6 +61,10 @@ class Batches:
                 stacklevel=2,
             )
             self.limit = limit
+
+
+def _has_rows(rows: Rows) -> bool:
+    return len(rows[1]) > 0
 
 
 def _join(a: Rows, b: Rows) -> Rows:

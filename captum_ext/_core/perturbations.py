@@ -54,8 +54,11 @@ def in_ball(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[], in
     start = 0
     while start < len(seed):
         rows = slice(start, start := start + size())
-        noise = uniform(seed[rows], inputs, -radius, radius)
-        yield tuple(x[example[rows]] + e for x, e in zip(inputs, noise)), example[rows]
+        yield _moved(inputs, example[rows], uniform(seed[rows], inputs, -radius, radius)), example[rows]
+
+
+def _moved(inputs: Tensors, example: Tensor, noise: Tensors) -> Tensors:
+    return tuple(x[example].add_(e) for x, e in zip(inputs, noise))
 
 
 def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tensors:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -20,6 +23,12 @@ def summable(values: Tensor) -> Tensor:
     _, exponent = values.abs().sum(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny * 2**53).frexp()
     grid = torch.ldexp(torch.ones_like(values[..., :1]), exponent - (52 if values.dtype == torch.float64 else 23))
     return (values / grid).round() * grid
+
+
+def sum_of_parts(function: Callable[..., Tensor], *tensors: Tensor, size: int = 2**14) -> Tensor:
+    """The sum of a function of parts of the last axis, in the type of statistics: so nothing wide is large."""
+    parts = zip(*(t.split(size, -1) for t in tensors))
+    return functools.reduce(Tensor.add, (function(*map(wide, part)) for part in parts))
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .draws import SeedType, draw_seeds, generator
 from .features import Features
 from .forward import Forward
-from .statistics import summable, wide
+from .statistics import sum_of_parts, summable
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,11 @@ class Subsets:
         start = 0
         while start < len(self):
             rows = slice(start, start := start + size())
-            ranks = self.ranks(self.example[rows], self.ordering[rows])
-            yield ranks < self.count[rows, None].to(ranks.device), self.example[rows]
+            yield self._removed(rows), self.example[rows]
+
+    def _removed(self, rows: slice) -> Tensor:
+        ranks = self.ranks(self.example[rows], self.ordering[rows])
+        return ranks < self.count[rows, None].to(ranks)
 
 
 def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
@@ -61,7 +64,8 @@ def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Te
 def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
     """`[methods, r]`: the sum of each row's features, weighted. Examples come in order, so a batch has few of them: one product for all."""
     first, last = int(example[0]), int(example[-1]) + 1
-    of_each = wide(weights) @ summable(phi[:, first:last]).flatten(0, 1).T  # [r, methods * examples]
+    parts = weights, summable(phi[:, first:last]).flatten(0, 1)
+    of_each = sum_of_parts(lambda w, p: w @ p.T, *parts)  # [r, methods * examples]
     column = (example - first).to(phi.device)[:, None, None].expand(-1, len(phi), 1)
     return of_each.reshape(len(weights), len(phi), last - first).gather(2, column)[..., 0].T
 

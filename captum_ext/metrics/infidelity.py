@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .._core.arguments import (
     baseline_values,
     check_count,
     flat,
+    stacked,
 )
 from .._core.card import metric
 from .._core.forward import Forward, Rows
@@ -33,7 +35,7 @@ from .._core.perturbations import (
     perturbations_and_perturbed,
     whole,
 )
-from .._core.statistics import ratio, wide
+from .._core.statistics import ratio, sum_of_parts
 from .._core.target import TargetType
 
 
@@ -103,12 +105,16 @@ def infidelity(
     )
 
     def rows() -> Iterator[Rows]:
-        for number, copies in enumerate(call_by_call(x, calls)):
-            perturbation, x_perturbed = perturbations_and_perturbed(perturb_func, copies, references, batch)
-            explained.append(_dot(flat(perturbation), phi, f.batches.limit))
-            if number == 0:  # after the first call of perturb_func, so that a bad one costs no call of the model
-                yield whole(x)
-            yield x_perturbed, copies[1]
+        perturbed = map(perturb, call_by_call(x, calls))  # map keeps nothing while the next is made
+        first = [next(perturbed)]  # before the model's first call, so that a bad perturb_func costs none
+        yield whole(x)
+        yield first.pop()
+        yield from perturbed
+
+    def perturb(copies: Rows) -> Rows:
+        perturbation, x_perturbed = perturbations_and_perturbed(perturb_func, copies, references, batch)
+        explained.append(_dot(flat(perturbation), phi))
+        return x_perturbed, copies[1]
 
     f_x, f_perturbed = f(rows(), batch * (1 + n)).split([batch, batch * n])
     observed = f_x[:, None] - by_example(f_perturbed, batch, calls)  # [B, n]
@@ -127,15 +133,13 @@ def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: boo
 
 def _over_elements(methods: Attributions, x: Tensors) -> Tensor:
     """`[methods, B, E]`: a map with one channel stands for all of them."""
-    return torch.stack([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
+    return stacked([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
 
 
-def _dot(perturbation: Tensor, phi: Tensor, limit: int) -> Tensor:
-    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, few draws at a time to keep memory small."""
-    _, batch, _ = phi.shape
-    per_example = perturbation.unflatten(0, (batch, -1))
-    parts = per_example.split(max(limit // batch, 1), 1)
-    return torch.cat([torch.einsum("bje,mbe->mbj", wide(part), wide(phi)) for part in parts], 2)
+def _dot(perturbation: Tensor, phi: Tensor) -> Tensor:
+    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, few elements at a time to keep memory small."""
+    per_example = perturbation.unflatten(0, (phi.shape[1], -1))
+    return sum_of_parts(partial(torch.einsum, "bje,mbe->mbj"), per_example, phi)
 
 
 def infidelity_perturb_func_decorator(

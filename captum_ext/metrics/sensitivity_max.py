@@ -128,4 +128,4 @@ def _norm_order(norm_ord: str | float) -> float:
 
 
 def _norm(vectors: Tensor, order: float) -> Tensor:
-    return torch.linalg.vector_norm(wide(vectors), ord=order, dim=1)
+    return torch.linalg.vector_norm(vectors, ord=order, dim=1, dtype=wide(vectors[:0]).dtype)

@@ -25,7 +25,7 @@ from .._core.card import metric
 from .._core.draws import SeedType
 from .._core.features import Features
 from .._core.forward import Forward
-from .._core.statistics import CORRELATIONS
+from .._core.statistics import CORRELATIONS, sum_of_parts
 from .._core.subsets import random_subsets, scores_and_totals_without
 from .._core.target import TargetType
 
@@ -149,7 +149,7 @@ def _size(n: Any, counts: Tensor) -> Tensor:
 
 def _rounding_of_sums(phi: Tensor) -> Tensor:
     """`[methods, B, 1]`: what the sum of an example's attributions may be off by in float64."""
-    return torch.finfo(torch.float64).eps * phi.abs().sum(-1, keepdim=True, dtype=torch.float64)
+    return torch.finfo(torch.float64).eps * sum_of_parts(lambda part: part.abs().sum(-1, keepdim=True), phi)
 
 
 def _rounding_of_outputs(f_rows: Tensor, dtype: torch.dtype) -> Tensor:
