@@ -44,7 +44,8 @@ test-old:
 	$(VENV)-old/bin/python -m pytest -q -n $(WORKERS) tests
 
 benchmark: $(VENV)/demo.stamp
-	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/evaluate.py
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py

@@ -251,8 +251,11 @@ def test_the_rest_is_as_without_the_method_whose_attributions_do_not_fit(name):
     bad = {"bad": inputs().index_fill(0, torch.tensor([4]), torch.nan)}
     result = run(methods={**bad, **rest}, metrics={name: METRICS[name]}, on_error="record").dataset
     without = run(methods=rest, metrics={name: METRICS[name]}).dataset
+    scored = result[name].sel(attribution=list(rest))
     # to rounding: where the bad one fits, its rows share batches with theirs, and a model rounds by batch
-    np.testing.assert_allclose(result[name].sel(attribution=list(rest)), without[name], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(scored, without[name], rtol=1e-12, atol=1e-14)
+    failed = [3, 4, 5]  # to the bit where it doesn't
+    assert scored.sel(example=failed).values.tobytes() == without[name].sel(example=failed).values.tobytes()
     assert result[name].sel(attribution="bad", example=[3, 4, 5]).isnull().all()
 
 
