@@ -18,7 +18,9 @@ def test_a_block_of_code_gives_the_output_that_follows_it(code, shown):
     with contextlib.redirect_stdout(printed):
         exec(code, {})
     if shown:
-        assert [line.rstrip() for line in printed.getvalue().splitlines()] == [line.rstrip() for line in shown.splitlines()]
+        assert [line.rstrip() for line in printed.getvalue().splitlines()] == [
+            line.rstrip() for line in shown.splitlines()
+        ]
 
 
 def test_the_readme_has_code_and_the_first_block_shows_its_output():
