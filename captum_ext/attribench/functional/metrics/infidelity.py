@@ -34,7 +34,7 @@ class PerturbationGenerator:
 
     def set_samples(self, samples: Tensor) -> None:
         self.samples = samples
-        self.set_seeds(torch.randint(2**62, (len(samples),)).tolist())
+        self.streams = []
 
     def set_seeds(self, seeds: Sequence[int]) -> None:
         """One for each sample; without, they come from `torch.manual_seed`."""
@@ -43,6 +43,8 @@ class PerturbationGenerator:
     def generate_perturbation(self) -> Tensor:
         if not hasattr(self, "samples"):
             raise ValueError("There are no samples to perturb yet: call `set_samples` first.")
+        if not self.streams:
+            self.set_seeds(torch.randint(2**62, (len(self.samples),)).tolist())
         return self._generate_perturbation_vectors()
 
     def _generate_perturbation_vectors(self) -> Tensor:
