@@ -236,7 +236,7 @@ def _attribution_map(ax: Axes, attribution: Floats, image: Floats, options: dict
     total = total / np.abs(total).max()  # Captum takes small maps for empty ones
     image = image if image.ndim == 3 else image[..., None]
     visualization.visualize_image_attr(
-        total, image, plt_fig_axis=(ax.figure, ax), use_pyplot=False, **{**cmap, **options}
+        total[..., None], image, plt_fig_axis=(ax.figure, ax), use_pyplot=False, **{**cmap, **options}
     )
 
 
