@@ -704,4 +704,11 @@ def test_where_one_row_is_too_much_the_error_is_passed_on():
 def test_a_card_leaves_the_function_as_it_is():
     def score() -> None: ...
 
-    assert with_card(True, (0, 1), "A. N. et al. 2020, arXiv:2001.00001")(score) is score
+    card = {
+        "family": "any",
+        "higher_is_better": True,
+        "range": (0, 1),
+        "rows": "B",
+        "reference": "A. N. et al. 2020, arXiv:2001.00001",
+    }
+    assert with_card(**card)(score) is score

@@ -14,11 +14,15 @@ Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]  # from a metri
 
 @dataclass(frozen=True)
 class Card:
-    """`range` is that of the scores; `higher_is_better` is None for a curve, which has no better side."""
+    """`range` is that of the scores; `higher_is_better` is None for a curve, which has no better side; `rows` is what a batch of `B`
+    examples costs in model rows, in words.
+    """
 
     name: str
+    family: str
     higher_is_better: bool | None
     range: tuple[float, float]
+    rows: str
     reference: str
     flipped_by: tuple[str, str] | None = None  # (argument, value) that turns the direction around
     axis: tuple[str, Coordinates] | None = None  # of a score with several values, and where these are
@@ -30,8 +34,11 @@ class Card:
 
 
 def metric(
+    *,
+    family: str,
     higher_is_better: bool | None,
     range: tuple[float, float],
+    rows: str,
     reference: str,
     flipped_by: tuple[str, str] | None = None,
     axis: tuple[str, Coordinates] | None = None,
@@ -39,7 +46,8 @@ def metric(
     """Gives a function its card; the function itself stays as it is."""
 
     def with_card(function: F) -> F:
-        function.card = Card(function.__name__, higher_is_better, range, reference, flipped_by, axis)  # type: ignore[attr-defined]
+        card = Card(function.__name__, family, higher_is_better, range, rows, reference, flipped_by, axis)
+        function.card = card  # type: ignore[attr-defined]
         return function
 
     return with_card

@@ -33,8 +33,10 @@ OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # most, least relevant first
 
 
 @metric(
+    family="removal curves",
     higher_is_better=None,
     range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
@@ -115,8 +117,10 @@ def fractions(start: float, stop: float, n_steps: int) -> Tensor:
 
 
 @metric(
+    family="removal curves",
     higher_is_better=None,
     range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
@@ -148,8 +152,10 @@ def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> S
 
 
 @metric(
+    family="removal curves",
     higher_is_better=False,
     range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     flipped_by=("mode", "lerf"),
 )
@@ -179,8 +185,10 @@ def deletion(**arguments: Any) -> Scores:
 
 
 @metric(
+    family="removal curves",
     higher_is_better=True,
     range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     flipped_by=("mode", "lerf"),
 )

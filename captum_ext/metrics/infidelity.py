@@ -39,7 +39,13 @@ from .._core.statistics import ratio, sum_of_parts
 from .._core.target import TargetType
 
 
-@metric(higher_is_better=False, range=(0, float("inf")), reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1")
+@metric(
+    family="infidelity",
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="B + B n_perturb_samples",
+    reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1",
+)
 def infidelity(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],

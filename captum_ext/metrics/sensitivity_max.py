@@ -42,7 +42,13 @@ def default_perturb_func(inputs: TensorOrTuple, perturb_radius: float = 0.02) ->
     return next(in_ball(x, perturb_radius, draw_seeds(None, len(x[0]), 1), lambda: len(x[0])))[0]
 
 
-@metric(higher_is_better=False, range=(0, float("inf")), reference="Yeh et al. 2019, arXiv:1901.09392, Definition 3.1")
+@metric(
+    family="robustness",
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="explanations of B + B n_perturb_samples rows",
+    reference="Yeh et al. 2019, arXiv:1901.09392, Definition 3.1",
+)
 def sensitivity_max(
     explanation_func: Any,
     inputs: TensorOrTuple,

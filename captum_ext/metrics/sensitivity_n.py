@@ -38,8 +38,10 @@ def _several_sizes(arguments: dict[str, Any]) -> list[float] | None:
 
 
 @metric(
+    family="random subsets",
     higher_is_better=True,
     range=(-1, 1),
+    rows="B + B len(n) n_perturb_samples",
     reference="Ancona et al. 2018, arXiv:1711.06104",
     axis=("n", _several_sizes),
 )
