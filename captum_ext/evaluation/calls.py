@@ -76,7 +76,7 @@ class Calls:
             "seed": example_seeds(seed, batch.indices),
             "max_examples_per_batch": self.limit,
         }
-        arguments = {k: v for k, v in known.items() if k in takes and v is not None}
+        arguments = {k: v for k, v in {**batch.extra, **known}.items() if k in takes and v is not None}
         if explanation is not None and explanation.explain is not None:
             of_explanation = explanation_arguments(explanation.explain, batch, self.limit, self.limit or len(batch))
             arguments |= {"explanation_func": explanation.explain, **of_explanation}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Batch:
     inputs: Tensor | Tensors
     target: Any = None
     additional_forward_args: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # arguments of metrics by name
     attributions: Any = None  # of one method, or of several by name
 
     def __len__(self) -> int:
@@ -51,12 +52,12 @@ class Batch:
             per_example = isinstance(value, list) or (isinstance(value, Tensor) and value.dim() > 0)
             return value[start:stop] if per_example and len(value) == len(self) else value
 
-        parts = (self.inputs, self.target, self.additional_forward_args, self.attributions)
+        parts = (self.inputs, self.target, self.additional_forward_args, self.extra, self.attributions)
         return Batch(self.indices[start:stop], *map(of_rows, parts))
 
 
 class Examples:
-    """A torch data set of `(inputs, target[, additional_forward_args])`, or a loader of one, in the data set's own order."""
+    """A torch data set of `(inputs, target[, additional_forward_args[, extra]])`, or a loader of one, in the data set's own order."""
 
     def __init__(self, data: Any):
         self.collate = collate
@@ -84,8 +85,15 @@ class Examples:
             ) from error
         if isinstance(parts, Tensor):
             parts = (parts,)
-        if not 1 <= len(parts) <= 3:
-            raise ValueError(f"`data` must give (inputs, target[, additional_forward_args]), got {len(parts)} parts.")
+        if not 1 <= len(parts) <= 4:
+            raise ValueError(
+                f"`data` must give (inputs, target[, additional_forward_args[, extra]]), got {len(parts)} parts."
+            )
+        if len(parts) == 4 and not isinstance(parts[3], Mapping):
+            raise TypeError(
+                "The fourth part of `data` must be a mapping from names of metrics' arguments to the example's values, "
+                f"got {type(parts[3]).__name__}."
+            )
         inputs, *rest = (to_device(p, device) for p in parts)
         return Batch(list(indices), tuple(inputs) if isinstance(inputs, list) else inputs, *rest)
 
@@ -125,6 +133,10 @@ def collate(examples: list[Any]) -> tuple[Any, ...]:
 
 
 def _stacked(values: tuple[Any, ...]) -> Any:
+    if isinstance(values[0], Mapping):
+        if any(v.keys() != values[0].keys() for v in values):
+            raise ValueError(f"they have different names, {' and '.join(sorted({str([*v]) for v in values}))}")
+        return {name: _stacked(tuple(v[name] for v in values)) for name in values[0]}
     if isinstance(values[0], (tuple, list)):
         return tuple(_stacked(v) for v in zip(*values))
     return None if values[0] is None else default_collate(list(values))
@@ -139,4 +151,6 @@ def _targets(targets: tuple[Any, ...]) -> Any:
 def to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to(device)
+    if isinstance(value, Mapping):
+        return {name: to_device(v, device) for name, v in value.items()}
     return tuple(to_device(v, device) for v in value) if isinstance(value, tuple) else value

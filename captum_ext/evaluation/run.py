@@ -50,14 +50,17 @@ def evaluate(
 
     Args:
         model: a module, or a function without arguments that returns one.
-        data: a torch data set of `(inputs, target)` or `(inputs, target, additional_forward_args)`, inputs a tensor or a tuple; or a
-            `DataLoader` of one (its data set in order, and its `collate_fn`).
+        data: a torch data set of `(inputs, target)`, `(inputs, target, additional_forward_args)` or `(inputs, target,
+            additional_forward_args, extra)`, inputs a tensor or a tuple; or a `DataLoader` of one (its data set in order, and its
+            `collate_fn`). `extra` maps names of metrics' arguments to the example's values, such as ``{"truth_mask": mask, "feature_mask":
+            segments}``; these are stacked, a row per example. Without further arguments for the model, `additional_forward_args` is None.
         methods: name -> a Captum class, a function `model -> explanation` (a Captum object, or a function with Captum's arguments), a ready
             Captum object, or stored attributions (a tensor with a row per example, or a path that `attribute_dataset` wrote).
             `captum_ext.random_attribution` is the control.
         metrics: name -> a function of `captum_ext.metrics`, or one of your own with such arguments; configured by `functools.partial`,
             so one metric may come several times. Filled in by name: `forward_func` or `explanation_func`, `inputs`, `attributions`,
-            `target`, `additional_forward_args`, `seed`, `max_examples_per_batch`.
+            `target`, `additional_forward_args`, `seed`, `max_examples_per_batch`, and whatever the data's `extra` has by the name of an
+            argument; what you set yourself stays, and a name that no metric takes is no error.
         batch_size: examples explained and scored together.
         max_examples_per_batch: the most rows of a model call, in metrics and explanations.
         device: where to compute; the model's own by default. A module of the caller's is copied there, not moved.
@@ -92,7 +95,7 @@ def evaluate(
         {'attribution': 2, 'example': 8}
     """
     examples = Examples(data)
-    _check(methods, metrics, on_error)
+    _check(methods, metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
     if shard_size is not None:
         _check_whole("shard_size", shard_size)
@@ -171,13 +174,13 @@ def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def _check(methods: Any, metrics: Any, on_error: Any) -> None:
+def _check(methods: Any, metrics: Any, on_error: Any, examples: Examples) -> None:
     check_methods(methods)
     _check_names("metrics", metrics)
     if on_error not in ON_ERROR:
         raise ValueError(f"`on_error` must be one of {', '.join(map(repr, ON_ERROR))}, got {on_error!r}.")
     for name, metric in metrics.items():
-        _check_metric(name, metric)
+        _check_metric(name, metric, examples)
 
 
 def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> None:
@@ -201,7 +204,7 @@ def _check_names(name: str, mapping: Any) -> None:
         raise TypeError(f"`{name}` must be a mapping from names to {name}, with at least one; got {mapping!r}.")
 
 
-def _check_metric(name: str, metric: Any) -> None:
+def _check_metric(name: str, metric: Any, examples: Examples) -> None:
     if not callable(metric):
         raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
     if name in ("attribution", "example"):
@@ -221,7 +224,10 @@ def _check_metric(name: str, metric: Any) -> None:
         k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
     unset = sorted(required - FILLED_IN - set_arguments(metric))
+    if unset:  # only then is an example loaded at the door
+        unset = sorted(set(unset) - set(examples.batch(range(1), torch.device("cpu")).extra))
     if unset:
         raise TypeError(
-            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, {unset[0]}=...)."
+            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, {unset[0]}=...), "
+            f"or give each example its own, as {{{unset[0]!r}: ...}} in the fourth part of `data`."
         )

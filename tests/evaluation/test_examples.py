@@ -200,8 +200,10 @@ def test_examples_that_cannot_be_stacked_are_named():
 
 
 def test_examples_of_too_many_parts_are_refused():
-    with pytest.raises(ValueError, match=r"must give \(inputs, target\[, additional_forward_args\]\), got 4 parts"):
-        run(data=[(x, 0, x, x) for x in inputs()])
+    with pytest.raises(
+        ValueError, match=r"must give \(inputs, target\[, additional_forward_args\[, extra\]\]\), got 5 parts"
+    ):
+        run(data=[(x, 0, None, {}, x) for x in inputs()])
 
 
 # ---- parts of a batch
