@@ -117,6 +117,10 @@ class Case:
     def takes(self, name: str) -> bool:
         return name in inspect.signature(self.metric).parameters
 
+    @property
+    def calls_a_model(self) -> bool:
+        return self.takes("forward_func") or self.takes("explanation_func")
+
 
 def on_features(model: Any, b: Batch) -> dict[str, Any]:
     return {
@@ -197,6 +201,11 @@ OUR_ARGUMENTS = {"n", "mode", "start", "stop", "n_steps", "activation", "aggrega
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
 cases_of = {
+    "models": {name: case for name, case in CASES.items() if case.calls_a_model},
+    "targets": {name: case for name, case in CASES.items() if case.takes("target") or case.takes("kwargs")},
+    "forwards": {
+        name: case for name, case in CASES.items() if case.takes("attributions") and case.takes("forward_func")
+    },
     "mappings": {name: case for name, case in CASES.items() if case.takes("attributions")},
     "seeds": {name: case for name, case in CASES.items() if case.takes("seed")},
     "draws": {name: case for name, case in CASES.items() if case.takes("seed") or case.random},
@@ -329,14 +338,14 @@ FORMS_OF_TARGET = {
 }
 
 
-@every_case
+@cases_with("targets")
 @pytest.mark.parametrize("form", FORMS_OF_TARGET.values(), ids=FORMS_OF_TARGET.keys())
 @pytest.mark.parametrize("limit", [None, 2])
 def test_every_form_of_a_target_means_the_same(case, model, batch, form, limit):
     assert_same(case(model, batch, target=form, max_examples_per_batch=limit), case(model, batch, target=1))
 
 
-@every_case
+@cases_with("models")
 @pytest.mark.parametrize("limit", [None, 1, 2])
 def test_a_further_argument_with_a_row_per_example_goes_with_its_example_and_another_with_all(
     case, model, batch, limit
@@ -355,7 +364,7 @@ def test_a_further_argument_with_a_row_per_example_goes_with_its_example_and_ano
 # ---- the limit
 
 
-@every_case
+@cases_with("models")
 @pytest.mark.parametrize("limit", LIMITS)
 def test_the_limit_is_never_exceeded_and_without_effect_on_the_score(case, model, batch, limit):
     limited, free = Recorded(model), Recorded(model)
@@ -365,7 +374,7 @@ def test_the_limit_is_never_exceeded_and_without_effect_on_the_score(case, model
     assert sum(limited.calls) == sum(free.calls)
 
 
-@every_case
+@cases_with("models")
 def test_without_a_limit_a_call_has_at_most_64_rows_or_the_batch(case, model):
     for rows in (3, 70):
         recorded = Recorded(model)
@@ -467,14 +476,14 @@ class WorksInPlace(Net):
         return out
 
 
-@every_case
+@cases_with("models")
 @pytest.mark.parametrize("limit", [2, None])
 def test_a_model_that_overwrites_its_input_reaches_no_tensor_of_the_caller(case, model, batch, limit):
-    if case.metric is exported.sensitivity_max:
-        overwriting = {"explanation_func": overwriting_gradient(model)}
+    overwriting = {"forward_func": WorksInPlace()} if case.takes("forward_func") else {}
+    expected = case(model, batch)
+    if case.takes("explanation_func"):
+        overwriting["explanation_func"] = overwriting_gradient(model)
         expected = case(model, batch, explanation_func=overwriting_gradient(model, overwrite=False))
-    else:
-        overwriting, expected = {"forward_func": WorksInPlace()}, case(model, batch)
     before = batch.inputs.clone()
     assert_same(case(model, batch, max_examples_per_batch=limit, **overwriting), expected)
     assert torch.equal(batch.inputs, before)
@@ -506,7 +515,7 @@ def test_a_mapping_of_methods_gives_the_scores_of_single_calls(case, model, batc
     assert torch.equal(together["given"], together["twin"])
 
 
-@cases_with("mappings")
+@cases_with("forwards")
 def test_a_mapping_costs_fewer_model_rows_than_single_calls(case, model, batch):
     phi = batch.attributions
     methods = {"a": phi, "b": -phi, "c": phi.cos()}
@@ -588,7 +597,8 @@ def test_examples_come_first_and_the_limit_may_be_left_out(metric):
     required = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     assert list(parameters)[: len(required)] == required
     assert "inputs" in required
-    assert parameters["max_examples_per_batch"].default is None
+    if {"forward_func", "explanation_func"} & parameters.keys():
+        assert parameters["max_examples_per_batch"].default is None
 
 
 @every_metric
