@@ -46,13 +46,15 @@ def example_of(tensors, b):
     return tuple(t[b if len(t) > 1 else 0] for t in tensors_of(tensors))
 
 
-def features_of(x, feature_mask=None, positions=False):
-    """The features of every example: groups by ascending id, else elements, else positions (the channels of a place together)."""
+def features_of(x, feature_mask=None, positions=False, frozen=()):
+    """The features of every example: groups by ascending id but for the frozen, else elements, else positions (the channels of a place
+    together).
+    """
     x = tensors_of(x)
-    return [_features_of_example(example_of(x, b), feature_mask, b, positions) for b in range(len(x[0]))]
+    return [_features_of_example(example_of(x, b), feature_mask, b, positions, frozen) for b in range(len(x[0]))]
 
 
-def _features_of_example(example, feature_mask, b, positions):
+def _features_of_example(example, feature_mask, b, positions, frozen):
     groups = {}
     for t, tensor in enumerate(example):
         for flat, place in enumerate(_places(tensor.shape)):
@@ -63,7 +65,7 @@ def _features_of_example(example, feature_mask, b, positions):
             else:
                 name = (t, place)
             groups.setdefault(name, []).append((t, flat))
-    return [groups[name] for name in sorted(groups)]
+    return [groups[name] for name in sorted(groups) if name not in frozen]
 
 
 def _places(shape):

@@ -215,6 +215,20 @@ BAD_ARGUMENTS = [
         attributions=phi[:, :1],
         feature_mask=torch.arange(8).reshape(1, 2, 2, 2),
     ),
+    # frozen
+    value("`frozen` holds ids of `feature_mask`, which is missing; got 0. Give the mask too", frozen=0),
+    value(r"`frozen` holds ids of `feature_mask`, which is missing; got \[\]", frozen=[]),
+    kind("`frozen` must be an id of `feature_mask`, an integer, .*; got float 1.0", feature_mask=MASK, frozen=[0, 1.0]),
+    kind("`frozen` must be an id .*; got float 1.0", feature_mask=MASK, frozen=torch.ones(2)),
+    kind("`frozen` must be an id .*; got bool True", feature_mask=MASK, frozen=torch.tensor([True])),
+    kind("`frozen` must be an id .*; got str '0'", feature_mask=MASK, frozen="0"),
+    kind("`frozen` must be an id .*; got set", feature_mask=MASK, frozen={0}),
+    value(
+        "`frozen` has all ids of example 1, so nothing can be removed from it. Leave an id out or drop the example",
+        feature_mask=torch.stack([MASK[0], MASK[0] % 2, MASK[0]]),
+        frozen=[0, 1],
+    ),
+    value("`frozen` has all ids of example 0", feature_mask=MASK, frozen=range(4)),
     # choices
     value("`mode` must be one of 'morf', 'lerf', got 'most'", mode="most"),
     value("`mode` must be one of 'morf', 'lerf', got None", mode=None),

@@ -148,6 +148,11 @@ def with_sizes(model: Any, b: Batch) -> dict[str, Any]:
     return with_draws(model, b) | {"n": [1, 0.5, 3], "correlation": "spearman", "feature_mask": b.feature_mask}
 
 
+def with_frozen(model: Any, b: Batch) -> dict[str, Any]:
+    """The first two ids of the first example, one of them in other examples too."""
+    return {"feature_mask": b.feature_mask, "frozen": [0, 5]}
+
+
 def with_perturbations(model: Any, b: Batch) -> dict[str, Any]:
     return {
         "forward_func": model,
@@ -172,6 +177,9 @@ def with_explanation(model: Any, b: Batch) -> dict[str, Any]:
 CASES = {
     "deletion": Case(exported.deletion, with_steps),
     "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
+    "deletion around frozen groups": Case(
+        exported.deletion, lambda m, b: with_steps(m, b) | with_frozen(m, b), on_meta=False
+    ),
     "deletion_curve": Case(exported.deletion_curve, with_steps, points=(6,)),
     "deletion_curve of the least relevant groups": Case(
         exported.deletion_curve, with_steps_and_mask, points=(6,), on_meta=False
@@ -188,6 +196,9 @@ CASES = {
     "sensitivity_max": Case(exported.sensitivity_max, with_explanation),
     "sensitivity_n": Case(exported.sensitivity_n, with_draws),
     "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
+    "sensitivity_n around frozen groups": Case(
+        exported.sensitivity_n, lambda m, b: with_draws(m, b) | with_frozen(m, b) | {"n": 2}, on_meta=False
+    ),
 }
 
 SHARE_ALL_ROWS = {exported.infidelity, exported.sensitivity_n}  # a mapping of methods costs the model rows of one
@@ -196,7 +207,7 @@ CAPTUMS_ARGUMENTS = {
     *("additional_forward_args", "target", "n_perturb_samples", "max_examples_per_batch", "normalize"),
     *("perturb_radius", "norm_ord", "show_progress", "kwargs"),
 }
-OUR_ARGUMENTS = {"n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed"}
+OUR_ARGUMENTS = {"n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())

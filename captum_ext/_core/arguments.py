@@ -17,6 +17,7 @@ Scores = Tensor | dict[str, Tensor]
 AttributionsType = TensorOrTuple | Mapping[str, TensorOrTuple]
 BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
 FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
+FrozenType = None | int | Sequence[int] | Tensor
 
 T = TypeVar("T")
 
@@ -212,6 +213,21 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
                 "For one mask per position shared by channels give it shape (1, 1, H, W)."
             )
     return tuple(m.to(x.device).long().reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
+
+
+def as_frozen(frozen: FrozenType, masks: Tensors | None) -> Tensor:
+    """The group ids that were given, on the device of the masks."""
+    if frozen is None:
+        frozen = ()
+    elif masks is None:
+        raise ValueError(f"`frozen` holds ids of `feature_mask`, which is missing; got {frozen!r}. Give the mask too.")
+    ids, _ = as_sequence(frozen)
+    for v in ids:
+        if isinstance(v, bool) or not hasattr(v, "__index__"):
+            raise TypeError(
+                f"`frozen` must be an id of `feature_mask`, an integer, or a list of them; got {describe(v)}."
+            )
+    return torch.tensor([operator.index(v) for v in ids], dtype=torch.long, device=masks[0].device if masks else None)
 
 
 def as_args(additional_forward_args: Any) -> tuple[Any, ...]:

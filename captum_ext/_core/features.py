@@ -7,15 +7,18 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .arguments import (
     Attributions,
     BaselinesType,
     FeatureMaskType,
+    FrozenType,
     TensorOrTuple,
     Tensors,
     as_baselines,
     as_feature_mask,
+    as_frozen,
     as_tuple,
     check_choice,
     shape,
@@ -31,7 +34,8 @@ class Features:
     """Every input tensor has a grid: its own axes, of size 1 where one feature spans the axis. A grid point belongs to one feature.
 
     Features are numbered from 0 for each example by itself: `counts[b]` of them, `width` at most. `index` says which feature a
-    grid point belongs to (`[1 or B, points of all tensors]`); None where every point is a feature of its own.
+    grid point belongs to (`[1 or B, points of all tensors]`), `width` where to none, as it is frozen; None where every point is a feature
+    of its own.
     """
 
     def __init__(
@@ -40,11 +44,13 @@ class Features:
         attributions: Attributions,
         baselines: BaselinesType = None,
         feature_mask: FeatureMaskType = None,
+        frozen: FrozenType = None,
     ):
         self.inputs = as_tuple(inputs)
         self.attributions = attributions
         self.baselines = as_baselines(baselines, inputs)
         masks = as_feature_mask(feature_mask, inputs)
+        self.frozen = as_frozen(frozen, masks)
         self.index: Tensor | None = None
         if masks is None:
             self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]
@@ -52,7 +58,7 @@ class Features:
         else:
             masks = tuple(_spanning(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
             self.grids = [shape(m)[1:] for m in masks]
-            self.index, self.counts = _number(masks, len(self.inputs[0]))
+            self.index, self.counts = _number(masks, len(self.inputs[0]), self.frozen)
         self.width = int(self.counts.max())
 
     def totals(self, aggregate: str) -> Tensor:
@@ -75,7 +81,8 @@ class Features:
             return on_grid
         rows = max(len(on_grid), len(self.index))
         values, index = wide(on_grid).expand(rows, -1), self.index.expand(rows, -1)
-        return values.new_zeros(rows, self.width).scatter_add_(1, index, values)
+        columns = self.width + (len(self.frozen) > 0)
+        return values.new_zeros(rows, columns).scatter_add_(1, index, values)[:, : self.width]
 
     def ranks(self, totals: Tensor, least_first: bool = False) -> Tensor:
         """`[methods, B, width]`: each feature's place in the order of relevance, from 0; equal ones in the order of their numbers.
@@ -98,6 +105,8 @@ class Features:
 
     def _spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
         """From features to the grid of each tensor."""
+        if len(self.frozen):
+            values = pad(values, (0, 1))  # no frozen point is removed
         if self.index is not None and len(self.index) == 1:
             values = values[:, self.index[0]]
         elif self.index is not None:
@@ -132,13 +141,27 @@ def _spanning(mask: Tensor, maps: Tensors) -> Tensor:
     )
 
 
-def _number(masks: Tensors, batch: int) -> tuple[Tensor, Tensor]:
-    """Each example's own groups numbered from 0 in the order of their ids, and how many it has; an id is one feature in all tensors."""
+def _number(masks: Tensors, batch: int, frozen: Tensor) -> tuple[Tensor, Tensor]:
+    """Each example's own groups numbered from 0 in the order of their ids, and how many it has; an id is one feature in all tensors.
+
+    The places of `frozen` ids have the number after the last.
+    """
     own = max(len(m) for m in masks)
     ids = torch.cat([m.expand(own, *m.shape[1:]).reshape(own, -1) for m in masks], 1)
     distinct, index = ids.unique(return_inverse=True)
-    present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1)
-    return (present.cumsum(1) - 1).gather(1, index), present.sum(1).cpu().expand(batch)
+    is_frozen = torch.isin(distinct, frozen)
+    present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1).masked_fill_(is_frozen, 0)
+    counts = present.sum(1)
+    number = (present.cumsum(1) - 1).masked_fill_(is_frozen, int(counts.max()))
+    return number.gather(1, index), _some_each(counts.cpu()).expand(batch)
+
+
+def _some_each(counts: Tensor) -> Tensor:
+    if (counts == 0).any():
+        raise ValueError(
+            f"`frozen` has all ids of example {int(counts.argmin())}, so nothing can be removed from it. Leave an id out or drop the example."
+        )
+    return counts
 
 
 def _side_by_side(parts: Iterable[Tensor]) -> Tensor:

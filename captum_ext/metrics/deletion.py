@@ -12,6 +12,7 @@ from .._core.arguments import (
     AttributionsType,
     BaselinesType,
     FeatureMaskType,
+    FrozenType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -56,6 +57,7 @@ def deletion_curve(
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
     aggregate: str = "mean",
+    frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores:
     r"""The output after a growing share of the features was replaced, in the order of their relevance.
@@ -72,6 +74,7 @@ def deletion_curve(
         baselines: what replaces a feature: Captum's forms, or a function of the inputs, such as those of `captum_ext.baselines`. Default 0.
         feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
             may differ between examples.
+        frozen: ids of `feature_mask` that are no features: never removed, drawn or ranked, such as those of special tokens or of padding.
         activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
         aggregate: groups are ranked by the `"mean"` of their elements' attribution or by the `"sum"`.
 
@@ -92,7 +95,7 @@ def deletion_curve(
     check_choice("mode", mode, OPPOSITE)
     grid = fractions(start, stop, n_steps)
     methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask)
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
     f = Forward(
         forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
     )

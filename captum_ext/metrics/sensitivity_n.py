@@ -12,6 +12,7 @@ from .._core.arguments import (
     AttributionsType,
     BaselinesType,
     FeatureMaskType,
+    FrozenType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -59,6 +60,7 @@ def sensitivity_n(
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
     aggregate: str = "sum",
+    frozen: FrozenType = None,
     correlation: str = "pearson",
     seed: SeedType = None,
     show_progress: bool = False,
@@ -78,6 +80,7 @@ def sensitivity_n(
         baselines: what replaces a feature: Captum's forms, or a function of the inputs. Default 0.
         feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
             may differ between examples.
+        frozen: ids of `feature_mask` that are no features: never removed, drawn or ranked, such as those of special tokens or of padding.
         activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
         aggregate: a group's attribution is the `"sum"` of its elements', with which the identity holds exactly, or the `"mean"`, for
             maps that repeat one value over a group.
@@ -104,7 +107,7 @@ def sensitivity_n(
     check_choice("correlation", correlation, CORRELATIONS)
     draws = check_count("n_perturb_samples", n_perturb_samples)
     methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask)
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
     f = Forward(
         forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
     )
