@@ -6,16 +6,17 @@ Each takes a tensor or a tuple; the tensors of a tuple get numbers of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._core.arguments import TensorOrTuple, as_given, as_tuple, check_count, shape
+from ._core.arguments import TensorOrTuple, as_tuple, check_count, shape
+from ._core.grids import grid as grid
+from ._core.grids import numbered, positions
 
-__all__ = ["patches", "pixels", "superpixels"]
+__all__ = ["grid", "patches", "pixels", "superpixels"]
 
 
 def pixels(inputs: TensorOrTuple) -> TensorOrTuple:
@@ -26,8 +27,8 @@ def pixels(inputs: TensorOrTuple) -> TensorOrTuple:
         tensor([[[[0, 1],
                   [2, 3]]]])
     """
-    return _numbered(
-        inputs, lambda x: torch.arange(math.prod(_positions(x)), device=x.device).reshape(1, 1, *_positions(x))
+    return numbered(
+        inputs, lambda x: torch.arange(math.prod(positions(x)), device=x.device).reshape(1, 1, *positions(x))
     )
 
 
@@ -46,11 +47,11 @@ def patches(inputs: TensorOrTuple, size: int) -> TensorOrTuple:
 
     def mask(x: Tensor) -> Tensor:
         places = torch.zeros((), dtype=torch.long, device=x.device)
-        for side in _positions(x):
+        for side in positions(x):
             places = places[..., None] * -(-side // size) + torch.arange(side, device=x.device) // size
         return places[None, None]
 
-    return _numbered(inputs, mask)
+    return numbered(inputs, mask)
 
 
 def superpixels(
@@ -82,17 +83,4 @@ def superpixels(
         segments = slic(scaled, n_segments=n_segments, compactness=compactness, channel_axis=-1, **slic_arguments)
         return torch.from_numpy(np.unique(segments, return_inverse=True)[1].reshape(segments.shape))[None]
 
-    return _numbered(images, lambda x: torch.stack([segment(image) for image in x]).to(x.device))
-
-
-def _positions(x: Tensor) -> tuple[int, ...]:
-    if x.dim() < 3:
-        raise ValueError(f"`inputs` must have positions, shape (B, C, ...) with at least three axes; got {shape(x)}.")
-    return shape(x)[2:]
-
-
-def _numbered(inputs: TensorOrTuple, mask_of: Callable[[Tensor], Tensor]) -> TensorOrTuple:
-    masks: list[Tensor] = []
-    for x in as_tuple(inputs):
-        masks.append(mask_of(x) + (int(masks[-1].max()) + 1 if masks else 0))
-    return as_given(tuple(masks), inputs)
+    return numbered(images, lambda x: torch.stack([segment(image) for image in x]).to(x.device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
@@ -15,11 +15,20 @@ R = TypeVar("R")
 
 def arguments_of(model: Callable[P, R]) -> Callable[[Callable[..., R]], Callable[P, R]]:
     """The decorated function is called with all of `model`'s arguments by name, its defaults filled in."""
-    signature = inspect.signature(model)
+    return _with_signature(inspect.signature(model))
 
-    def decorator(function: Callable[..., R]) -> Callable[P, R]:
+
+def arguments_with_defaults(model: Callable[..., R], **defaults: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """As `arguments_of`, with other defaults for some of the arguments."""
+    signature = inspect.signature(model)
+    parameters = [p.replace(default=defaults.get(p.name, p.default)) for p in signature.parameters.values()]
+    return _with_signature(signature.replace(parameters=parameters))
+
+
+def _with_signature(signature: inspect.Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def with_arguments(*args: P.args, **kwargs: P.kwargs) -> R:
+        def with_arguments(*args: Any, **kwargs: Any) -> Any:
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError as error:

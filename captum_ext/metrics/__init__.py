@@ -4,6 +4,8 @@ from .deletion import deletion as deletion
 from .deletion import deletion_curve as deletion_curve
 from .deletion import insertion as insertion
 from .deletion import insertion_curve as insertion_curve
+from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
+from .faithfulness_correlation import mu_fidelity as mu_fidelity
 from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from .sensitivity_max import default_perturb_func as default_perturb_func
@@ -14,10 +16,12 @@ __all__ = [
     "default_perturb_func",
     "deletion",
     "deletion_curve",
+    "faithfulness_correlation",
     "infidelity",
     "infidelity_perturb_func_decorator",
     "insertion",
     "insertion_curve",
+    "mu_fidelity",
     "sensitivity_max",
     "sensitivity_n",
 ]
