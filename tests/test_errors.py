@@ -25,10 +25,12 @@ from captum_ext.metrics import (
     default_perturb_func,
     deletion,
     deletion_curve,
+    faithfulness_correlation,
     infidelity,
     infidelity_perturb_func_decorator,
     insertion,
     insertion_curve,
+    mu_fidelity,
     sensitivity_max,
     sensitivity_n,
 )
@@ -68,6 +70,8 @@ GOOD = {
     insertion: {},
     insertion_curve: {},
     sensitivity_n: {"n": 2, "n_perturb_samples": 3},
+    faithfulness_correlation: {"n": 2, "n_perturb_samples": 3},
+    mu_fidelity: {"n": 2, "n_perturb_samples": 3, "feature_mask": None},
     infidelity: {"perturb_func": half, "n_perturb_samples": 3},
     sensitivity_max: {"n_perturb_samples": 3},
 }
@@ -110,7 +114,8 @@ EVERY = tuple(GOOD)
 CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explanation_func"))
 FORWARD = tuple(m for m in EVERY if takes(m, "forward_func"))
 CURVES = (deletion, deletion_curve, insertion, insertion_curve)
-ON_FEATURES = (*CURVES, sensitivity_n)
+CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
+ON_FEATURES = (*CURVES, *CORRELATIONS)
 WITH_TARGET = (*ON_FEATURES, infidelity)
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
@@ -566,6 +571,8 @@ BAD_CALLS = [
     # makers of feature masks
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.pixels(x.flatten(1))),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.patches(x.flatten(1), 2)),
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.grid(x.flatten(1))),
+    (ValueError, "`cells` must be at least 1, got 0", lambda: feature_masks.grid(x, 0)),
     (ValueError, "`size` must be at least 1, got 0", lambda: feature_masks.patches(x, 0)),
     (TypeError, "`size` must be an integer, got float 1.5", lambda: feature_masks.patches(x, 1.5)),
     (ValueError, "`n_segments` must be at least 1, got 0", lambda: feature_masks.superpixels(x, 0)),
@@ -706,7 +713,7 @@ class FullAt(Model):
 @pytest.mark.parametrize("metric", CALLING)
 def test_where_memory_runs_out_the_batch_is_halved_with_a_warning_that_says_the_limit(metric):
     draws = {"seed": 0} if takes(metric, "seed") else {}
-    draws |= {"n_perturb_samples": 20} if metric is sensitivity_n else {}
+    draws |= {"n_perturb_samples": 20} if metric in CORRELATIONS else {}
     with pytest.warns(
         UserWarning, match=r"Out of memory: going on with batches of \d+ rows. Set `max_examples_per_batch`"
     ):

@@ -144,6 +144,11 @@ def with_draws(model: Any, b: Batch) -> dict[str, Any]:
     return on_features(model, b) | {"n": 4, "n_perturb_samples": 7}
 
 
+def with_cells(model: Any, b: Batch) -> dict[str, Any]:
+    """Of 3 x 3 positions each is a cell of the grid."""
+    return on_features(model, b) | {"n": 4, "n_perturb_samples": 9}
+
+
 def with_sizes(model: Any, b: Batch) -> dict[str, Any]:
     return with_draws(model, b) | {"n": [1, 0.5, 3], "correlation": "spearman", "feature_mask": b.feature_mask}
 
@@ -187,12 +192,14 @@ CASES = {
     "insertion": Case(exported.insertion, with_steps),
     "insertion of the least relevant groups": Case(exported.insertion, with_steps_and_mask, on_meta=False),
     "insertion_curve": Case(exported.insertion_curve, with_steps, points=(6,)),
+    "faithfulness_correlation": Case(exported.faithfulness_correlation, with_draws),
     "infidelity": Case(exported.infidelity, with_perturbations, random=lambda m, b: {"perturb_func": a_random_step}),
     "infidelity, normalised": Case(
         exported.infidelity,
         lambda m, b: with_perturbations(m, b) | {"normalize": True},
         random=lambda m, b: {"perturb_func": a_random_step},
     ),
+    "mu_fidelity": Case(exported.mu_fidelity, with_cells, on_meta=False),
     "sensitivity_max": Case(exported.sensitivity_max, with_explanation),
     "sensitivity_n": Case(exported.sensitivity_n, with_draws),
     "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
@@ -201,7 +208,12 @@ CASES = {
     ),
 }
 
-SHARE_ALL_ROWS = {exported.infidelity, exported.sensitivity_n}  # a mapping of methods costs the model rows of one
+SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
+    exported.faithfulness_correlation,
+    exported.infidelity,
+    exported.mu_fidelity,
+    exported.sensitivity_n,
+}
 CAPTUMS_ARGUMENTS = {
     *("forward_func", "perturb_func", "explanation_func", "inputs", "attributions", "baselines", "feature_mask"),
     *("additional_forward_args", "target", "n_perturb_samples", "max_examples_per_batch", "normalize"),

@@ -41,6 +41,7 @@ def faithfulness_correlation(**arguments: Any) -> Any:
     Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631.
 
     Example:
+        >>> import torch
         >>> w = torch.tensor([1.0, -2.0, 3.0, 0.5])
         >>> x = torch.tensor([[1.0, 1.0, 2.0, 3.0]])
         >>> faithfulness_correlation(lambda x: x @ w, x, w * x, n=2)
@@ -79,6 +80,7 @@ def mu_fidelity(**arguments: Any) -> Any:
     Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631.
 
     Example:
+        >>> import torch
         >>> x = torch.rand(2, 3, 18, 18, generator=torch.Generator().manual_seed(0))
         >>> mu_fidelity(lambda x: x.sum((1, 2, 3)), x, {"inputs": x, "opposite": -x}, seed=0)
         {'inputs': tensor([1., 1.]), 'opposite': tensor([-1., -1.])}
