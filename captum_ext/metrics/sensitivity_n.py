@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,26 +16,18 @@ from .._core.arguments import (
     Scores,
     TensorOrTuple,
     as_attributions,
-    as_sequence,
     as_tuple,
     check_choice,
     check_count,
-    describe,
 )
 from .._core.card import metric
 from .._core.draws import SeedType
 from .._core.features import Features
 from .._core.forward import Forward
+from .._core.sizes import SizeType, as_sizes, several
 from .._core.statistics import CORRELATIONS, sum_of_parts
 from .._core.subsets import random_subsets, scores_and_totals_without
 from .._core.target import TargetType
-
-SizeType = float | Sequence[float] | Tensor
-
-
-def _several_sizes(arguments: dict[str, Any]) -> list[float] | None:
-    sizes, single = as_sequence(arguments["n"])
-    return None if single else sizes
 
 
 @metric(
@@ -44,7 +36,7 @@ def _several_sizes(arguments: dict[str, Any]) -> list[float] | None:
     range=(-1, 1),
     rows="B + B len(n) n_perturb_samples",
     reference="Ancona et al. 2018, arXiv:1711.06104",
-    axis=("n", _several_sizes),
+    axis=("n", several("n")),
 )
 def sensitivity_n(
     forward_func: Callable[..., Any],
@@ -111,7 +103,7 @@ def sensitivity_n(
     f = Forward(
         forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
     )
-    sizes, one_size = _sizes(n, x.counts)
+    sizes, one_size = as_sizes("n", n, x.counts)
     subsets = random_subsets(x.counts, sizes, draws, seed, x.inputs[0].device)
     phi = x.totals(aggregate)  # [methods, B, F]
 
@@ -126,30 +118,6 @@ def sensitivity_n(
         _rounding_of_outputs(f_rows[subsets.row], f.dtype),
     )
     return methods.unpack((scores[..., 0] if one_size else scores).to(methods.dtype(f.dtype)))
-
-
-def _sizes(n: SizeType, counts: Tensor) -> tuple[Tensor, bool]:
-    """`[B, K]`: the sizes of each example's sets, and whether the caller gave just one."""
-    values, single = as_sequence(n)
-    if not values:
-        raise ValueError("`n` must have at least one size, got none.")
-    return torch.stack([_size(v, counts) for v in values], 1), single
-
-
-def _size(n: Any, counts: Tensor) -> Tensor:
-    if isinstance(n, bool) or not (isinstance(n, float) or hasattr(n, "__index__")):
-        raise TypeError(f"`n` must be an integer or a fraction of the features, got {describe(n)}.")
-    if isinstance(n, float):
-        if not 0 < n <= 1:
-            raise ValueError(
-                f"A float as `n` is a fraction of the features, above 0 and at most 1; got {n}. For a number of features give an int."
-            )
-        return (n * counts.double()).round().long().clamp(min=1)
-    if not 1 <= n <= counts.min():
-        raise ValueError(
-            f"`n` must be from 1 to the number of features, {int(counts.min())} in example {int(counts.argmin())}; got {n}."
-        )
-    return torch.full_like(counts, int(n))
 
 
 def _rounding_of_sums(phi: Tensor) -> Tensor:
