@@ -25,6 +25,8 @@ from captum_ext.metrics import (
     default_perturb_func,
     deletion,
     deletion_curve,
+    effective_complexity,
+    entropy,
     faithfulness_correlation,
     infidelity,
     infidelity_perturb_func_decorator,
@@ -33,6 +35,7 @@ from captum_ext.metrics import (
     mu_fidelity,
     sensitivity_max,
     sensitivity_n,
+    sparseness,
 )
 
 PACKAGE = Path(captum_ext.__file__).parent
@@ -74,6 +77,9 @@ GOOD = {
     mu_fidelity: {"n": 2, "n_perturb_samples": 3, "feature_mask": None},
     infidelity: {"perturb_func": half, "n_perturb_samples": 3},
     sensitivity_max: {"n_perturb_samples": 3},
+    sparseness: {},
+    entropy: {},
+    effective_complexity: {"n_steps": 4},
 }
 
 
@@ -115,8 +121,8 @@ CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explan
 FORWARD = tuple(m for m in EVERY if takes(m, "forward_func"))
 CURVES = (deletion, deletion_curve, insertion, insertion_curve)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
-ON_FEATURES = (*CURVES, *CORRELATIONS)
-WITH_TARGET = (*ON_FEATURES, infidelity)
+ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
+WITH_TARGET = tuple(m for m in EVERY if takes(m, "target"))
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -272,6 +278,7 @@ BAD_ARGUMENTS = [
     value("`start` must be a fraction from 0 to 1, got nan", start=float("nan")),
     value("`stop` must be a fraction from 0 to 1, got 1.5", stop=1.5),
     value("`stop` must be a fraction from 0 to 1, got '1'", stop="1"),
+    value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5),
     value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
     # target
     value("A list as `target` must have one entry for each of the 3 examples, got 2", target=[0, 1], only=WITH_TARGET),

@@ -179,6 +179,10 @@ def with_explanation(model: Any, b: Batch) -> dict[str, Any]:
     }
 
 
+def without_a_model(model: Any, b: Batch) -> dict[str, Any]:
+    return {"inputs": b.inputs, "attributions": b.attributions}
+
+
 CASES = {
     "deletion": Case(exported.deletion, with_steps),
     "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
@@ -193,6 +197,16 @@ CASES = {
     "insertion of the least relevant groups": Case(exported.insertion, with_steps_and_mask, on_meta=False),
     "insertion_curve": Case(exported.insertion_curve, with_steps, points=(6,)),
     "faithfulness_correlation": Case(exported.faithfulness_correlation, with_draws),
+    "effective_complexity": Case(exported.effective_complexity, with_steps),
+    "effective_complexity of groups": Case(
+        exported.effective_complexity,
+        lambda m, b: with_steps(m, b) | {"feature_mask": b.feature_mask, "tolerance": 0.3},
+        on_meta=False,
+    ),
+    "entropy": Case(exported.entropy, without_a_model),
+    "entropy of groups": Case(
+        exported.entropy, lambda m, b: without_a_model(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
+    ),
     "infidelity": Case(exported.infidelity, with_perturbations, random=lambda m, b: {"perturb_func": a_random_step}),
     "infidelity, normalised": Case(
         exported.infidelity,
@@ -205,6 +219,12 @@ CASES = {
     "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
     "sensitivity_n around frozen groups": Case(
         exported.sensitivity_n, lambda m, b: with_draws(m, b) | with_frozen(m, b) | {"n": 2}, on_meta=False
+    ),
+    "sparseness": Case(exported.sparseness, without_a_model),
+    "sparseness of groups": Case(
+        exported.sparseness,
+        lambda m, b: without_a_model(m, b) | {"feature_mask": b.feature_mask, "aggregate": "mean"},
+        on_meta=False,
     ),
 }
 
@@ -219,7 +239,10 @@ CAPTUMS_ARGUMENTS = {
     *("additional_forward_args", "target", "n_perturb_samples", "max_examples_per_batch", "normalize"),
     *("perturb_radius", "norm_ord", "show_progress", "kwargs"),
 }
-OUR_ARGUMENTS = {"n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"}
+OUR_ARGUMENTS = {
+    *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
+    *("tolerance",),
+}
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
 
@@ -579,8 +602,9 @@ class HostCopies(TorchDispatchMode):
 @pytest.mark.parametrize("limit", [None, 3])
 def test_the_score_is_computed_on_the_device_of_the_inputs_without_a_copy_to_the_host(case, model, batch, limit):
     """A tensor on `meta` has no values: whatever asked for one, by `.item()`, `bool()` or a copy, would raise."""
+    limited = {"max_examples_per_batch": limit} if case.calls_a_model else {}
     with HostCopies() as copies:
-        scores = case(model.to("meta"), batch.to("meta"), max_examples_per_batch=limit)
+        scores = case(model.to("meta"), batch.to("meta"), **limited)
     assert scores.device.type == "meta"
     assert scores.shape == (B, *case.points)
     assert scores.dtype == torch.float64

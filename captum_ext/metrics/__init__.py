@@ -1,9 +1,12 @@
 """Metrics of explanations: functions from one batch, in Captum's terms, to a tensor with a row per example."""
 
+from .complexity import entropy as entropy
+from .complexity import sparseness as sparseness
 from .deletion import deletion as deletion
 from .deletion import deletion_curve as deletion_curve
 from .deletion import insertion as insertion
 from .deletion import insertion_curve as insertion_curve
+from .effective_complexity import effective_complexity as effective_complexity
 from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
 from .infidelity import infidelity as infidelity
@@ -16,6 +19,8 @@ __all__ = [
     "default_perturb_func",
     "deletion",
     "deletion_curve",
+    "effective_complexity",
+    "entropy",
     "faithfulness_correlation",
     "infidelity",
     "infidelity_perturb_func_decorator",
@@ -24,4 +29,5 @@ __all__ = [
     "mu_fidelity",
     "sensitivity_max",
     "sensitivity_n",
+    "sparseness",
 ]
