@@ -1,22 +1,23 @@
 """What a feature is: makers of Captum's `feature_mask`, whose elements with the same number are one feature.
 
-Each takes a tensor or a tuple; the tensors of a tuple get numbers of their own.
+Each but `words` takes a tensor or a tuple; the tensors of a tuple get numbers of their own.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._core.arguments import TensorOrTuple, as_tuple, check_count, shape
+from ._core.arguments import TensorOrTuple, as_tuple, check_count, describe, shape
 from ._core.grids import grid as grid
 from ._core.grids import numbered, positions
 
-__all__ = ["grid", "patches", "pixels", "superpixels"]
+__all__ = ["grid", "patches", "pixels", "superpixels", "windows", "words"]
 
 
 def pixels(inputs: TensorOrTuple) -> TensorOrTuple:
@@ -84,3 +85,58 @@ def superpixels(
         return torch.from_numpy(np.unique(segments, return_inverse=True)[1].reshape(segments.shape))[None]
 
     return numbered(images, lambda x: torch.stack([segment(image) for image in x]).to(x.device))
+
+
+def windows(inputs: TensorOrTuple, size: int, axis: int = -1, together: bool = True) -> TensorOrTuple:
+    """Every `size` steps of a series along the time `axis` are a feature, all channels together: size 1 along the other axes.
+
+    With ``together=False`` every channel has windows of its own, in the shape of one example. The last window is shorter where `size` does
+    not divide the length.
+
+    Args:
+        axis: -1 for series `(B, channels, time)` or `(B, time)`, 1 for `(B, time, channels)`.
+
+    Example:
+        >>> windows(torch.zeros(5, 2, 6), size=2)
+        tensor([[[0, 0, 1, 1, 2, 2]]])
+        >>> windows(torch.zeros(5, 2, 6), size=2, together=False)
+        tensor([[[0, 0, 1, 1, 2, 2],
+                 [3, 3, 4, 4, 5, 5]]])
+    """
+    check_count("size", size)
+
+    def mask(x: Tensor) -> Tensor:
+        if axis not in (*range(1, x.dim()), *range(1 - x.dim(), 0)):
+            raise ValueError(f"`axis` must be one of `inputs` {shape(x)} after the examples', got {axis!r}.")
+        along, others = [1] * x.dim(), list(shape(x[:1]))
+        along[axis], others[axis] = -1, 1
+        window = (torch.arange(x.shape[axis], device=x.device) // size).reshape(along)
+        if together:
+            return window
+        channel = torch.arange(math.prod(others), device=x.device).reshape(others)
+        return channel * (int(window.max()) + 1) + window
+
+    return numbered(inputs, mask)
+
+
+def words(word_ids: Sequence[Sequence[int | None]]) -> Tensor:
+    """Every word of a text is a feature, its tokens and their embeddings together: `(B, tokens, 1)`, for inputs `(B, tokens, embedding)`.
+
+    Tokens of no word, the special ones and padding, are -1: give the metric ``frozen=-1`` too, so that they are never removed.
+
+    Args:
+        word_ids: the word that each token of each text belongs to, or None: `encoding.word_ids(b)` of Hugging Face's tokenizers. For tokens
+            as features number these.
+
+    Example:
+        >>> words([[None, 0, 1, 1, None], [None, 0, 1, None, None]])[..., 0]
+        tensor([[-1,  0,  1,  1, -1],
+                [-1,  0,  1, -1, -1]])
+    """
+    lengths = {len(text) for text in word_ids}
+    if len(lengths) != 1:
+        raise ValueError(f"`word_ids` must have as many tokens for each text, got {sorted(lengths)}. Pad the texts.")
+    for word in (word for text in word_ids for word in text if word is not None):
+        if isinstance(word, bool) or not isinstance(word, int) or word < 0:
+            raise ValueError(f"`word_ids` must be numbers of words from 0 on, or None, got {describe(word)}.")
+    return torch.tensor([[-1 if word is None else word for word in text] for text in word_ids])[..., None]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from captum_ext.feature_masks import patches, pixels, superpixels
+from captum_ext.feature_masks import patches, pixels, superpixels, windows, words
 from captum_ext.metrics import deletion_curve, sensitivity_n
 
 exactly = partial(assert_close, rtol=0, atol=0)
@@ -59,7 +59,7 @@ def test_patches_of_size_1_are_pixels():
     exactly(patches(x, 1), pixels(x))
 
 
-@pytest.mark.parametrize("make", [pixels, partial(patches, size=2)])
+@pytest.mark.parametrize("make", [pixels, partial(patches, size=2), partial(windows, size=2)])
 def test_the_tensors_of_a_tuple_get_numbers_of_their_own(make):
     first, second = make((torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 5)))
     exactly(first, make(torch.zeros(2, 3, 4, 4)))
@@ -106,6 +106,39 @@ def test_an_image_of_one_colour_has_superpixels_too():
 def test_further_arguments_reach_slic():
     x = torch.rand(1, 3, 24, 24)
     assert not torch.equal(superpixels(x, 12, sigma=3), superpixels(x, 12))
+
+
+@pytest.mark.parametrize(("axis", "wanted"), [(-1, (1, 1, 5)), (2, (1, 1, 5)), (1, (1, 3, 1)), (-2, (1, 3, 1))])
+def test_windows_run_along_one_axis_and_span_the_others(axis, wanted):
+    mask = windows(torch.zeros(4, 3, 5), 2, axis)
+    assert mask.shape == wanted
+    assert mask.flatten().tolist() == [step // 2 for step in range(max(wanted))]
+
+
+def test_windows_of_a_series_without_channels_are_of_its_steps():
+    assert windows(torch.zeros(4, 5), 3).tolist() == [[0, 0, 0, 1, 1]]
+
+
+@given(size=st.integers(1, 6), channels=st.integers(1, 3), axis=st.sampled_from([1, 2]))
+def test_windows_apart_are_numbered_channel_by_channel(size, channels, axis):
+    mask = windows(torch.zeros(2, channels, 5).movedim(-1, axis), size, axis, together=False)
+    across = -(-5 // size)
+    wanted = [[channel * across + step // size for step in range(5)] for channel in range(channels)]
+    assert mask.movedim(axis, -1)[0].tolist() == wanted
+    assert mask.shape == torch.zeros(1, channels, 5).movedim(-1, axis).shape
+
+
+def test_windows_of_series_with_channels_first_are_patches():
+    exactly(windows(torch.zeros(2, 3, 7), 2), patches(torch.zeros(2, 3, 7), 2))
+
+
+def test_words_number_the_tokens_and_special_ones_are_minus_1(smooth):
+    mask = words([[None, 0, 1, 1, None], [None, 0, None, None, None]])
+    assert mask.shape == (2, 5, 1)
+    assert mask[..., 0].tolist() == [[-1, 0, 1, 1, -1], [-1, 0, -1, -1, -1]]
+    x = normal(2, 5, 4) + 5
+    curve = deletion_curve(lambda rows: (rows == 0).flatten(1).sum(1), x, x, feature_mask=mask, n_steps=3, frozen=-1)
+    assert curve.tolist() == [[0, curve[0, 1], 12], [0, 0, 4]]  # half of one word rounds to none
 
 
 def test_removing_one_patch_removes_it_in_all_channels(smooth):
