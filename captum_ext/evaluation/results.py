@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from . import comparison
+from . import comparison, display
 from .files import check_writable, escaped, unescaped, written_aside
 from .store import ShardStore
 from .worker import side_by_side
@@ -87,12 +87,10 @@ class Evaluation:
         return comparison.reliability(self.dataset)
 
     def __repr__(self) -> str:
-        sizes = self.dataset.sizes
-        metrics = ", ".join(map(str, self.dataset.data_vars))
-        return f"Evaluation of {sizes.get('attribution', 0)} methods on {sizes.get('example', 0)} examples: {metrics}"
+        return display.as_text(self.dataset)
 
     def _repr_html_(self) -> str:
-        return self.dataset._repr_html_()
+        return display.as_html(self.dataset)
 
 
 def assemble(store: ShardStore, variables: Mapping[str, Mapping[str, Any]]) -> xr.Dataset:

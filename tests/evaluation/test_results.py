@@ -509,8 +509,8 @@ def test_shards_are_assembled_in_their_order(tmp_path):
 
 def test_a_result_says_what_it_is():
     result = run(methods={"saliency": Saliency, "product": InputXGradient})
-    assert repr(result) == "Evaluation of 2 methods on 8 examples: deletion, sensitivity_n"
-    assert "deletion" in result._repr_html_()
+    assert repr(result).startswith("Evaluation: 2 methods on 8 examples, 2 metrics")
+    assert all("deletion" in shown and "sensitivity_n" in shown for shown in (repr(result), result._repr_html_()))
 
 
 def test_a_result_without_failures_has_none():

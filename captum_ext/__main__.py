@@ -1,0 +1,121 @@
+"""The command `captum-ext`, also as `python -m captum_ext`: the demo, results as a table or as a page, and what metrics there are."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+
+ARROWS = {True: "↑", False: "↓", None: " "}
+EXAMPLES = """examples:
+  captum-ext demo                              six explanations of a real network, by five metrics
+  captum-ext show scores.h5                    the scores that `evaluate(..., path="scores.h5")` kept, in the terminal
+  captum-ext metrics                           which metrics there are
+  captum-ext metrics deletion                  what one of them computes, and from what"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: done, 1: an error, in one line; 2 (argparse's): not such a command."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return failed("interrupted")
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        return failed(" ".join(str(error).split()))
+    return 0
+
+
+def failed(why: str) -> int:
+    print(f"captum-ext: {why}", file=sys.stderr)
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        "captum-ext",
+        description="Which explanation of a PyTorch model may be trusted.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(metavar="command", required=True)
+
+    def command(run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(run=run)
+        return added
+
+    added = command(demo, "explain four photographs, and score the explanations")
+    added.add_argument(
+        "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="for all it makes (default: %(default)s)"
+    )
+    added = command(show, "print the summary of stored results")
+    added.add_argument("result", metavar="RESULT", help="what `evaluate(path=...)` or `Evaluation.save` wrote")
+    added.add_argument("--metric", action="append", help="only this one; may be given several times")
+    added = command(metrics, "list the metrics, or explain one")
+    added.add_argument("name", nargs="?", help="of the metric to explain")
+    return top
+
+
+def demo(options: argparse.Namespace) -> None:
+    from . import demo as photographs
+
+    photographs.main(options.output)
+
+
+def show(options: argparse.Namespace) -> None:
+    from .evaluation import display, load
+
+    print(display.summary_text(load(options.result).dataset, metric=options.metric))
+
+
+def metrics(options: argparse.Namespace) -> None:
+    from . import metrics as exported
+
+    known = {name: f for name, f in vars(exported).items() if hasattr(f, "card")}
+    if options.name is None:
+        print(catalogue(known))
+    elif options.name in known:
+        print(f"{call_of(known[options.name])}\n\n{inspect.getdoc(known[options.name])}")
+    else:
+        raise ValueError(f"no metric is named {options.name!r}; there are {', '.join(sorted(known))}.")
+
+
+def catalogue(known: dict[str, Any]) -> str:
+    """A line per metric, by family: its name, an arrow to the better side, and its first sentence as far as there is room."""
+    lines, room = [], shutil.get_terminal_size((120, 0)).columns
+    longest = max(map(len, known))
+    for family in sorted({metric.card.family for metric in known.values()}):
+        lines.append(f"{family}:")
+        for name in sorted(name for name, metric in known.items() if metric.card.family == family):
+            line = f"  {name:{longest}} {ARROWS[known[name].card.higher_is_better]} {first_sentence(known[name])}"
+            lines.append(line if len(line) <= room else line[: room - 1] + "…")
+    return "\n".join([*lines, "\n↑ higher is better, ↓ lower is better"])
+
+
+def call_of(function: Callable[..., object]) -> str:
+    """Its name and arguments, without their types."""
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    call = f"{function.__name__}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
+    return textwrap.fill(call, 100, subsequent_indent="    ", break_long_words=False)
+
+
+def first_sentence(function: Callable[..., object]) -> str:
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

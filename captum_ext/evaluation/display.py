@@ -1,0 +1,177 @@
+"""Results at a glance, for a terminal and for a notebook."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from . import comparison
+from .statistics import ranks_of
+
+Floats = npt.NDArray[np.float64]
+MOST_DECIMALS = 5
+LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score in a table of methods by metrics: its name with an arrow, and a cell per method."""
+
+    head: str
+    cells: list[str]
+    best: list[bool]
+
+
+def counted(number: int, noun: str) -> str:
+    """As in "1 method", "2 methods"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def arrow(higher_is_better: bool) -> str:
+    return "↑" if higher_is_better else "↓"
+
+
+def number_format(values: Any) -> Callable[[float], str]:
+    """Numbers of one column, alike: three digits of the largest, a dash for what is undefined."""
+    finite = np.abs(np.asarray(values, dtype=np.float64))
+    largest = finite[np.isfinite(finite)].max(initial=0)
+    decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 2
+    form = f".{decimals}f" if decimals <= MOST_DECIMALS and largest < 1e6 else ".2e"
+    return lambda value: f"{value:{form}}" if np.isfinite(value) else "–"
+
+
+def metrics_of(dataset: xr.Dataset) -> list[str]:
+    """All but the scores from halves of the draws."""
+    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
+
+
+def directed_scores(dataset: xr.Dataset) -> list[comparison.Score]:
+    """What can be ranked; none where `comparison.scores` has nothing to rank."""
+    try:
+        return comparison.scores(dataset)
+    except ValueError:
+        return []
+
+
+def headline(dataset: xr.Dataset) -> str:
+    """As in "6 methods on 100 examples, 8 metrics"."""
+    sizes, metrics = dataset.sizes, metrics_of(dataset)
+    return (
+        f"{counted(sizes.get('attribution', 0), 'method')} on {counted(sizes.get('example', 0), 'example')}, "
+        f"{counted(len(metrics), 'metric')}"
+    )
+
+
+def columns(dataset: xr.Dataset) -> list[Column]:
+    return [_column(score) for score in directed_scores(dataset)]
+
+
+def _column(score: comparison.Score) -> Column:
+    means = pd.DataFrame(score.values.T).mean().to_numpy()  # skips nan
+    ranks = ranks_of(means if score.higher_is_better else -means)
+    form = number_format(means)
+    return Column(f"{score.label} {arrow(score.higher_is_better)}", [form(m) for m in means], [r == 1 for r in ranks])
+
+
+def without_direction(dataset: xr.Dataset) -> list[str]:
+    """Metrics with no better side, such as curves."""
+    return [name for name in metrics_of(dataset) if dataset[name].attrs.get("higher_is_better") is None]
+
+
+def as_text(dataset: xr.Dataset, width: int | None = None) -> str:
+    """Methods by metrics in columns, as many beside each other as the terminal's width has room for."""
+    width = width or shutil.get_terminal_size((120, 0)).columns
+    lines = [f"Evaluation: {headline(dataset)}", *_table_lines(dataset, width)]
+    if unranked := without_direction(dataset):
+        lines.append(f"Without a better side: {', '.join(unranked)}.")
+    return "\n".join([*lines, *_failure_lines(dataset)])
+
+
+def _table_lines(dataset: xr.Dataset, width: int) -> list[str]:
+    found = columns(dataset)
+    if not found:
+        return []
+    names = _aligned(["method", *_methods(dataset)])
+    blocks: list[list[list[str]]] = [[names]]
+    for column in found:
+        cells = _aligned([column.head + " ", *(c + ("*" if b else " ") for c, b in zip(column.cells, column.best))])
+        if len(blocks[-1]) > 1 and sum(len(c[0]) + 2 for c in [*blocks[-1], cells]) > width:
+            blocks.append([names])
+        blocks[-1].append(cells)
+    return [*("\n".join("  ".join(row).rstrip() for row in zip(*block)) for block in blocks), LEGEND]
+
+
+def _aligned(cells: Sequence[str]) -> list[str]:
+    cells = [
+        "".join(c if c.isprintable() else "?" for c in cell) for cell in cells
+    ]  # a name must not steer the terminal
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells]
+
+
+def _failure_lines(dataset: xr.Dataset) -> list[str]:
+    failures = json.loads(dataset.attrs.get("failures", "[]"))
+    return [f"{counted(len(failures), 'failure')}, see `failures`."] if failures else []
+
+
+def summary_text(dataset: xr.Dataset, **options: Any) -> str:
+    """A block per metric: mean, interval and rank of each method, the best first."""
+    table = comparison.summary(dataset, **options)
+    places = zip(table["metric"], table["axis"], table["at"])
+    table["label"] = [comparison.label(*place) for place in places]
+    blocks = [_summary_block(str(name), rows) for name, rows in table.groupby("label", sort=False)]
+    legend = (
+        f"{headline(dataset)}. Mean with its {options.get('confidence', 0.95):.0%} interval over examples; "
+        "* the best, ~ not told from it."
+    )
+    return "\n\n".join([*blocks, "\n".join([legend, *_failure_lines(dataset)])])
+
+
+def _summary_block(name: str, rows: pd.DataFrame) -> str:
+    rows = rows.sort_values("rank", kind="stable")
+    form = number_format(rows[["mean", "low", "high"]])
+    marks = ["*" if r == 1 else "~" if tied else " " for r, tied in zip(rows["rank"], rows["tied_with_best"])]
+    intervals = [f"[{form(low)}, {form(high)}]" for low, high in zip(rows["low"], rows["high"])]
+    missing = [f"{share:.0%} undefined" if share else "" for share in rows["undefined"]]
+    cells = (_aligned(list(rows["attribution"])), marks, _aligned(list(map(form, rows["mean"]))), _aligned(intervals))
+    lines = ["  ".join(["", *row]).rstrip() for row in zip(*cells, missing)]
+    return "\n".join([f"{name} {arrow(rows['higher_is_better'].iloc[0])}", *lines])
+
+
+def as_html(dataset: xr.Dataset) -> str:
+    """The same table for a notebook, above the data set itself."""
+    return (
+        f"<div><p><strong>Evaluation</strong>: {escape(headline(dataset))}</p>{_html_table(dataset)}"
+        f"<p>{escape(' '.join(_failure_lines(dataset)))}</p>"
+        f"<details><summary>dataset</summary>{dataset._repr_html_()}</details></div>"
+    )
+
+
+def _html_table(dataset: xr.Dataset) -> str:
+    found = columns(dataset)
+    if not found:
+        return ""
+    head = "".join(f'<th scope="col">{escape(column.head)}</th>' for column in found)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(_html_cell(c.cells[i], c.best[i]) for c in found)}</tr>'
+        for i, name in enumerate(_methods(dataset))
+    )
+    caption = f'<caption style="caption-side: bottom">{escape(LEGEND)}</caption>'
+    return f'<table>{caption}<thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _html_cell(text: str, best: bool) -> str:
+    return f"<td><strong>{escape(text)}*</strong></td>" if best else f"<td>{escape(text)}</td>"
+
+
+def _methods(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name in dataset["attribution"].values]

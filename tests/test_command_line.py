@@ -1,0 +1,101 @@
+"""The command `captum-ext`: what it prints, how it fails, and its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from captum_ext import Evaluation, demo, metrics
+from captum_ext.__main__ import main
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Results on disk, of two methods on eight examples by two metrics."""
+    scores = np.random.default_rng(0).normal(size=(2, 8)) + np.array([[0.0], [5.0]])
+    axes = ("attribution", "example")
+    variables = {name: (axes, scores, {"higher_is_better": better}) for name, better in (("up", True), ("down", False))}
+    dataset = xr.Dataset(variables, {"attribution": ["low", "high"], "example": np.arange(8)})
+    Evaluation(dataset).save(tmp_path / "scores.h5")
+    return tmp_path / "scores.h5"
+
+
+def test_show_prints_a_block_per_metric(stored, capsys):
+    assert main(["show", str(stored)]) == 0
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line and not line.startswith(" ")][:2] == ["up ↑", "down ↓"]
+    assert main(["show", str(stored), "--metric", "down"]) == 0
+    assert "up ↑" not in capsys.readouterr().out
+
+
+def test_metrics_lists_every_metric_with_its_better_side(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["metrics"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = {line.split()[0]: line for line in lines if line.startswith("  ")}
+    assert set(listed) == {name for name in metrics.__all__ if hasattr(getattr(metrics, name), "card")}
+    assert listed["deletion"].split()[1] == "↓"
+    assert listed["sensitivity_n"].split()[1] == "↑"
+    assert max(map(len, lines)) <= 60
+
+
+def test_metrics_explains_one(capsys):
+    assert main(["metrics", "sensitivity_n"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("sensitivity_n(forward_func, inputs, attributions, n, ")
+    assert "Ancona" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "nowhere.h5"], "captum-ext: `path` nowhere.h5 does not exist.\n"),
+        (["show", __file__], "is not a result of captum_ext"),
+        (["metrics", "delection"], "no metric is named 'delection'; there are deletion, deletion_curve"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(arguments, message, capsys):
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_the_demo_says_what_it_needs_and_may_be_interrupted(tmp_path, capsys, monkeypatch):
+    for error, message in ((ImportError("pip install it"), "pip install it"), (KeyboardInterrupt(), "interrupted")):
+
+        def network(error=error):
+            raise error
+
+        monkeypatch.setattr(demo, "network", network)
+        assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
+        assert capsys.readouterr().err == f"captum-ext: {message}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["show"], ["show", "a.h5", "b.h5"]])
+def test_what_is_no_command_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert "usage: captum-ext" in capsys.readouterr().err
+
+
+def test_help_has_examples_that_are_commands(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--help"])
+    assert exit.value.code == 0
+    shown = capsys.readouterr().out
+    examples = [line.split("  ")[1].split()[1] for line in shown.splitlines() if line.startswith("  captum-ext")]
+    assert set(examples) == {"demo", "show", "metrics"}
+
+
+def test_python_m_is_the_same_command_and_a_closed_pipe_no_error():
+    command = f"{sys.executable} -m captum_ext metrics | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(":\n")
+    assert done.stderr == ""
