@@ -33,6 +33,7 @@ from captum_ext.metrics import (
     insertion,
     insertion_curve,
     mu_fidelity,
+    removal_curves,
     sensitivity_max,
     sensitivity_n,
     sparseness,
@@ -72,6 +73,7 @@ GOOD = {
     deletion_curve: {},
     insertion: {},
     insertion_curve: {},
+    removal_curves: {},
     sensitivity_n: {"n": 2, "n_perturb_samples": 3},
     faithfulness_correlation: {"n": 2, "n_perturb_samples": 3},
     mu_fidelity: {"n": 2, "n_perturb_samples": 3, "feature_mask": None},
@@ -119,7 +121,7 @@ def kind(match: str, only: tuple[Callable[..., Any], ...] = (), **arguments: Any
 EVERY = tuple(GOOD)
 CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explanation_func"))
 FORWARD = tuple(m for m in EVERY if takes(m, "forward_func"))
-CURVES = (deletion, deletion_curve, insertion, insertion_curve)
+CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
 WITH_TARGET = tuple(m for m in EVERY if takes(m, "target"))

@@ -13,13 +13,13 @@ from torch.testing import assert_close
 
 from captum_ext import metrics
 from captum_ext._core.arguments import as_attributions
+from captum_ext._core.curves import OPPOSITE, Removals
 from captum_ext._core.features import Features
 from captum_ext._core.forward import Forward
 from captum_ext._core.statistics import CORRELATIONS
 from captum_ext._core.subsets import Subsets, scores_and_totals_without
 from captum_ext.baselines import box_blur, channel_mean
 from captum_ext.feature_masks import pixels
-from captum_ext.metrics.deletion import OPPOSITE, curve_at
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "golden" / "attribench"
 pytestmark = pytest.mark.skipif(
@@ -94,13 +94,13 @@ def results(case):
 def test_removal_curves_at_the_recorded_counts(case):
     x, phi = samples(case), as_attributions(attributions(case), (samples(case),))
     mode = case["call"]["mode"]
-    least_first = (mode if case["metric"] == "deletion" else OPPOSITE[mode]) == "lerf"
+    order = mode if case["metric"] == "deletion" else OPPOSITE[mode]
     counts = torch.tensor(case["num_masked"]).expand(len(x), -1)
     for masker, activation, recorded in results(case):
         features = Features(x, phi, baseline(case, masker))
         f = Forward(model_of(case["model"]), (x,), target(case), activation=activation)
-        ranks = features.ranks(features.totals("mean"), least_first)
-        curves = phi.unpack(curve_at(counts, ranks, features, f))
+        removals = Removals(features, f, features.totals("mean"))
+        curves = removals.unpack(removals.curve(counts, order))
         for method, curve in recorded.items():
             curves_agree(curves[method], curve)
         if [masker, activation] == [case["auc_of"][0], ACTIVATIONS[case["auc_of"][1]]]:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "_core": ("_core",),
     "feature_masks": ("_core",),
     "baselines": ("_core",),
-    "evaluation": ("evaluation", "_core.card", "__version__"),
+    "evaluation": ("evaluation", "_core.card", "_core.sharing", "__version__"),
     "plots": ("evaluation",),
     "report": ("evaluation", "plots", "report"),
 }
@@ -131,12 +131,12 @@ def test_the_package_is_read_whole():
         "metrics.deletion",
         "_core.captum",
     }
-    assert Import("metrics.deletion", "captum_ext._core.forward.Forward", found_line(found)) in found
+    assert Import("metrics.deletion", "captum_ext._core.curves.removals", found_line(found)) in found
     assert exported_by(PACKAGE / "metrics" / "__init__.py") >= {"deletion", "infidelity", "sensitivity_n"}
 
 
 def found_line(found: list[Import]) -> int:
-    return next(i.line for i in found if i.by == "metrics.deletion" and i.of.endswith("forward.Forward"))
+    return next(i.line for i in found if i.by == "metrics.deletion" and i.of.endswith("curves.removals"))
 
 
 # ---- the checker on made-up trees
@@ -152,6 +152,7 @@ ALLOWED = [
     ("_core/captum.py", "from captum._utils.common import _run_forward"),
     ("feature_masks.py", "from ._core.arguments import shape\ndef f():\n    from skimage.segmentation import slic"),
     ("evaluation/evaluate.py", "from .._core.card import Card\nfrom .store import Store\nimport xarray"),
+    ("evaluation/worker.py", "from .._core.sharing import sharing"),
     ("evaluation/engines/ray.py", "from .. import store\nfrom ..store import Store"),
     ("report/page.py", "from ..evaluation.results import Results\nfrom ..plots import heat_map\nimport jinja2"),
     ("plots.py", "from .evaluation import results\nimport matplotlib"),
@@ -185,6 +186,7 @@ FORBIDDEN = [
     ("evaluation/evaluate.py", "from captum_ext import metrics"),
     ("evaluation/engines/ray.py", "from ...metrics import infidelity"),
     ("evaluation/evaluate.py", "from .._core.features import Features"),
+    ("evaluation/worker.py", "from .._core.curves import removals"),
     ("evaluation/evaluate.py", "from ..plots import heat_map"),
     ("plots.py", "from .metrics import deletion"),
     ("plots.py", "from ._core import card"),

@@ -84,16 +84,13 @@ class Features:
         columns = self.width + (len(self.frozen) > 0)
         return values.new_zeros(rows, columns).scatter_add_(1, index, values)[:, : self.width]
 
-    def ranks(self, totals: Tensor, least_first: bool = False) -> Tensor:
-        """`[methods, B, width]`: each feature's place in the order of relevance, from 0; equal ones in the order of their numbers.
-
-        The order of least relevance is the other one reversed, ties included.
-        """
+    def ranks(self, totals: Tensor) -> Tensor:
+        """`[methods, B, width]`: each feature's place in the order of relevance, from 0; equal ones in the order of their numbers."""
         counts = self.counts.to(totals.device)[:, None].int().expand(*totals.shape[:2], 1)
         ranks = torch.empty_like(totals, dtype=torch.int32)
         rows = max(SORTED // self.width, 1)
         for r, t, c in zip(*(tensor.flatten(0, 1).split(rows) for tensor in (ranks, totals, counts))):
-            _rank(r, t, c, least_first)
+            _rank(r, t, c)
         return ranks
 
     def without(self, removed: Tensor, example: Tensor) -> Tensors:
@@ -115,13 +112,11 @@ class Features:
             yield part.reshape(-1, *grid)
 
 
-def _rank(ranks: Tensor, totals: Tensor, counts: Tensor, least_first: bool) -> None:
+def _rank(ranks: Tensor, totals: Tensor, counts: Tensor) -> None:
     """Fills `ranks` `[rows, width]`."""
     place = torch.arange(totals.shape[1], dtype=torch.int32, device=totals.device).expand_as(totals)
     order = totals.masked_fill(place >= counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
     ranks.scatter_(1, order, place)
-    if least_first:
-        ranks.neg_().add_(counts - 1)
 
 
 def _default_grid(x: Tensor, maps: Tensors) -> tuple[int, ...]:

@@ -70,22 +70,6 @@ def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
     return of_each.reshape(len(weights), len(phi), last - first).gather(2, column)[..., 0].T
 
 
-def ordered_subsets(ranks: Tensor, counts: Tensor, sizes: Tensor) -> tuple[Subsets, Tensor]:
-    """Prefixes of given orderings: `ranks [methods, B, F]`, `counts [B, points]`, and the examples' own numbers of features.
-
-    Returns the rows, none twice (all methods share an example's whole and its empty copy), and `[methods, B, points]`, the row of each.
-    """
-    methods, batch, width = ranks.shape
-    shared = (counts == 0) | (counts == sizes[:, None])
-    ordering = torch.arange(methods)[:, None, None] * ~shared
-    example = torch.arange(batch)[:, None]
-    key, row = torch.unique((example * methods + ordering) * (width + 1) + counts, return_inverse=True)
-    pair, count = key // (width + 1), key % (width + 1)
-    return Subsets(
-        pair // methods, pair % methods, count, lambda b, m: ranks[m.to(ranks.device), b.to(ranks.device)]
-    ), row
-
-
 @dataclass(frozen=True)
 class RandomSubsets:
     """Random subsets of given sizes and, first, the whole example: `rows.example[whole[b]]` is b, lacking nothing.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.sharing import forget, sharing
 from .examples import Batch
 from .explanations import Method, explanation_arguments, joined, set_arguments
 from .randomness import example_seeds, generator_states, per_example, seeded
@@ -54,11 +55,12 @@ class Calls:
                 if generator_states(self.device) == before or (method is not None and method.compares_examples):
                     return result
             self.drawing.add(key)
+            forget()  # draws of one metric are not another's
             if len(batch) == 1:
                 return result
         results = []
         for part in batch.split(1):
-            with seeded(seed, part.indices[0], name, self.device):
+            with seeded(seed, part.indices[0], name, self.device), sharing():
                 results.append(call(part))
         return joined(results)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core.card import card_of
+from .._core.sharing import sharing
 from .calls import Calls
 from .examples import Batch, Examples
 from .explanations import as_method
@@ -48,6 +49,7 @@ class Worker:
         arrays = {key: side_by_side([b[key] for b in batches]) for key in batches[0]}
         return {**arrays, "failures": np.array(json.dumps(self.failures))}
 
+    @sharing()  # of model evaluations, between the metrics of a batch
     def _batch(self, indices: range) -> Arrays:
         batch = self.examples.batch(indices, self.device)
         attributions = {}

@@ -6,6 +6,7 @@ from .deletion import deletion as deletion
 from .deletion import deletion_curve as deletion_curve
 from .deletion import insertion as insertion
 from .deletion import insertion_curve as insertion_curve
+from .deletion import removal_curves as removal_curves
 from .effective_complexity import effective_complexity as effective_complexity
 from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
@@ -27,6 +28,7 @@ __all__ = [
     "insertion",
     "insertion_curve",
     "mu_fidelity",
+    "removal_curves",
     "sensitivity_max",
     "sensitivity_n",
     "sparseness",

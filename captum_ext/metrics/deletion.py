@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .._core.arguments import (
@@ -15,22 +14,14 @@ from .._core.arguments import (
     FrozenType,
     Scores,
     TensorOrTuple,
-    as_attributions,
-    as_tuple,
     check_choice,
-    check_count,
     check_fraction,
     each,
 )
 from .._core.card import metric
-from .._core.features import Features
-from .._core.forward import Forward
-from .._core.signature import arguments_of
-from .._core.statistics import area, wide
-from .._core.subsets import ordered_subsets, scores_without
+from .._core.curves import OPPOSITE, area_between, fractions, fractions_of, removals
+from .._core.signature import arguments_like, arguments_of
 from .._core.target import TargetType
-
-OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # most, least relevant first
 
 
 @metric(
@@ -94,29 +85,59 @@ def deletion_curve(
     """
     check_choice("mode", mode, OPPOSITE)
     grid = fractions(start, stop, n_steps)
-    methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
+    x = removals(
+        forward_func=forward_func,
+        inputs=inputs,
+        attributions=attributions,
+        baselines=baselines,
+        feature_mask=feature_mask,
+        additional_forward_args=additional_forward_args,
+        target=target,
+        max_examples_per_batch=max_examples_per_batch,
+        activation=activation,
+        aggregate=aggregate,
+        frozen=frozen,
+        show_progress=show_progress,
     )
-    ranks = x.ranks(x.totals(aggregate), least_first=mode == "lerf")  # [methods, B, F]
-    counts = (grid * x.counts[:, None]).round().long()  # [B, n_steps]
-    return methods.unpack(curve_at(counts, ranks, x, f))
+    return x.unpack(x.curve(x.counts(grid), mode))
 
 
-def curve_at(counts: Tensor, ranks: Tensor, x: Features, f: Forward) -> Tensor:
-    """`[methods, B, points]`: the score without the first `counts [B, points]` features of the orders `ranks`."""
-    rows, row = ordered_subsets(ranks, counts, x.counts)
-    return scores_without(rows, x, f)[row].to(f.dtype)
+@metric(
+    family="removal curves",
+    higher_is_better=None,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + 2 M B (n_steps - 2), for M methods",
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+)
+@arguments_like(deletion_curve, without=("mode",))
+def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
+    r"""Both deletion curves, that of the most and that of the least relevant features, with shared ends.
 
+    .. math:: c_\pi(s) = f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
 
-def fractions(start: float, stop: float, n_steps: int) -> Tensor:
-    """The even points from `start` to `stop`: for 0 and 1, turned around they are exactly those from 1 to 0."""
-    start, stop = check_fraction("start", start), check_fraction("stop", stop)
-    if start == stop:
-        raise ValueError(f"`start` and `stop` must differ, got {start} for both.")
-    step = torch.arange(check_count("n_steps", n_steps, least=2), dtype=torch.float64)
-    return (start * step.flip(0) + stop * step) / step[-1]
+    for the two orders :math:`\pi` of `deletion_curve`; arguments, errors and cost are those of `deletion_curve`, but that both orders are
+    evaluated. Every score of the family is a function of these curves: `evaluate` runs them once for all metrics of equal settings. It has
+    no place for the two curves of one metric in its table, and takes `deletion_curve` under either `mode`.
+
+    Returns:
+        `[B, 2, n_steps]` on the scale of the output, or a mapping name -> such: the curve under MoRF, the one that falls early
+        for a good explanation, then that under LeRF, which falls late. At most `2 B + 2 M B (n_steps - 2)` model rows for `M` methods.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`.
+
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> removal_curves(lambda x: x @ w, torch.ones(1, 3), w[None], n_steps=4)
+        tensor([[[7., 3., 1., 0.],
+                 [7., 6., 4., 0.]]])
+    """
+    grid = fractions(start, stop, n_steps)
+    x = removals(**arguments)
+    return x.unpack(x.curves(x.counts(grid), "morf", "lerf"))
 
 
 @metric(
@@ -184,7 +205,7 @@ def deletion(**arguments: Any) -> Scores:
         >>> deletion(lambda x: x @ w, torch.ones(1, 3), {"best": w[None], "worst": -w[None]}, n_steps=4)
         {'best': tensor([2.5000]), 'worst': tensor([4.5000])}
     """
-    return each(_area_between(arguments), deletion_curve(**arguments))
+    return each(area_between(arguments), deletion_curve(**arguments))
 
 
 @metric(
@@ -217,13 +238,4 @@ def insertion(**arguments: Any) -> Scores:
         >>> insertion(lambda x: x @ w, torch.ones(1, 3), {"best": w[None], "worst": -w[None]}, n_steps=4)
         {'best': tensor([4.5000]), 'worst': tensor([2.5000])}
     """
-    return each(_area_between(arguments), insertion_curve(**arguments))
-
-
-def fractions_of(arguments: dict[str, Any]) -> Tensor:
-    return fractions(arguments["start"], arguments["stop"], arguments["n_steps"])
-
-
-def _area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
-    grid = fractions_of(arguments)
-    return lambda curve: area(wide(curve), wide(grid.to(curve.device))).to(curve.dtype)
+    return each(area_between(arguments), insertion_curve(**arguments))

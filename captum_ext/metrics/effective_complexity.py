@@ -20,10 +20,10 @@ from .._core.arguments import (
     check_fraction,
 )
 from .._core.card import metric
+from .._core.curves import Removals
 from .._core.features import Features
 from .._core.forward import Forward
 from .._core.statistics import wide
-from .._core.subsets import ordered_subsets, scores_without
 from .._core.target import TargetType
 
 
@@ -90,9 +90,8 @@ def effective_complexity(
         forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
     )
     kept = (shares * x.counts[:, None]).round().long()  # [B, n_steps]
-    ranks = x.ranks(x.totals(aggregate).abs(), least_first=True)
-    rows, row = ordered_subsets(ranks, x.counts[:, None] - kept, x.counts)
-    f_kept = scores_without(rows, x, f)[row]  # [methods, B, n_steps], from f(b) to f(x)
+    removals = Removals(x, f, x.totals(aggregate).abs())
+    f_kept = removals.curve(x.counts[:, None] - kept, "lerf")  # [methods, B, n_steps], from f(b) to f(x)
     lost = (f_kept[..., -1:] - f_kept).abs()
     enough = (lost <= tolerance * lost[..., :1]).int().argmax(-1)  # the first of them
     share = kept.to(enough.device).expand(len(enough), -1, -1).gather(2, enough[..., None])[..., 0]

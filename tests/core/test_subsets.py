@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from captum_ext._core import subsets
-from captum_ext._core.subsets import ordered_subsets, random_subsets
+from captum_ext._core.subsets import random_subsets
 
 from .. import oracles
 
@@ -40,40 +40,6 @@ def drawn(counts, sizes, draws, seed=0, size=1000):
             assert (example[rows] == b).all()
             found[b, k] = [tuple(r.nonzero().flatten().tolist()) for r in removed[rows]]
     return found, chosen
-
-
-# ---------------------------------------------------------------- prefixes of given orders
-
-
-@given(
-    methods=st.integers(1, 3),
-    batch=st.integers(1, 3),
-    width=st.integers(1, 6),
-    points=st.integers(1, 7),
-    size=st.integers(1, 9),
-)
-def test_ordered_subsets_are_prefixes_and_none_comes_twice(methods, batch, width, points, size):
-    generator = torch.Generator().manual_seed(points)
-    ranks = torch.rand(methods, batch, width, generator=generator).argsort(-1)
-    counts = torch.randint(width + 1, (batch, points), generator=generator)
-    sizes = torch.full((batch,), width)
-    rows, row = ordered_subsets(ranks, counts, sizes)
-    removed, example = masks(rows, size)
-    assert row.shape == (methods, batch, points)
-    for m in range(methods):
-        for b in range(batch):
-            exactly(example[row[m, b]], torch.full((points,), b))
-            for p in range(points):
-                exactly(removed[row[m, b, p]], ranks[m, b] < counts[b, p])
-    inner = sum(len({k for k in c.tolist() if 0 < k < width}) for c in counts)
-    ends = sum(len({k for k in c.tolist() if k in (0, width)}) for c in counts)
-    assert len(rows) == methods * inner + ends
-
-
-def test_the_end_of_a_short_example_is_its_own_number_of_features():
-    ranks = torch.arange(4).expand(3, 2, 4)
-    rows, _ = ordered_subsets(ranks, torch.tensor([[0, 2, 4], [0, 2, 2]]), torch.tensor([4, 2]))
-    assert len(rows) == (2 + 3) + 2
 
 
 # ---------------------------------------------------------------- random sets
