@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captum.attr import Saliency
 from torch import nn
 from torch.testing import assert_close
 
@@ -33,6 +34,8 @@ from captum_ext.metrics import (
     insertion,
     insertion_curve,
     mu_fidelity,
+    parameter_randomization,
+    parameter_randomization_curve,
     removal_curves,
     sensitivity_max,
     sensitivity_n,
@@ -68,6 +71,11 @@ def gradient(model: Model) -> Callable[..., torch.Tensor]:
     return lambda rows, target=0, **kwargs: torch.ones_like(rows) * model(rows)[:, 0].reshape(-1, 1, 1, 1)
 
 
+def varying(model: Model) -> Callable[..., torch.Tensor]:
+    """One that is no constant map."""
+    return lambda rows, **kwargs: rows.cos() * gradient(model)(rows, **kwargs)
+
+
 GOOD = {
     deletion: {},
     deletion_curve: {},
@@ -78,16 +86,21 @@ GOOD = {
     faithfulness_correlation: {"n": 2, "n_perturb_samples": 3},
     mu_fidelity: {"n": 2, "n_perturb_samples": 3, "feature_mask": None},
     infidelity: {"perturb_func": half, "n_perturb_samples": 3},
+    parameter_randomization: {},
+    parameter_randomization_curve: {},
     sensitivity_max: {"n_perturb_samples": 3},
     sparseness: {},
     entropy: {},
     effective_complexity: {"n_steps": 4},
 }
+MODULE = nn.Linear(1, 1)  # for metrics that need parameters; its output is not looked at
 
 
 def call(metric: Callable[..., Any], model: Any, **changes: Any) -> Any:
     """The metric on good arguments, some of them changed."""
     standard = {"forward_func": model, "explanation_func": gradient(model), "attributions": phi, "target": 0}
+    if takes(metric, "explanation_factory"):
+        standard |= {"forward_func": MODULE, "explanation_factory": lambda module: varying(model)}
     own = {name: value for name, value in standard.items() if takes(metric, name)}
     return metric(**{"inputs": x, **own, **GOOD[metric], **changes})
 
@@ -107,7 +120,8 @@ class Bad:
     def metrics(self) -> list[Callable[..., Any]]:
         if self.only:
             return list(self.only)
-        return [m for m in GOOD if all(takes(m, name) for name in self.arguments)]
+        own = "forward_func" not in self.arguments or "explanation_factory" in self.arguments
+        return [m for m in GOOD if all(takes(m, name) for name in self.arguments) and (own or m in FORWARD)]
 
 
 def value(match: str, only: tuple[Callable[..., Any], ...] = (), **arguments: Any) -> Bad:
@@ -119,8 +133,9 @@ def kind(match: str, only: tuple[Callable[..., Any], ...] = (), **arguments: Any
 
 
 EVERY = tuple(GOOD)
+RANDOMISED = tuple(m for m in EVERY if takes(m, "explanation_factory"))
 CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explanation_func"))
-FORWARD = tuple(m for m in EVERY if takes(m, "forward_func"))
+FORWARD = tuple(m for m in EVERY if takes(m, "forward_func") and m not in RANDOMISED)
 CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
@@ -316,6 +331,27 @@ BAD_ARGUMENTS = [
     kind("`forward_func` must be a model or a function, got str", forward_func="resnet"),
     kind("`activation` must be a function of the model's output, got str", activation="softmax"),
     kind("`explanation_func` must be a function or a Captum attribution object, got str 'ig'", explanation_func="ig"),
+    # models to make random, and explanations made of them
+    kind(
+        "`forward_func` must be a module, whose parameters can be drawn anew; got function",
+        RANDOMISED,
+        forward_func=half,
+    ),
+    value("`forward_func` has no parameters that could be drawn anew, got ReLU", RANDOMISED, forward_func=nn.ReLU()),
+    kind(
+        r"`explanation_factory` must be a Captum class, or a function .*`lambda model: ...`\); got Saliency",
+        explanation_factory=Saliency(MODULE),
+    ),
+    kind("`explanation_factory` must be a Captum class, .*; got NoneType", explanation_factory=None),
+    kind(
+        "What `explanation_factory` makes of a model must be a function or a Captum attribution object, got int 3",
+        explanation_factory=lambda module: 3,
+    ),
+    value(
+        "`similarity` must be 'spearman', .*'hog' or a function of two batches of maps, got str 'l2'", similarity="l2"
+    ),
+    kind("`weights_seed` must be an integer, got float 0.5", weights_seed=0.5),
+    value("`order` must be one of 'top_down', 'bottom_up', 'independent', 'full', got 'random'", order="random"),
     kind("`explanation_func` must be .*, got Tensor", explanation_func=phi),
     kind("`perturb_func` must be .*got NoneType", perturb_func=None),
     kind("`perturb_func` must be .*got Tensor", perturb_func=x),
@@ -400,6 +436,27 @@ BAD_EXPLANATIONS = [
         r"`explanation_func` must return a row for each .*, got shape \(6, 2, 2\)",
         explanation_func=lambda r: (r, r.flatten(0, 1)),
     ),
+]
+
+# What only the first explanation that a factory's makes can tell.
+BAD_FACTORIES = [
+    kind(
+        "What `explanation_factory` makes of a model must return a tensor or a tuple of tensors, got NoneType",
+        explanation_factory=lambda module: lambda r: None,
+    ),
+    value(
+        r"What `explanation_factory` makes of a model must return a row for each of its 3 input rows, got shape \(1,",
+        explanation_factory=lambda module: lambda r: r[:1],
+    ),
+    value(
+        r"This `similarity` needs maps of shape \(B, C, H, W\) of at least 7 x 7 pixels, got \(3, 2, 2, 2\). .*'pearson'",
+        similarity="ssim",
+    ),
+    value(
+        r"`similarity` must return a tensor of shape \(3,\), a number an example; got \(3, 2, 2, 2\)",
+        similarity=lambda a, b: a - b,
+    ),
+    value("`similarity` must return .*; got float 0.5", similarity=lambda a, b: 0.5),
 ]
 
 # What a `perturb_func` returns.
@@ -517,6 +574,12 @@ def test_what_only_an_explanation_can_tell_is_refused_at_the_first(bad, metric, 
     assert len(seen) == 1
 
 
+@spread(BAD_FACTORIES)
+def test_what_only_the_explanation_of_a_factory_can_tell_is_refused(bad, metric, model):
+    with pytest.raises(bad.error, match=bad.match):
+        call(metric, model, **bad.arguments)
+
+
 @spread(BAD_PERTURBATIONS)
 def test_a_perturb_func_that_returns_something_else_is_refused(bad, metric, model):
     with pytest.raises(bad.error, match=bad.match):
@@ -626,7 +689,7 @@ def places_of(error: BaseException) -> list[tuple[str, int]]:
 def provoked() -> set[tuple[str, int]]:
     """Every place of the package where an entry of the tables above raises."""
     places: set[tuple[str, int]] = set()
-    tables = (*BAD_ARGUMENTS, *BAD_OUTPUTS, *BAD_EXPLANATIONS, *BAD_PERTURBATIONS)
+    tables = (*BAD_ARGUMENTS, *BAD_OUTPUTS, *BAD_EXPLANATIONS, *BAD_FACTORIES, *BAD_PERTURBATIONS)
     calls = [partial(call, metric, Model(), **bad.arguments) for bad in tables for metric in bad.metrics]
     for bad_call in (*calls, *(c for _, _, c in BAD_CALLS)):
         try:

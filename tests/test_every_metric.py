@@ -183,6 +183,17 @@ def without_a_model(model: Any, b: Batch) -> dict[str, Any]:
     return {"inputs": b.inputs, "attributions": b.attributions}
 
 
+def with_factory(model: Any, b: Batch) -> dict[str, Any]:
+    """A function that is no module has no parameters: then an explanation of it and of a module together."""
+    if isinstance(model, nn.Module):
+        return {"forward_func": model, "explanation_factory": Saliency, "inputs": b.inputs, "target": b.target}
+
+    def both(net: nn.Module) -> Saliency:
+        return Saliency(lambda x, *args: model(x, *args) + net(x))
+
+    return with_factory(Net(), b) | {"explanation_factory": both}
+
+
 CASES = {
     "deletion": Case(exported.deletion, with_steps),
     "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
@@ -215,6 +226,15 @@ CASES = {
     ),
     "mu_fidelity": Case(exported.mu_fidelity, with_cells, on_meta=False),
     "removal_curves": Case(exported.removal_curves, with_steps, points=(2, 6)),
+    "parameter_randomization": Case(exported.parameter_randomization, with_factory, on_meta=False),  # weights are drawn
+    "parameter_randomization of all layers at once": Case(
+        exported.parameter_randomization,
+        lambda m, b: with_factory(m, b) | {"order": "full", "similarity": "pearson", "absolute": True},
+        on_meta=False,
+    ),
+    "parameter_randomization_curve": Case(
+        exported.parameter_randomization_curve, with_factory, points=(2,), on_meta=False
+    ),
     "sensitivity_max": Case(exported.sensitivity_max, with_explanation),
     "sensitivity_n": Case(exported.sensitivity_n, with_draws),
     "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
@@ -242,7 +262,7 @@ CAPTUMS_ARGUMENTS = {
 }
 OUR_ARGUMENTS = {
     *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
-    *("tolerance",),
+    *("tolerance", "explanation_factory", "order", "similarity", "absolute", "weights_seed"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
@@ -530,6 +550,9 @@ class WorksInPlace(Net):
 def test_a_model_that_overwrites_its_input_reaches_no_tensor_of_the_caller(case, model, batch, limit):
     overwriting = {"forward_func": WorksInPlace()} if case.takes("forward_func") else {}
     expected = case(model, batch)
+    if case.takes("explanation_factory"):
+        overwriting = {"explanation_factory": overwriting_gradient}
+        expected = case(model, batch, explanation_factory=lambda net: overwriting_gradient(net, overwrite=False))
     if case.takes("explanation_func"):
         overwriting["explanation_func"] = overwriting_gradient(model)
         expected = case(model, batch, explanation_func=overwriting_gradient(model, overwrite=False))

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 # What they may import of others, beside the standard library.
 MAY_USE = {
     "metrics": {"torch", "numpy", "typing_extensions"},
-    "_core": {"torch", "numpy", "captum", "tqdm", "typing_extensions"},
+    "_core": {"torch", "numpy", "captum", "skimage", "tqdm", "typing_extensions"},
 }
 
 

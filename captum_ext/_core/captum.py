@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,14 +20,17 @@ PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask",
 class Explanation:
     """An explanation as a function of rows: `[rows, elements]`, the tensors of a tuple side by side."""
 
-    def __init__(self, explanation_func: Any, inputs: TensorOrTuple, kwargs: dict[str, Any]):
-        self.function = explanation_of(explanation_func)
+    def __init__(
+        self, explanation_func: Any, inputs: TensorOrTuple, kwargs: dict[str, Any], name: str = "`explanation_func`"
+    ):
+        self.function, self.name = explanation_of(explanation_func, f"{name} must be"), name
         if kwargs.get("return_convergence_delta"):
-            raise ValueError("`return_convergence_delta` must be left out: sensitivity needs the attributions alone.")
+            raise ValueError("`return_convergence_delta` must be left out: the metric needs the attributions alone.")
         self.like, self.kwargs = inputs, kwargs
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
         self.dtype = torch.get_default_dtype()  # of the attributions, once there are some
+        self.shapes: list[tuple[int, ...]] = []  # of an example's
 
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
@@ -35,15 +39,18 @@ class Explanation:
         parts = result if isinstance(result, (tuple, list)) else (result,)
         for part in parts:
             if not isinstance(part, Tensor):
-                raise TypeError(
-                    f"`explanation_func` must return a tensor or a tuple of tensors, got {describe(result)}."
-                )
+                raise TypeError(f"{self.name} must return a tensor or a tuple of tensors, got {describe(result)}.")
             if part.dim() == 0 or len(part) != len(example):
                 raise ValueError(
-                    f"`explanation_func` must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
+                    f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
                 )
-        self.dtype = parts[0].dtype
+        self.dtype, self.shapes = parts[0].dtype, [shape(part)[1:] for part in parts]
         return flat(tuple(part.detach() for part in parts))
+
+    def maps(self, elements: Tensor) -> Tensors:
+        """`[rows, elements]` as the tensors that were side by side."""
+        parts = elements.split([math.prod(shape) for shape in self.shapes], 1)
+        return tuple(part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes))
 
     def _of_rows(self, name: str, value: Any, example: Tensor) -> Any:
         if name not in PER_EXAMPLE or (name.endswith("baselines") and self.reference_baselines):
@@ -78,15 +85,23 @@ def _plain(target: Any) -> Any:
     return int(target) if isinstance(target, np.integer) else target
 
 
-def explanation_of(explanation: Any) -> Callable[..., Any]:
+def explanation_of(explanation: Any, must_be: str = "`explanation_func` must be") -> Callable[..., Any]:
     """A Captum object means its `attribute`; a function is itself."""
     if hasattr(explanation, "attribute"):
         return explanation.attribute
     if not callable(explanation):
-        raise TypeError(
-            f"`explanation_func` must be a function or a Captum attribution object, got {describe(explanation)}."
-        )
+        raise TypeError(f"{must_be} a function or a Captum attribution object, got {describe(explanation)}.")
     return explanation
+
+
+def check_factory(explanation_factory: Any) -> None:
+    """A class, or a function; not what these make."""
+    ready = hasattr(explanation_factory, "attribute") and not isinstance(explanation_factory, type)
+    if ready or not callable(explanation_factory):
+        raise TypeError(
+            "`explanation_factory` must be a Captum class, or a function that makes an explanation of a model "
+            f"(`lambda model: ...`); got {describe(explanation_factory)}."
+        )
 
 
 def takes_a_distribution(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:

@@ -98,7 +98,7 @@ class Forward:
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.args, self.target = as_args(additional_forward_args), as_target(target, self.batch)
         self.dtype = inputs[0].dtype  # of the outputs, once the model was called
-        _warn_of_training(forward_func)
+        warn_of_training(forward_func)
 
     def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
         """`[total]`, in the type of statistics."""
@@ -124,7 +124,7 @@ class Forward:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
 
 
-def _warn_of_training(forward_func: Any) -> None:
+def warn_of_training(forward_func: Any) -> None:
     changing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
     if isinstance(forward_func, nn.Module) and any(
         isinstance(m, changing) and m.training for m in forward_func.modules()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .arguments import Tensors, bare_if_single, describe, of_rows, shape
-from .draws import uniform
+from .draws import normal, uniform
 from .forward import Rows
 
 MakeCopies = Callable[[Tensors, Tensor], Any]
@@ -50,15 +50,29 @@ def by_example(scores: Tensor, batch: int, calls: list[int]) -> Tensor:
 
 def in_ball(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
     """Copies moved by uniform noise in the L-infinity ball, one per seed (`[B, draws]`), at most `size()` at a time."""
+    return _moved(inputs, seeds, size, lambda seed, example: uniform(seed, inputs, -radius, radius))
+
+
+def in_noise(inputs: Tensors, level: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
+    """The same by Gaussian noise, whose standard deviation is `level` times the range of the example's values in each tensor."""
+    stds = tuple(level * (x.flatten(1).amax(1) - x.flatten(1).amin(1)) for x in inputs)
+
+    def noise(seed: Tensor, example: Tensor) -> Tensors:
+        standard = normal(seed, inputs, 0, 1)
+        return tuple(e.mul_(s[example].reshape(-1, *[1] * (e.dim() - 1))) for e, s in zip(standard, stds))
+
+    return _moved(inputs, seeds, size, noise)
+
+
+def _moved(
+    inputs: Tensors, seeds: Tensor, size: Callable[[], int], noise: Callable[[Tensor, Tensor], Tensors]
+) -> Iterator[Rows]:
     seed, example = seeds.flatten(), torch.arange(len(seeds)).repeat_interleave(seeds.shape[1])
     start = 0
     while start < len(seed):
         rows = slice(start, start := start + size())
-        yield _moved(inputs, example[rows], uniform(seed[rows], inputs, -radius, radius)), example[rows]
-
-
-def _moved(inputs: Tensors, example: Tensor, noise: Tensors) -> Tensors:
-    return tuple(x[example].add_(e) for x, e in zip(inputs, noise))
+        copies, _ = copies_of(inputs, example[rows])
+        yield tuple(x.add_(e) for x, e in zip(copies, noise(seed[rows], example[rows]))), example[rows]
 
 
 def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tensors:

@@ -12,6 +12,8 @@ from .faithfulness_correlation import faithfulness_correlation as faithfulness_c
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
 from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .parameter_randomization import parameter_randomization as parameter_randomization
+from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .sensitivity_max import default_perturb_func as default_perturb_func
 from .sensitivity_max import sensitivity_max as sensitivity_max
 from .sensitivity_n import sensitivity_n as sensitivity_n
@@ -28,6 +30,8 @@ __all__ = [
     "insertion",
     "insertion_curve",
     "mu_fidelity",
+    "parameter_randomization",
+    "parameter_randomization_curve",
     "removal_curves",
     "sensitivity_max",
     "sensitivity_n",
