@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
+from captum_ext.baselines import uniform_noise
 
 METRICS = {name: getattr(exported, name) for name in exported.__all__ if hasattr(getattr(exported, name), "card")}
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -149,6 +150,15 @@ def with_cells(model: Any, b: Batch) -> dict[str, Any]:
     return on_features(model, b) | {"n": 4, "n_perturb_samples": 9}
 
 
+def with_drawn_baselines(model: Any, b: Batch) -> dict[str, Any]:
+    return on_features(model, b) | {"baselines": uniform_noise, "n_perturb_samples": 3}
+
+
+def with_zeros(model: Any, b: Batch) -> dict[str, Any]:
+    """Few draws and a tolerance in the middle of the effects, so that a count depends on the draws."""
+    return with_drawn_baselines(model, b) | {"n_perturb_samples": 2, "tolerance": 0.3}
+
+
 def with_sizes(model: Any, b: Batch) -> dict[str, Any]:
     return with_draws(model, b) | {"n": [1, 0.5, 3], "correlation": "spearman", "feature_mask": b.feature_mask}
 
@@ -224,7 +234,12 @@ CASES = {
         lambda m, b: with_perturbations(m, b) | {"normalize": True},
         random=lambda m, b: {"perturb_func": a_random_step},
     ),
+    "monotonicity_correlation": Case(exported.monotonicity_correlation, with_drawn_baselines),
+    "monotonicity_correlation of groups": Case(
+        exported.monotonicity_correlation, lambda m, b: with_drawn_baselines(m, b) | with_frozen(m, b), on_meta=False
+    ),
     "mu_fidelity": Case(exported.mu_fidelity, with_cells, on_meta=False),
+    "non_sensitivity": Case(exported.non_sensitivity, with_zeros),
     "removal_curves": Case(exported.removal_curves, with_steps, points=(2, 6)),
     "parameter_randomization": Case(exported.parameter_randomization, with_factory, on_meta=False),  # weights are drawn
     "parameter_randomization of all layers at once": Case(
@@ -252,7 +267,9 @@ CASES = {
 SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
     exported.faithfulness_correlation,
     exported.infidelity,
+    exported.monotonicity_correlation,
     exported.mu_fidelity,
+    exported.non_sensitivity,
     exported.sensitivity_n,
 }
 CAPTUMS_ARGUMENTS = {

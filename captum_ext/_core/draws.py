@@ -5,7 +5,9 @@ An example has a seed; its draw number `j` has a seed made from it. All are draw
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,3 +62,12 @@ def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors
         for e in noise:
             draw(e.shape[1:], generator=g, out=e[row])
     return noise
+
+
+def takes_seed(function: Any) -> bool:
+    """Whether a function has a `seed` that was left open: it is then told one for each row."""
+    try:
+        parameter = inspect.signature(function).parameters.get("seed")
+    except (TypeError, ValueError):  # no function, or a built-in without a signature
+        return False
+    return parameter is not None and parameter.default is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 
@@ -46,7 +47,7 @@ class Features:
         feature_mask: FeatureMaskType = None,
         frozen: FrozenType = None,
     ):
-        self.inputs = as_tuple(inputs)
+        self.given, self.inputs = inputs, as_tuple(inputs)
         self.attributions = attributions
         self.baselines = as_baselines(baselines, inputs)
         masks = as_feature_mask(feature_mask, inputs)
@@ -60,6 +61,12 @@ class Features:
             self.grids = [shape(m)[1:] for m in masks]
             self.index, self.counts = _number(masks, len(self.inputs[0]), self.frozen)
         self.width = int(self.counts.max())
+
+    def with_baselines(self, baselines: BaselinesType) -> Features:
+        """The same features, replaced by something else."""
+        other = copy.copy(self)
+        other.baselines = as_baselines(baselines, self.given)
+        return other
 
     def totals(self, aggregate: str) -> Tensor:
         """`[methods, B, width]`: each feature's attribution, the sum or the mean over its elements."""

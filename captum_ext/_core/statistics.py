@@ -75,3 +75,13 @@ CORRELATIONS = {"pearson": pearson, "spearman": spearman}
 def area(curve: Tensor, fractions: Tensor) -> Tensor:
     """The area under a curve by the trapezoid rule, divided by the range of the fractions: on the scale of the curve."""
     return torch.trapezoid(curve, fractions) / (fractions[-1] - fractions[0])
+
+
+def rounding_of_sums(values: Tensor) -> Tensor:
+    """`[..., 1]`: what a sum of these values may be off by in float64."""
+    return torch.finfo(torch.float64).eps * sum_of_parts(lambda part: part.abs().sum(-1, keepdim=True), values)
+
+
+def rounding_of_outputs(outputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """One unit in the last place of the largest of a model's outputs, in the type that it gave them in."""
+    return torch.finfo(dtype).eps * outputs.abs().amax(-1)

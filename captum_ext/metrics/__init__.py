@@ -17,6 +17,8 @@ from .parameter_randomization import parameter_randomization_curve as parameter_
 from .sensitivity_max import default_perturb_func as default_perturb_func
 from .sensitivity_max import sensitivity_max as sensitivity_max
 from .sensitivity_n import sensitivity_n as sensitivity_n
+from .single_effects import monotonicity_correlation as monotonicity_correlation
+from .single_effects import non_sensitivity as non_sensitivity
 
 __all__ = [
     "default_perturb_func",
@@ -29,7 +31,9 @@ __all__ = [
     "infidelity_perturb_func_decorator",
     "insertion",
     "insertion_curve",
+    "monotonicity_correlation",
     "mu_fidelity",
+    "non_sensitivity",
     "parameter_randomization",
     "parameter_randomization_curve",
     "removal_curves",

@@ -25,7 +25,7 @@ from .._core.draws import SeedType
 from .._core.features import Features
 from .._core.forward import Forward
 from .._core.sizes import SizeType, as_sizes, several
-from .._core.statistics import CORRELATIONS, sum_of_parts
+from .._core.statistics import CORRELATIONS, rounding_of_outputs, rounding_of_sums
 from .._core.subsets import random_subsets, scores_and_totals_without
 from .._core.target import TargetType
 
@@ -114,17 +114,7 @@ def sensitivity_n(
         explained,
         observed,
         subsets.valid.to(observed.device),
-        _rounding_of_sums(phi),
-        _rounding_of_outputs(f_rows[subsets.row], f.dtype),
+        rounding_of_sums(phi),
+        rounding_of_outputs(f_rows[subsets.row], f.dtype),
     )
     return methods.unpack((scores[..., 0] if one_size else scores).to(methods.dtype(f.dtype)))
-
-
-def _rounding_of_sums(phi: Tensor) -> Tensor:
-    """`[methods, B, 1]`: what the sum of an example's attributions may be off by in float64."""
-    return torch.finfo(torch.float64).eps * sum_of_parts(lambda part: part.abs().sum(-1, keepdim=True), phi)
-
-
-def _rounding_of_outputs(f_rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """`[B, K]`: one unit in the last place of the largest output."""
-    return torch.finfo(dtype).eps * f_rows.abs().amax(-1)
