@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .._core.arguments import (
@@ -91,6 +90,7 @@ def sensitivity_n(
     Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods", arXiv:1711.06104.
 
     Example:
+        >>> import torch
         >>> w = torch.tensor([1.0, -2.0, 3.0, 0.5])
         >>> x = torch.tensor([[1.0, 1.0, 2.0, 3.0]])
         >>> sensitivity_n(lambda x: x @ w, x, w * x, n=[1, 2])
