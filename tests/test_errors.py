@@ -20,15 +20,20 @@ from torch.testing import assert_close
 
 import captum_ext
 import captum_ext.metrics as exported
-from captum_ext import baselines, feature_masks
+from captum_ext import baselines, feature_masks, truth_masks
 from captum_ext._core.card import metric as with_card
 from captum_ext.metrics import (
+    attribution_localisation,
+    auc_roc,
+    average_precision,
     default_perturb_func,
     deletion,
     deletion_curve,
     effective_complexity,
+    energy_pointing_game,
     entropy,
     faithfulness_correlation,
+    focus,
     infidelity,
     infidelity_perturb_func_decorator,
     insertion,
@@ -38,10 +43,14 @@ from captum_ext.metrics import (
     non_sensitivity,
     parameter_randomization,
     parameter_randomization_curve,
+    pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
     removal_curves,
     sensitivity_max,
     sensitivity_n,
     sparseness,
+    top_k_intersection,
 )
 
 PACKAGE = Path(captum_ext.__file__).parent
@@ -51,6 +60,7 @@ phi = x.cos()
 MASK = torch.arange(4).reshape(1, 1, 2, 2)
 NAN = phi.clone()
 NAN[1, 0, 0, 0] = torch.nan
+TRUTH = torch.tensor([[True, False], [False, True]])
 
 
 class Model:
@@ -96,6 +106,15 @@ GOOD = {
     sparseness: {},
     entropy: {},
     effective_complexity: {"n_steps": 4},
+    attribution_localisation: {"truth_mask": TRUTH},
+    auc_roc: {"truth_mask": TRUTH},
+    average_precision: {"truth_mask": TRUTH},
+    energy_pointing_game: {"truth_mask": TRUTH},
+    focus: {"truth_mask": TRUTH},
+    pointing_game: {"truth_mask": TRUTH},
+    relevance_mass_accuracy: {"truth_mask": TRUTH},
+    relevance_rank_accuracy: {"truth_mask": TRUTH},
+    top_k_intersection: {"truth_mask": TRUTH, "k": 2},
 }
 MODULE = nn.Linear(1, 1)  # for metrics that need parameters; its output is not looked at
 
@@ -144,6 +163,8 @@ CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
 WITH_TARGET = tuple(m for m in EVERY if takes(m, "target"))
+RANKING = (auc_roc, average_precision, pointing_game, relevance_rank_accuracy, top_k_intersection)
+MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_accuracy)
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -261,7 +282,50 @@ BAD_ARGUMENTS = [
         frozen=[0, 1],
     ),
     value("`frozen` has all ids of example 0", feature_mask=MASK, frozen=range(4)),
+    # truth_mask
+    kind("`truth_mask` must be a tensor or a tuple of tensors, got a list of Tensor", truth_mask=[TRUTH]),
+    kind("`truth_mask` must be a tensor or a tuple of tensors, got NoneType", truth_mask=None),
+    kind("`truth_mask` must be of type bool, got torch.int64. Use truth_mask > 0", truth_mask=TRUTH.long()),
+    value("`truth_mask` must have one tensor for each of the 1 tensors of `inputs`, got 2", truth_mask=(TRUTH, TRUTH)),
+    value(
+        "`truth_mask` must have one tensor for each of the 2 tensors of `inputs`, got 1",
+        inputs=HALVES,
+        attributions=HALVES_PHI,
+        truth_mask=TRUTH,
+    ),
+    value(
+        r"`truth_mask` must broadcast to `inputs` \(3, 2, 2, 2\), got \(3, 2, 2\).*give it shape \(B, 1, H, W\)",
+        truth_mask=TRUTH.expand(3, 2, 2),
+    ),
+    value(r"`truth_mask` must broadcast .* got \(2, 1, 2, 2\)", truth_mask=TRUTH.expand(2, 1, 2, 2)),
+    value(r"`truth_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", truth_mask=TRUTH[None, None, None]),
+    value(
+        r"`attributions` \(3, 1, 2, 2\) with one channel score positions, but `truth_mask` \(1, 2, 2, 2\) separates the channels",
+        attributions=phi[:, :1],
+        truth_mask=TRUTH.expand(1, 2, 2, 2),
+    ),
+    kind("`tolerance` must be a number of positions, got str '15'", tolerance="15"),
+    kind("`tolerance` must be a number of positions, got bool True", tolerance=True),
+    value("`tolerance` must be at least 0 and finite, got -1", tolerance=-1),
+    value("`tolerance` must be at least 0 and finite, got nan", tolerance=float("nan")),
+    value("`tolerance` must be at least 0 and finite, got inf", tolerance=float("inf")),
+    value(
+        r"`tolerance` is a distance along axes after the channels, which `inputs` \[\(3, 8\)\] lack. Leave it out",
+        inputs=x.flatten(1),
+        attributions=phi.flatten(1),
+        truth_mask=TRUTH.flatten().repeat(2),
+        tolerance=1,
+    ),
+    value("`k` must be from 1 to the number of features, 4 in example 0; got 5", k=5, truth_mask=TRUTH),
+    value("`k` must be from 1 to the number of features, 4 in example 0; got 0", k=[2, 0], truth_mask=TRUTH),
+    value("A float as `k` is a fraction of the features, above 0 and at most 1; got 1.5", k=1.5),
+    value("`k` must have at least one size, got none", k=[]),
+    kind("`k` must be an integer or a fraction of the features, got str 'all'", k=["all"]),
     # choices
+    value(
+        "`sign` must be one of 'all', 'positive', 'negative', 'absolute_value', got 'plus'", sign="plus", only=RANKING
+    ),
+    value("`sign` must be one of 'positive', 'negative', 'absolute_value', got 'all'", sign="all", only=MASSES),
     value("`mode` must be one of 'morf', 'lerf', got 'most'", mode="most"),
     value("`mode` must be one of 'morf', 'lerf', got None", mode=None),
     value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
@@ -664,6 +728,27 @@ BAD_CALLS = [
      lambda: feature_masks.superpixels(x.flatten(1))),
     (TypeError, "`images` must be a tensor or a tuple of tensors, got NoneType",
      lambda: feature_masks.superpixels(None)),
+    # makers of truth masks
+    (ValueError, "`boxes` must have an entry for each example, got none", lambda: truth_masks.mask_of_boxes([], (2, 2))),
+    (TypeError, "`boxes` of an example must be a tensor or lists of 4 numbers, got str 'box'",
+     lambda: truth_masks.mask_of_boxes(["box"], (2, 2))),
+    (TypeError, "`boxes` of an example must be a tensor or lists of 4 numbers, got a list of list",
+     lambda: truth_masks.mask_of_boxes([[[0, 0, 1, 1], [0, 0, 1]]], (2, 2))),
+    (ValueError, r"`boxes` of an example must have shape \(n, 4\), got \(2, 5\)",
+     lambda: truth_masks.mask_of_boxes(torch.zeros(3, 2, 5), (2, 2))),
+    (ValueError, r"`boxes` of an example must have shape \(n, 4\), got \(\)",
+     lambda: truth_masks.mask_of_boxes([0, 0, 1, 1], (2, 2))),
+    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got \[\[5.0, 5.0, 3.0, 6.0\]\]. From \[x, y,",
+     lambda: truth_masks.mask_of_boxes([[5, 5, 3, 6]], (8, 8))),
+    (ValueError, r"`boxes` are .*, got \[\[nan, ", lambda: truth_masks.mask_of_boxes([[torch.nan] * 4], (8, 8))),
+    (ValueError, "`size` must be at least 1, got 0", lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], (0, 2))),
+    (ValueError, r"`images` must have shape \(B, C, H, W\) and `labels` \(B\), got \(3, 8\) and \(3,\)",
+     lambda: truth_masks.mosaics(x.flatten(1), [0, 0, 1], 1)),
+    (ValueError, r"`images` must have shape .*, got \(3, 2, 2, 2\) and \(2,\)", lambda: truth_masks.mosaics(x, [0, 1], 1)),
+    (ValueError, r"`labels` must have a class with two images or more, and two images of other classes, got \[0, 0, 1\]",
+     lambda: truth_masks.mosaics(x, [0, 0, 1], 1)),
+    (ValueError, "`n_mosaics` must be at least 1, got 0", lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 0)),
+    (ValueError, "`seed` must be at least 0, got -1", lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 1, -1)),
 ]  # fmt: skip
 
 
@@ -705,7 +790,7 @@ def provoked() -> set[tuple[str, int]]:
 
 def test_every_raise_of_the_package_is_provoked_by_an_entry_above():
     files = [*PACKAGE.glob("_core/*.py"), *PACKAGE.glob("metrics/*.py")]
-    files += [PACKAGE / "baselines.py", PACKAGE / "feature_masks.py"]
+    files += [PACKAGE / "baselines.py", PACKAGE / "feature_masks.py", PACKAGE / "truth_masks.py"]
     places = provoked()
     missed = [
         f"{file.relative_to(PACKAGE)}:{statement.lineno}"

@@ -55,6 +55,7 @@ class Batch:
     feature_mask: Tensor
     target: Tensor
     seed: Tensor
+    truth_mask: Tensor
 
     def __getitem__(self, rows: Any) -> Batch:
         return Batch(**{name: value[rows] for name, value in vars(self).items()})
@@ -62,7 +63,7 @@ class Batch:
     def to(self, like: Any) -> Batch:
         """Floating point tensors in another type, or all tensors on another device."""
         floats = isinstance(like, torch.dtype)
-        kept = ("feature_mask", "target", "seed") if floats else ("seed",)
+        kept = ("feature_mask", "target", "seed", "truth_mask") if floats else ("seed",)
         return replace(self, **{k: v.to(like) for k, v in vars(self).items() if k not in kept})
 
 
@@ -83,6 +84,7 @@ def tiny_batch(batch: int = B) -> Batch:
         feature_mask=torch.stack([groups(b) for b in range(batch)]),
         target=torch.arange(batch) % CLASSES,
         seed=torch.arange(batch) * 3 + 11,
+        truth_mask=torch.stack([torch.arange(9).reshape(1, 3, 3) % (2 + b % 3) == b % 2 for b in range(batch)]),
     )
 
 
@@ -204,7 +206,25 @@ def with_factory(model: Any, b: Batch) -> dict[str, Any]:
     return with_factory(Net(), b) | {"explanation_factory": both}
 
 
+def with_truth(model: Any, b: Batch) -> dict[str, Any]:
+    return {"inputs": b.inputs, "attributions": b.attributions, "truth_mask": b.truth_mask}
+
+
 CASES = {
+    "attribution_localisation": Case(
+        exported.attribution_localisation, lambda m, b: with_truth(m, b) | {"weighted": True}
+    ),
+    "auc_roc": Case(exported.auc_roc, with_truth),
+    "average_precision": Case(exported.average_precision, with_truth),
+    "energy_pointing_game": Case(exported.energy_pointing_game, with_truth),
+    "focus": Case(exported.focus, with_truth),
+    "pointing_game": Case(exported.pointing_game, lambda m, b: with_truth(m, b) | {"tolerance": 1}),
+    "relevance_mass_accuracy": Case(exported.relevance_mass_accuracy, with_truth),
+    "relevance_rank_accuracy": Case(exported.relevance_rank_accuracy, with_truth),
+    "top_k_intersection": Case(exported.top_k_intersection, lambda m, b: with_truth(m, b) | {"k": 2}),
+    "top_k_intersection at several k": Case(
+        exported.top_k_intersection, lambda m, b: with_truth(m, b) | {"k": [1, 0.5]}, points=(2,)
+    ),
     "deletion": Case(exported.deletion, with_steps),
     "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
     "deletion around frozen groups": Case(
@@ -280,6 +300,7 @@ CAPTUMS_ARGUMENTS = {
 OUR_ARGUMENTS = {
     *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
     *("tolerance", "explanation_factory", "order", "similarity", "absolute", "weights_seed"),
+    *("truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
@@ -381,7 +402,7 @@ def test_a_tensor_and_a_tuple_of_it_score_the_same(case, model, batch):
     of_tensors = case.of(model, batch)
     as_tuples = {
         name: (of_tensors[name],)
-        for name in ("inputs", "attributions", "baselines", "feature_mask")
+        for name in ("inputs", "attributions", "baselines", "feature_mask", "truth_mask")
         if isinstance(of_tensors.get(name), Tensor)
     }
     assert "inputs" in as_tuples

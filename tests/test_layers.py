@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "metrics": ("_core",),
     "_core": ("_core",),
     "feature_masks": ("_core",),
+    "truth_masks": ("_core",),
     "baselines": ("_core",),
     "evaluation": ("evaluation", "_core.card", "_core.sharing", "__version__"),
     "plots": ("evaluation",),

@@ -1,5 +1,7 @@
 """Metrics of explanations: functions from one batch, in Captum's terms, to a tensor with a row per example."""
 
+from .auc_roc import auc_roc as auc_roc
+from .average_precision import average_precision as average_precision
 from .complexity import entropy as entropy
 from .complexity import sparseness as sparseness
 from .deletion import deletion as deletion
@@ -14,6 +16,13 @@ from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from .parameter_randomization import parameter_randomization as parameter_randomization
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
+from .pointing_game import pointing_game as pointing_game
+from .relevance_mass_accuracy import attribution_localisation as attribution_localisation
+from .relevance_mass_accuracy import energy_pointing_game as energy_pointing_game
+from .relevance_mass_accuracy import focus as focus
+from .relevance_mass_accuracy import relevance_mass_accuracy as relevance_mass_accuracy
+from .relevance_rank_accuracy import relevance_rank_accuracy as relevance_rank_accuracy
+from .relevance_rank_accuracy import top_k_intersection as top_k_intersection
 from .sensitivity_max import default_perturb_func as default_perturb_func
 from .sensitivity_max import sensitivity_max as sensitivity_max
 from .sensitivity_n import sensitivity_n as sensitivity_n
@@ -21,12 +30,17 @@ from .single_effects import monotonicity_correlation as monotonicity_correlation
 from .single_effects import non_sensitivity as non_sensitivity
 
 __all__ = [
+    "attribution_localisation",
+    "auc_roc",
+    "average_precision",
     "default_perturb_func",
     "deletion",
     "deletion_curve",
     "effective_complexity",
+    "energy_pointing_game",
     "entropy",
     "faithfulness_correlation",
+    "focus",
     "infidelity",
     "infidelity_perturb_func_decorator",
     "insertion",
@@ -36,8 +50,12 @@ __all__ = [
     "non_sensitivity",
     "parameter_randomization",
     "parameter_randomization_curve",
+    "pointing_game",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
     "removal_curves",
     "sensitivity_max",
     "sensitivity_n",
     "sparseness",
+    "top_k_intersection",
 ]

@@ -1,0 +1,126 @@
+"""Where the evidence is: makers of `truth_mask` for the metrics of localisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._core.arguments import as_tuple, check_count, describe, shape
+
+__all__ = ["Mosaics", "mask_of_boxes", "mosaics"]
+
+
+def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tensor:
+    """What lies in any of an example's boxes: `(B, 1, H, W)`, bool.
+
+    Args:
+        boxes: for each example its boxes `[x1, y1, x2, y2]` in pixels: `(B, 4)` or `(B, n, 4)`, or a list with `(4)` or `(n, 4)` for each example,
+            n from 0. A pixel belongs to a box if its centre does, so whole numbers mean ``mask[y1:y2, x1:x2]``; add 1 to `x2` and `y2` where the
+            data set counts the last pixel in, as Pascal VOC does. What lies outside of the picture counts for nothing, and neither does a box
+            without area, so `(B, n, 4)` may be filled up with zeros.
+        size: height and width of the mask.
+
+    Example:
+        >>> mask_of_boxes([[[0, 0, 2, 1], [3, 1, 4, 2]]], size=(2, 4)).int()
+        tensor([[[[1, 1, 0, 0],
+                  [0, 0, 0, 1]]]], dtype=torch.int32)
+    """
+    height, width = (check_count("size", s) for s in size)
+    masks = [_mask(_as_boxes(b), height, width) for b in boxes]
+    if not masks:
+        raise ValueError(
+            "`boxes` must have an entry for each example, got none. An example without a box has an empty list."
+        )
+    return torch.stack(masks)[:, None]
+
+
+def _as_boxes(boxes: Any) -> Tensor:
+    """`[n, 4]`"""
+    try:
+        corners = torch.as_tensor(boxes).double()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"`boxes` of an example must be a tensor or lists of 4 numbers, got {describe(boxes)}."
+        ) from None
+    corners = corners.reshape(0, 4) if corners.numel() == 0 else corners.reshape(-1, *shape(corners)[-1:])
+    if corners.dim() != 2 or corners.shape[1] != 4:
+        raise ValueError(f"`boxes` of an example must have shape (n, 4), got {shape(torch.as_tensor(boxes))}.")
+    if not (corners[:, 2:] >= corners[:, :2]).all():  # also where one is nan
+        raise ValueError(
+            f"`boxes` are [x1, y1, x2, y2] with x1 <= x2 and y1 <= y2, got {corners.tolist()}. "
+            "From [x, y, width, height] add the first two numbers to the last two."
+        )
+    return corners
+
+
+def _mask(boxes: Tensor, height: int, width: int) -> Tensor:
+    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)  # [n, 1]
+    x, y = (torch.arange(side, device=boxes.device) + 0.5 for side in (width, height))
+    columns, rows = (x1 <= x) & (x < x2), (y1 <= y) & (y < y2)
+    return (rows[:, :, None] & columns[:, None, :]).any(0)
+
+
+class Mosaics(NamedTuple):
+    """`inputs (n, C, 2 H, 2 W)`, `target (n)`, `truth_mask (n, 1, 2 H, 2 W)`, and `indices (n, 4)`: which images are where, row by row."""
+
+    inputs: Tensor
+    target: Tensor
+    truth_mask: Tensor
+    indices: Tensor
+
+
+def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed: int = 0) -> Mosaics:
+    """Two by two images in random places: two of the target's class, whose places are the truth, and two of other classes, for `focus`.
+
+    The target's class is drawn among those with two images or more, then images of it, then others, each without replacement. A longer
+    run with the same seed begins with the mosaics of a shorter one. As data for `captum_ext.evaluate`:
+    ``[(x, t, None, {"truth_mask": m}) for x, t, m, _ in zip(*mosaics(images, labels, 100))]``.
+
+    Args:
+        images: `(B, C, H, W)`. A mosaic is twice as high and wide: the model must take that size.
+        labels: the class of each image.
+
+    Reference: Arias-Duart et al. 2022, "Focus! Rating XAI Methods and Finding Biases", arXiv:2109.15035.
+
+    Example:
+        >>> images = torch.arange(4.0).reshape(4, 1, 1, 1)
+        >>> made = mosaics(images, [0, 0, 1, 2], n_mosaics=5)
+        >>> made.inputs.shape, made.target.tolist(), made.truth_mask.sum((1, 2, 3)).tolist()
+        (torch.Size([5, 1, 2, 2]), [0, 0, 0, 0, 0], [2, 2, 2, 2, 2])
+    """
+    (images,), labels = as_tuple(images, "images"), torch.as_tensor(labels)
+    if images.dim() != 4 or shape(labels) != (len(images),):
+        raise ValueError(
+            f"`images` must have shape (B, C, H, W) and `labels` (B), got {shape(images)} and {shape(labels)}."
+        )
+    classes, counts = labels.unique(return_counts=True)
+    classes = classes[(counts >= 2) & (len(labels) - counts >= 2)]
+    if not len(classes):
+        raise ValueError(
+            f"`labels` must have a class with two images or more, and two images of other classes, got {labels.tolist()}."
+        )
+    draw = torch.Generator().manual_seed(check_count("seed", seed, least=0))
+    drawn = [_mosaic(labels.cpu(), classes.cpu(), draw) for _ in range(check_count("n_mosaics", n_mosaics))]
+    target, indices = (torch.stack(part).to(images.device) for part in zip(*drawn))
+    truth = (labels.to(images.device)[indices] == target[:, None])[:, :, None, None, None]
+    return Mosaics(_tiled(images[indices]), target, _tiled(truth.expand(-1, -1, 1, *images.shape[2:])), indices)
+
+
+def _mosaic(labels: Tensor, classes: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The target and the numbers of the four images."""
+    target = classes[torch.randint(len(classes), (), generator=draw)]
+    of_class, others = (
+        where.nonzero().flatten()[torch.randperm(int(where.sum()), generator=draw)[:2]]
+        for where in (labels == target, labels != target)
+    )
+    return target, torch.cat((of_class, others))[torch.randperm(4, generator=draw)]
+
+
+def _tiled(parts: Tensor) -> Tensor:
+    """`[n, 4, C, H, W]` to `[n, C, 2 H, 2 W]`."""
+    n, _, channels, height, width = parts.shape
+    grid = parts.reshape(n, 2, 2, channels, height, width).permute(0, 3, 1, 4, 2, 5)
+    return grid.reshape(n, channels, 2 * height, 2 * width)
