@@ -165,6 +165,7 @@ ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
 WITH_TARGET = tuple(m for m in EVERY if takes(m, "target"))
 RANKING = (auc_roc, average_precision, pointing_game, relevance_rank_accuracy, top_k_intersection)
 MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_accuracy)
+TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -364,7 +365,7 @@ BAD_ARGUMENTS = [
     value("`start` must be a fraction from 0 to 1, got nan", start=float("nan")),
     value("`stop` must be a fraction from 0 to 1, got 1.5", stop=1.5),
     value("`stop` must be a fraction from 0 to 1, got '1'", stop="1"),
-    value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5),
+    value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5, only=TOLERATING_A_SHARE),
     value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
     # target
     value("A list as `target` must have one entry for each of the 3 examples, got 2", target=[0, 1], only=WITH_TARGET),
