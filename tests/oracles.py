@@ -32,6 +32,27 @@ class Recorder:
         return sum(self.sizes)
 
 
+class RecordingPerturbation:
+    """A `perturb_func` that remembers what it was given and returned."""
+
+    def __init__(self, size=0.3):
+        self.size, self.given, self.returned = size, [], []
+
+    def __call__(self, rows):
+        self.given.append(rows)
+        moved = tuple(r + self.size * torch.randn_like(r) for r in tensors_of(rows))
+        self.returned.append(moved)
+        return moved if isinstance(rows, tuple) else moved[0]
+
+    def draws(self, batch):
+        draws = [[] for _ in range(batch)]
+        for moved in self.returned:
+            copies = len(moved[0]) // batch
+            for row in range(len(moved[0])):
+                draws[row // copies].append(tuple(t[row] for t in moved))
+        return draws
+
+
 def identified(model):
     """The model with one more argument, the number of the example that a row is a copy of, which it ignores."""
     return lambda *arguments: model(*arguments[:-1])

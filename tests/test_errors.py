@@ -26,6 +26,7 @@ from captum_ext.metrics import (
     attribution_localisation,
     auc_roc,
     average_precision,
+    continuity,
     default_perturb_func,
     deletion,
     deletion_curve,
@@ -38,15 +39,20 @@ from captum_ext.metrics import (
     infidelity_perturb_func_decorator,
     insertion,
     insertion_curve,
+    local_lipschitz,
     monotonicity_correlation,
     mu_fidelity,
     non_sensitivity,
     parameter_randomization,
     parameter_randomization_curve,
     pointing_game,
+    relative_input_stability,
+    relative_output_stability,
+    relative_representation_stability,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
     removal_curves,
+    sensitivity_avg,
     sensitivity_max,
     sensitivity_n,
     sparseness,
@@ -63,11 +69,14 @@ NAN[1, 0, 0, 0] = torch.nan
 TRUTH = torch.tensor([[True, False], [False, True]])
 
 
+LAYER, ACROSS_ROWS = nn.Flatten(), nn.Flatten(0)
+
+
 class Model:
     """`[rows, 4]`, and how many calls there were."""
 
     def __init__(self, output: Callable[[torch.Tensor], Any] | None = None):
-        self.output, self.calls = output or (lambda rows: rows.flatten(1)[:, :4]), 0
+        self.output, self.calls = output or (lambda rows: LAYER(rows)[:, :4]), 0
 
     def __call__(self, *tensors: torch.Tensor) -> Any:
         self.calls += 1
@@ -103,6 +112,12 @@ GOOD = {
     parameter_randomization: {},
     parameter_randomization_curve: {},
     sensitivity_max: {"n_perturb_samples": 3},
+    sensitivity_avg: {"n_perturb_samples": 3},
+    local_lipschitz: {"n_perturb_samples": 3},
+    continuity: {"n_perturb_samples": 3},
+    relative_input_stability: {"n_perturb_samples": 3},
+    relative_output_stability: {"n_perturb_samples": 3},
+    relative_representation_stability: {"n_perturb_samples": 3, "layer": LAYER},
     sparseness: {},
     entropy: {},
     effective_complexity: {"n_steps": 4},
@@ -166,6 +181,7 @@ WITH_TARGET = tuple(m for m in EVERY if takes(m, "target"))
 RANKING = (auc_roc, average_precision, pointing_game, relevance_rank_accuracy, top_k_intersection)
 MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_accuracy)
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
+SEARCHING = tuple(m for m in EVERY if takes(m, "search") and m is not sensitivity_avg)
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -430,7 +446,22 @@ BAD_ARGUMENTS = [
     value("`seed` must be an integer or have one for each of the 3 examples, got 2", seed=[1, 2]),
     kind("`seed` must be an integer, got float 0.5", seed=0.5),
     kind("`seed` must be an integer, got str 'a'", seed=[1, 2, "a"]),
-    # the rest of sensitivity_max
+    # the rest of the metrics of robustness
+    value("`search` must be one of 'random', 'vertices', 'block', got 'all'", search="all", only=SEARCHING),
+    value("`search` must be one of 'random', 'vertices', got 'block'", search="block", only=(sensitivity_avg,)),
+    value(
+        "`search` must be 'random' with a `perturb_func` of your own, got 'block'",
+        search="block",
+        perturb_func=lambda rows: rows,
+        only=SEARCHING,
+    ),
+    value("`eps_min` must be a number above 0, got 0", eps_min=0),
+    value("`eps_min` must be a number above 0, got inf", eps_min=float("inf")),
+    kind("`layer` must be a module or the name of one, got int 3", layer=3),
+    kind(
+        "`layer` can be a name only where `forward_func` is a module, got Model. Give the layer itself", layer="hidden"
+    ),
+    value("`layer` must be one of 0; got 'hidden'", forward_func=nn.Sequential(nn.Flatten()), layer="hidden"),
     value("`norm_ord` must be a number, 'fro' or 'nuc', got 'max'", norm_ord="max"),
     value("`norm_ord` must be a number, 'fro' or 'nuc', got True", norm_ord=True),
     value("`norm_ord` must be a number, 'fro' or 'nuc', got None", norm_ord=None),
@@ -464,10 +495,12 @@ BAD_OUTPUTS = [
     value(
         r"`target` has 1 indices, but the model's output of shape \(\d+,\) needs 0 .*leave `target` out",
         forward_func=Model(lambda rows: rows.flatten(1).sum(1)),
+        only=WITH_TARGET,
     ),
     value(
         r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give a tuple of indices",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
+        only=WITH_TARGET,
     ),
     kind(
         "`forward_func` must return a tensor, got a tuple of Tensor",
@@ -483,6 +516,12 @@ BAD_OUTPUTS = [
         forward_func=Model(lambda rows: rows.sum()),
     ),
     kind("`forward_func` must return a tensor, got int 3", activation=lambda output: 3),
+    value("`layer` must be a part of `forward_func`: the model was called and the layer was not", layer=nn.Flatten()),
+    value(
+        r"`layer` must put out tensors with a row for each of its 1 input rows, got \(8,\)",
+        forward_func=Model(lambda rows: (ACROSS_ROWS(rows), rows.flatten(1))[1]),
+        layer=ACROSS_ROWS,
+    ),
 ]
 
 # What only the first explanation can tell.
@@ -845,7 +884,7 @@ class Regularised(nn.Module):
         self.layer = layer
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.layer(rows.flatten(1))[:, :4]
+        return self.layer(LAYER(rows))[:, :4]
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(8)])

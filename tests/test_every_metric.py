@@ -191,6 +191,21 @@ def with_explanation(model: Any, b: Batch) -> dict[str, Any]:
     }
 
 
+def with_model_and_explanation(model: Any, b: Batch) -> dict[str, Any]:
+    return with_explanation(model, b) | {"forward_func": model, "same_class": False}
+
+
+def with_layer(model: Any, b: Batch) -> dict[str, Any]:
+    return with_model_and_explanation(model, b) | {"layer": hidden_of(model)}
+
+
+def hidden_of(model: Any) -> Any:
+    """The name of the layer, or the layer of the `Net` that a function calls."""
+    if isinstance(model, Net):
+        return "hidden"
+    return (model.model if isinstance(model, Recorded) else inspect.getclosurevars(model).nonlocals["model"]).hidden
+
+
 def without_a_model(model: Any, b: Batch) -> dict[str, Any]:
     return {"inputs": b.inputs, "attributions": b.attributions}
 
@@ -224,6 +239,11 @@ CASES = {
     "top_k_intersection": Case(exported.top_k_intersection, lambda m, b: with_truth(m, b) | {"k": 2}),
     "top_k_intersection at several k": Case(
         exported.top_k_intersection, lambda m, b: with_truth(m, b) | {"k": [1, 0.5]}, points=(2,)
+    ),
+    "continuity": Case(exported.continuity, with_explanation),
+    "local_lipschitz": Case(exported.local_lipschitz, with_explanation),
+    "local_lipschitz by blocks": Case(
+        exported.local_lipschitz, lambda m, b: with_explanation(m, b) | {"search": "block"}
     ),
     "deletion": Case(exported.deletion, with_steps),
     "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
@@ -270,7 +290,17 @@ CASES = {
     "parameter_randomization_curve": Case(
         exported.parameter_randomization_curve, with_factory, points=(2,), on_meta=False
     ),
+    "relative_input_stability": Case(exported.relative_input_stability, with_model_and_explanation),
+    "relative_output_stability": Case(exported.relative_output_stability, with_model_and_explanation),
+    "relative_representation_stability": Case(exported.relative_representation_stability, with_layer),
+    "sensitivity_avg": Case(exported.sensitivity_avg, with_explanation),
     "sensitivity_max": Case(exported.sensitivity_max, with_explanation),
+    "sensitivity_max at vertices": Case(
+        exported.sensitivity_max, lambda m, b: with_explanation(m, b) | {"search": "vertices"}
+    ),
+    "sensitivity_max by blocks": Case(
+        exported.sensitivity_max, lambda m, b: with_explanation(m, b) | {"search": "block"}
+    ),
     "sensitivity_n": Case(exported.sensitivity_n, with_draws),
     "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
     "sensitivity_n around frozen groups": Case(
@@ -301,6 +331,7 @@ OUR_ARGUMENTS = {
     *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
     *("tolerance", "explanation_factory", "order", "similarity", "absolute", "weights_seed"),
     *("truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
+    *("tolerance", "search", "layer", "same_class", "eps_min"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"

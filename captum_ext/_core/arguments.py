@@ -20,6 +20,7 @@ FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
 FrozenType = None | int | Sequence[int] | Tensor
 
 T = TypeVar("T")
+NORMS = {"fro": 2.0, "nuc": 2.0}  # of a vector both are its Euclidean length
 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
@@ -82,10 +83,24 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
+def check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
+        raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
+
+
 def check_fraction(name: str, value: Any) -> float:
     if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
     return float(value)
+
+
+def as_norm_order(norm_ord: Any) -> float:
+    """The order of a vector norm."""
+    if isinstance(norm_ord, (int, float)) and not isinstance(norm_ord, bool):
+        return norm_ord
+    if norm_ord not in NORMS:
+        raise ValueError(f"`norm_ord` must be a number, 'fro' or 'nuc', got {norm_ord!r}.")
+    return NORMS[norm_ord]
 
 
 def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
 from .statistics import wide
-from .target import TargetType, as_target, select_target
+from .target import TargetType, as_target, check_output, select_target
 
+T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
 OutOfMemory = torch.cuda.OutOfMemoryError
 
@@ -26,7 +27,7 @@ class Batches:
     def __init__(self, max_examples_per_batch: int | None, batch: int):
         self.limit = batch_limit(max_examples_per_batch, batch)
 
-    def map(self, function: Callable[[Tensors, Tensor], Tensor], stream: Iterable[Rows]) -> Iterator[Tensor]:
+    def map(self, function: Callable[[Tensors, Tensor], T], stream: Iterable[Rows]) -> Iterator[T]:
         # map and chain: a loop variable would keep the batch while the next is made
         yield from chain.from_iterable(map(partial(self._within_memory, function), self.full(stream)))
 
@@ -41,7 +42,7 @@ class Batches:
                 yield held.pop(0)
         yield from held
 
-    def _within_memory(self, function: Callable[[Tensors, Tensor], Tensor], batch: Rows) -> Iterator[Tensor]:
+    def _within_memory(self, function: Callable[[Tensors, Tensor], T], batch: Rows) -> Iterator[T]:
         rows, example = batch
         try:
             yield function(rows, example)
@@ -110,14 +111,16 @@ class Forward:
             return torch.cat(scores)
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
-        args = (of_rows(a, example, self.batch) for a in self.args)
-        output = self.forward_func(*rows, *args)
-        if self.activation is not None:
-            output = self.activation(output)
         target = None if self.target is None else self.target[example.to(self.target.device)]
-        score = select_target(output, target, len(example))
+        score = select_target(self.output(rows, example), target, len(example))
         self.dtype = score.dtype
         return wide(score)
+
+    def output(self, rows: Tensors, example: Tensor) -> Tensor:
+        """The model's whole output."""
+        args = (of_rows(a, example, self.batch) for a in self.args)
+        output = self.forward_func(*rows, *args)
+        return check_output(output if self.activation is None else self.activation(output), len(example))
 
     @property
     def _name(self) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import Tensors, bare_if_single, describe, of_rows, shape
-from .draws import normal, uniform
+from .arguments import TensorOrTuple, Tensors, as_tuple, bare_if_single, describe, of_rows, shape
+from .draws import draw_seeds, normal, uniform
 from .forward import Rows
 
 MakeCopies = Callable[[Tensors, Tensor], Any]
@@ -62,6 +62,34 @@ def in_noise(inputs: Tensors, level: float, seeds: Tensor, size: Callable[[], in
         return tuple(e.mul_(s[example].reshape(-1, *[1] * (e.dim() - 1))) for e, s in zip(standard, stds))
 
     return _moved(inputs, seeds, size, noise)
+
+
+def at_corners(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
+    """The same at random corners of the L-infinity ball."""
+
+    def steps(seed: Tensor, example: Tensor) -> Tensors:
+        return tuple(torch.where(up, radius, -radius).to(x) for up, x in zip(signs(seed, inputs), inputs))
+
+    return _moved(inputs, seeds, size, steps)
+
+
+def signs(seeds: Tensor, like: Tensors) -> tuple[Tensor, ...]:
+    """A random corner for each seed: which elements go up."""
+    return tuple(noise >= 0 for noise in uniform(seeds, like, -1, 1))
+
+
+def default_perturb_func(inputs: TensorOrTuple, perturb_radius: float = 0.02) -> Tensors:
+    r"""Moves every element by uniform noise in `[-perturb_radius, perturb_radius]`: a random point of the L-infinity ball around each row.
+
+    Each row draws by itself, in the type and place of the inputs, from seeds that `torch.manual_seed` governs. Always a tuple, as in Captum.
+
+    Example:
+        >>> (moved,) = default_perturb_func(torch.zeros(4, 3), 0.1)
+        >>> moved.shape, bool(moved.abs().max() <= 0.1)
+        (torch.Size([4, 3]), True)
+    """
+    x = as_tuple(inputs)
+    return next(in_ball(x, perturb_radius, draw_seeds(None, len(x[0]), 1), lambda: len(x[0])))[0]
 
 
 def _moved(

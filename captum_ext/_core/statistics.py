@@ -36,6 +36,11 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator / torch.where(denominator == 0, torch.ones_like(denominator), denominator)
 
 
+def norm(vectors: Tensor, order: float = 2.0) -> Tensor:
+    """`[rows]`: the length of each row, in the type of statistics."""
+    return torch.linalg.vector_norm(vectors, ord=order, dim=1, dtype=wide(vectors[:0]).dtype)
+
+
 def pearson(a: Tensor, b: Tensor, where: Tensor, resolution_a: Tensor, resolution_b: Tensor) -> Tensor:
     """Pearson correlation over the places `where`; nan where a side is constant.
 

@@ -53,14 +53,19 @@ def _indices(target: Any) -> tuple[int, ...]:
     return tuple(operator.index(i) for i in indices)
 
 
-def select_target(output: Any, target: Tensor | None, rows: int) -> Tensor:
-    """One score per row of the model's output."""
+def check_output(output: Any, rows: int) -> Tensor:
+    """The model's output, if it has a row for each input row."""
     if not isinstance(output, Tensor):
         raise TypeError(f"`forward_func` must return a tensor, got {describe(output)}.")
     if output.dim() == 0 or len(output) != rows:
         raise ValueError(
             f"`forward_func` must return one row for each of its {rows} input rows, got shape {shape(output)}."
         )
+    return output
+
+
+def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
+    """One score per row of the model's output."""
     if target is None:
         if output.numel() != rows:
             raise ValueError(

@@ -14,15 +14,21 @@ from .faithfulness_correlation import faithfulness_correlation as faithfulness_c
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
 from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .local_lipschitz import continuity as continuity
+from .local_lipschitz import local_lipschitz as local_lipschitz
 from .parameter_randomization import parameter_randomization as parameter_randomization
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .pointing_game import pointing_game as pointing_game
+from .relative_stability import relative_input_stability as relative_input_stability
+from .relative_stability import relative_output_stability as relative_output_stability
+from .relative_stability import relative_representation_stability as relative_representation_stability
 from .relevance_mass_accuracy import attribution_localisation as attribution_localisation
 from .relevance_mass_accuracy import energy_pointing_game as energy_pointing_game
 from .relevance_mass_accuracy import focus as focus
 from .relevance_mass_accuracy import relevance_mass_accuracy as relevance_mass_accuracy
 from .relevance_rank_accuracy import relevance_rank_accuracy as relevance_rank_accuracy
 from .relevance_rank_accuracy import top_k_intersection as top_k_intersection
+from .sensitivity_avg import sensitivity_avg as sensitivity_avg
 from .sensitivity_max import default_perturb_func as default_perturb_func
 from .sensitivity_max import sensitivity_max as sensitivity_max
 from .sensitivity_n import sensitivity_n as sensitivity_n
@@ -33,6 +39,7 @@ __all__ = [
     "attribution_localisation",
     "auc_roc",
     "average_precision",
+    "continuity",
     "default_perturb_func",
     "deletion",
     "deletion_curve",
@@ -45,15 +52,20 @@ __all__ = [
     "infidelity_perturb_func_decorator",
     "insertion",
     "insertion_curve",
+    "local_lipschitz",
     "monotonicity_correlation",
     "mu_fidelity",
     "non_sensitivity",
     "parameter_randomization",
     "parameter_randomization_curve",
     "pointing_game",
+    "relative_input_stability",
+    "relative_output_stability",
+    "relative_representation_stability",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
     "removal_curves",
+    "sensitivity_avg",
     "sensitivity_max",
     "sensitivity_n",
     "sparseness",

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from captum_ext.metrics import default_perturb_func, sensitivity_max
 
 from .. import oracles
-from ..oracles import Recorder
+from ..oracles import Recorder, RecordingPerturbation
 
 exactly = partial(assert_close, rtol=0, atol=0)
 closely = partial(assert_close, rtol=1e-9, atol=1e-12)
@@ -83,27 +83,6 @@ def test_more_draws_never_score_less(x):
 
 
 # ---------------------------------------------------------------- against the naive loop
-
-
-class RecordingPerturbation:
-    """A `perturb_func` that remembers what it was given and returned."""
-
-    def __init__(self, size=0.3):
-        self.size, self.given, self.returned = size, [], []
-
-    def __call__(self, rows):
-        self.given.append(rows)
-        moved = tuple(r + self.size * torch.randn_like(r) for r in oracles.tensors_of(rows))
-        self.returned.append(moved)
-        return moved if isinstance(rows, tuple) else moved[0]
-
-    def draws(self, batch):
-        draws = [[] for _ in range(batch)]
-        for moved in self.returned:
-            copies = len(moved[0]) // batch
-            for row in range(len(moved[0])):
-                draws[row // copies].append(tuple(t[row] for t in moved))
-        return draws
 
 
 @given(
@@ -272,6 +251,99 @@ def test_permuting_the_examples_permutes_the_scores_and_a_batch_is_its_two_halve
     whole = sensitivity_max(curved, x, seed=seeds)
     exactly(sensitivity_max(curved, x[order], seed=seeds[order]), whole[order])
     exactly(torch.cat([sensitivity_max(curved, x[h], seed=seeds[h]) for h in (slice(2), slice(2, 4))]), whole)
+
+
+# ---------------------------------------------------------------- where the copies lie
+
+
+@pytest.mark.parametrize("search", ["vertices", "block"])
+def test_gradient_times_input_of_a_linear_model_reaches_its_bound_at_any_corner(search, linear, w, x):
+    bound = 0.5 * w.norm() / (w * x).norm(dim=1)
+    score = partial(sensitivity_max, InputXGradient(linear), x, perturb_radius=0.5, search=search)
+    closely(score(n_perturb_samples=1), bound)
+    closely(score(n_perturb_samples=7), bound)
+
+
+def copies_of(x, search, n, radius=0.25, **arguments):
+    """`[B, n, ...]`: the copies that were explained."""
+    explain = Recorder(lambda rows: curved(rows))
+    sensitivity_max(explain, x, perturb_radius=radius, n_perturb_samples=n, search=search, **arguments)
+    rows = torch.cat([call[0] for call in explain.calls])[len(x) :]
+    return rows.unflatten(0, (len(x), n)) if search == "vertices" else rows.unflatten(0, (n, len(x))).transpose(0, 1)
+
+
+@pytest.mark.parametrize("search", ["vertices", "block"])
+@pytest.mark.parametrize("limit", [None, 2])
+def test_every_copy_is_a_corner_and_every_element_goes_both_ways(search, limit):
+    x = normal(3, 2, 4)
+    steps = copies_of(x, search, 20, max_examples_per_batch=limit) - x[:, None]
+    closely(steps.abs(), torch.full_like(steps, 0.25), rtol=1e-9, atol=1e-9)
+    assert ((steps > 0).any(1) & (steps < 0).any(1)).all()
+
+
+def test_random_corners_are_even_and_differ_between_draws_and_examples():
+    up = copies_of(torch.zeros(2, 1000).double(), "vertices", 2) > 0
+    assert abs(up.double().mean() - 0.5) < 0.05
+    assert len({tuple(corner) for corner in up.flatten(0, 1).tolist()}) == 4
+
+
+def naive_block_search(explain, x, corner, radius, draws):
+    """One example of one tensor: its value after every flip of a block, from the first corner on."""
+    base = explain(x[None])[0]
+    sign = [1 if up else -1 for up in corner.flatten().tolist()]
+
+    def value(signs):
+        moved = x + radius * torch.tensor(signs).reshape(x.shape)
+        return float((explain(moved[None])[0] - base).norm() / base.norm())
+
+    best, parts, left = value(sign), 2, draws - 1
+    while left:
+        parts = min(parts, len(sign))
+        for i in range(parts):
+            block = range(i * len(sign) // parts, (i + 1) * len(sign) // parts)
+            other = [-s if e in block else s for e, s in enumerate(sign)]
+            if left and value(other) > best:
+                sign, best = other, value(other)
+            left = max(left - 1, 0)
+        parts *= 2
+    return best
+
+
+@given(
+    shape=st.sampled_from([(1,), (5,), (2, 3)]),
+    batch=st.integers(1, 3),
+    n=st.integers(1, 25),
+    limit=st.sampled_from([None, 1, 2]),
+)
+def test_a_block_search_is_the_naive_one(shape, batch, n, limit):
+    x = normal(batch, *shape)
+    arguments = {"perturb_radius": 0.5, "n_perturb_samples": n, "max_examples_per_batch": limit, "seed": 3}
+    score = sensitivity_max(curved, x, search="block", **arguments)
+    first = copies_of(x, "block", n, 0.5, seed=3)[:, 0] > x
+    closely(score, expected([naive_block_search(curved, x[b], first[b], 0.5, n) for b in range(batch)]))
+
+
+def test_a_block_search_finds_the_corner_where_a_linear_explanation_moves_most():
+    """An explanation of one element, `w . x`: the random corners of many draws stay below what its search reaches."""
+    w = normal(24, seed=2)
+    score = partial(
+        sensitivity_max, lambda rows: (rows @ w)[:, None], normal(3, 24), n_perturb_samples=2 * 2**6, seed=1
+    )
+    most = 0.02 * w.abs().sum() / (normal(3, 24) @ w).abs()
+    closely(score(search="block"), most, rtol=1e-6)
+    assert (score(search="random") < score(search="vertices")).all()
+    assert (score(search="vertices") < 0.95 * most).all()
+
+
+def test_a_tuple_is_searched_as_one_example():
+    x = normal(2, 3), normal(2, 2, 2, seed=1)
+    for search in ("vertices", "block"):
+        together = sensitivity_max(
+            lambda rows: torch.cat([r.flatten(1) for r in rows], 1) ** 2, x, search=search, seed=0
+        )
+        beside = torch.cat([t.flatten(1) for t in x], 1)
+        assert (together > 0).all()
+        assert (together <= (0.02 * (2 * beside.abs() + 0.02)).norm(dim=1) / (beside**2).norm(dim=1)).all()
 
 
 # ---------------------------------------------------------------- what the explanation is asked

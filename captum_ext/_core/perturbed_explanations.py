@@ -1,0 +1,127 @@
+"""The explanations of a batch and of its perturbed copies: what the metrics of robustness share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .arguments import TensorOrTuple, Tensors, as_tuple, check_choice, check_count, flat
+from .captum import Explanation
+from .draws import SeedType, draw_seeds
+from .forward import Batches, Rows
+from .perturbations import (
+    at_corners,
+    by_example,
+    call_by_call,
+    check_perturb_func,
+    default_perturb_func,
+    draws_per_call,
+    in_ball,
+    perturbed,
+    signs,
+    takes_radius,
+    whole,
+)
+
+OfRows = Callable[[Tensors, Tensor], Tensor]  # rows and their examples to a value a row
+SEARCHES = ("random", "vertices", "block")
+
+
+class PerturbedExplanations:
+    """Checks the arguments, makes the copies, and maps functions of rows over the examples or the copies, within the limit.
+
+    `explain` is the explanation as such a function. A function that measures the rows themselves does so before it explains them.
+    """
+
+    def __init__(
+        self,
+        explanation_func: Any,
+        inputs: TensorOrTuple,
+        perturb_func: Callable[..., Any],
+        perturb_radius: float,
+        n_perturb_samples: int,
+        max_examples_per_batch: int | None,
+        seed: SeedType,
+        kwargs: dict[str, Any],
+        search: str = "random",
+    ):
+        self.inputs = as_tuple(inputs)
+        self.batch, self.draws = len(self.inputs[0]), check_count("n_perturb_samples", n_perturb_samples)
+        check_perturb_func(perturb_func)
+        own = perturb_func is default_perturb_func
+        check_search(search, own)
+        self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
+        self.batches = Batches(max_examples_per_batch, self.batch)
+        self.explain = Explanation(explanation_func, inputs, kwargs)
+        # another function's draws are left as they were
+        self.seeds = draw_seeds(seed if own or seed is not None else 0, self.batch, self.draws)
+        self.calls = [self.draws] if own else draws_per_call(self.draws, self.batch, max_examples_per_batch)
+
+    def of_examples(self, function: OfRows) -> Tensor:
+        """`[B, ...]`: of every example, unperturbed."""
+        with torch.no_grad():
+            return torch.cat(list(self.batches.map(function, [whole(self.inputs)])))
+
+    def pairs_of_examples(self, function: Callable[[Tensors, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The same for a function with two values."""
+        with torch.no_grad():
+            first, second = zip(*self.batches.map(function, [whole(self.inputs)]))
+        return torch.cat(first), torch.cat(second)
+
+    def of_copies(self, function: OfRows) -> Tensor:
+        """`[B, draws]`: of every perturbed copy; a search looks for the copies where it is large."""
+        with torch.no_grad():
+            if self.search == "block":
+                return self._by_blocks(function)
+            return by_example(torch.cat(list(self.batches.map(function, self._copies()))), self.batch, self.calls)
+
+    def _copies(self) -> Iterator[Rows]:
+        if self.perturb_func is None:
+            place = at_corners if self.search == "vertices" else in_ball
+            yield from place(self.inputs, self.radius, self.seeds, lambda: self.batches.limit)
+            return
+        radius = (self.radius,) if takes_radius(self.perturb_func) else ()
+        for copies in call_by_call(self.inputs, self.calls):
+            yield perturbed(self.perturb_func, copies, *radius), copies[1]
+
+    def _by_blocks(self, function: OfRows) -> Tensor:
+        """From a random corner, block after block to the other side, where that makes the value larger: a copy a block."""
+        corner = flat(signs(self.seeds[:, 0], self.inputs))  # [B, E]
+        values = [self._at(corner, function)]
+        best = values[0]
+        for block in islice(blocks(corner.shape[1]), self.draws - 1):
+            other = corner.clone()
+            other[:, block] ^= True
+            values.append(self._at(other, function))
+            larger = (values[-1] > best) | best.isnan()
+            corner, best = torch.where(larger[:, None], other, corner), torch.where(larger, values[-1], best)
+        return torch.stack(values, 1)
+
+    def _at(self, corner: Tensor, function: OfRows) -> Tensor:
+        def copies() -> Iterator[Rows]:
+            for example in torch.arange(self.batch).split(self.batches.limit):
+                up = corner[example].split([x[0].numel() for x in self.inputs], 1)
+                steps = (torch.where(u, self.radius, -self.radius).to(x) for u, x in zip(up, self.inputs))
+                yield tuple(x[example] + s.reshape(-1, *x.shape[1:]) for s, x in zip(steps, self.inputs)), example
+
+        return torch.cat(list(self.batches.map(function, copies())))
+
+
+def blocks(elements: int) -> Iterator[slice]:
+    """Halves, then quarters and so on, down to single elements, which come again and again."""
+    for level in count(1):
+        parts = min(2**level, elements)
+        for i in range(parts):
+            yield slice(i * elements // parts, (i + 1) * elements // parts)
+
+
+def check_search(search: Any, own: bool) -> None:
+    check_choice("search", search, SEARCHES)
+    if search != "random" and not own:
+        raise ValueError(
+            f"`search` must be 'random' with a `perturb_func` of your own, got {search!r}: corners are those of the default's ball."
+        )
