@@ -31,6 +31,7 @@ from captum_ext.metrics import (
     deletion,
     deletion_curve,
     effective_complexity,
+    efficient_mprt,
     energy_pointing_game,
     entropy,
     faithfulness_correlation,
@@ -46,6 +47,7 @@ from captum_ext.metrics import (
     parameter_randomization,
     parameter_randomization_curve,
     pointing_game,
+    random_logit,
     relative_input_stability,
     relative_output_stability,
     relative_representation_stability,
@@ -55,6 +57,8 @@ from captum_ext.metrics import (
     sensitivity_avg,
     sensitivity_max,
     sensitivity_n,
+    smooth_mprt,
+    smooth_mprt_curve,
     sparseness,
     top_k_intersection,
 )
@@ -109,8 +113,12 @@ GOOD = {
     non_sensitivity: {},
     mu_fidelity: {"n": 2, "n_perturb_samples": 3, "feature_mask": None},
     infidelity: {"perturb_func": half, "n_perturb_samples": 3},
+    efficient_mprt: {},
     parameter_randomization: {},
     parameter_randomization_curve: {},
+    smooth_mprt: {"n_perturb_samples": 3},
+    smooth_mprt_curve: {"n_perturb_samples": 3},
+    random_logit: {"n_classes": 4},
     sensitivity_max: {"n_perturb_samples": 3},
     sensitivity_avg: {"n_perturb_samples": 3},
     local_lipschitz: {"n_perturb_samples": 3},
@@ -136,7 +144,7 @@ MODULE = nn.Linear(1, 1)  # for metrics that need parameters; its output is not 
 
 def call(metric: Callable[..., Any], model: Any, **changes: Any) -> Any:
     """The metric on good arguments, some of them changed."""
-    standard = {"forward_func": model, "explanation_func": gradient(model), "attributions": phi, "target": 0}
+    standard = {"forward_func": model, "explanation_func": varying(model), "attributions": phi, "target": 0}
     if takes(metric, "explanation_factory"):
         standard |= {"forward_func": MODULE, "explanation_factory": lambda module: varying(model)}
     own = {name: value for name, value in standard.items() if takes(metric, name)}
@@ -177,7 +185,7 @@ FORWARD = tuple(m for m in EVERY if takes(m, "forward_func") and m not in RANDOM
 CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
-WITH_TARGET = tuple(m for m in EVERY if takes(m, "target"))
+WITH_TARGET = tuple(m for m in FORWARD if takes(m, "target"))
 RANKING = (auc_roc, average_precision, pointing_game, relevance_rank_accuracy, top_k_intersection)
 MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_accuracy)
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
@@ -437,6 +445,14 @@ BAD_ARGUMENTS = [
         "`similarity` must be 'spearman', .*'hog' or a function of two batches of maps, got str 'l2'", similarity="l2"
     ),
     kind("`weights_seed` must be an integer, got float 0.5", weights_seed=0.5),
+    value("`n_bins` must be at least 2, got 1", n_bins=1),
+    value("`noise_level` must be a number of at least 0, got float -0.1", noise_level=-0.1),
+    value("`noise_level` must be a number of at least 0, got str 'a'", noise_level="a"),
+    # the random logit
+    value("`n_classes` must be at least 2, got 1", n_classes=1),
+    value("`target` must be one class for each example, got None", (random_logit,), target=None),
+    value(r"`target` must be one class for each example, got \(0, 1\)", (random_logit,), target=(0, 1)),
+    value(r"`target` is out of range: there are 4 classes, got \[4, 4, 4\]", (random_logit,), target=4),
     value("`order` must be one of 'top_down', 'bottom_up', 'independent', 'full', got 'random'", order="random"),
     kind("`explanation_func` must be .*, got Tensor", explanation_func=phi),
     kind("`perturb_func` must be .*got NoneType", perturb_func=None),
@@ -485,7 +501,12 @@ BAD_OUTPUTS = [
         target=4,
         only=WITH_TARGET,
     ),
-    value(r"`target` is out of range: .* \[7\]", target=torch.tensor([7, 0, 0]), max_examples_per_batch=1),
+    value(
+        r"`target` is out of range: .* \[7\]",
+        target=torch.tensor([7, 0, 0]),
+        max_examples_per_batch=1,
+        only=WITH_TARGET,
+    ),
     value(r"`target` is out of range: .* \[-5\]", target=-5, only=WITH_TARGET),
     value(
         r"`target` has 2 indices, but the model's output of shape \(\d+, 4\) needs 1 per row. .*give a tuple of indices",
@@ -554,7 +575,7 @@ BAD_FACTORIES = [
         explanation_factory=lambda module: lambda r: None,
     ),
     value(
-        r"What `explanation_factory` makes of a model must return a row for each of its 3 input rows, got shape \(1,",
+        r"What `explanation_factory` makes of a model must return a row for each of its \d+ input rows, got shape \(1,",
         explanation_factory=lambda module: lambda r: r[:1],
     ),
     value(
@@ -674,7 +695,7 @@ def test_what_only_an_output_can_tell_is_refused_at_the_first(bad, metric, model
 def test_what_only_an_explanation_can_tell_is_refused_at_the_first(bad, metric, model):
     seen = []
 
-    def explain(rows: torch.Tensor) -> Any:
+    def explain(rows: torch.Tensor, **kwargs: Any) -> Any:
         seen.append(len(rows))
         return bad.arguments["explanation_func"](rows)
 

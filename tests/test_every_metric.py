@@ -210,6 +210,15 @@ def without_a_model(model: Any, b: Batch) -> dict[str, Any]:
     return {"inputs": b.inputs, "attributions": b.attributions}
 
 
+def with_two_classes(model: Any, b: Batch) -> dict[str, Any]:
+    own = {"inputs": b.inputs, "target": b.target, "n_classes": CLASSES}
+    return {"explanation_func": Saliency(model)} | own
+
+
+def with_noise(model: Any, b: Batch) -> dict[str, Any]:
+    return with_factory(model, b) | {"n_perturb_samples": 3}
+
+
 def with_factory(model: Any, b: Batch) -> dict[str, Any]:
     """A function that is no module has no parameters: then an explanation of it and of a module together."""
     if isinstance(model, nn.Module):
@@ -281,6 +290,7 @@ CASES = {
     "mu_fidelity": Case(exported.mu_fidelity, with_cells, on_meta=False),
     "non_sensitivity": Case(exported.non_sensitivity, with_zeros),
     "removal_curves": Case(exported.removal_curves, with_steps, points=(2, 6)),
+    "efficient_mprt": Case(exported.efficient_mprt, with_factory, on_meta=False),
     "parameter_randomization": Case(exported.parameter_randomization, with_factory, on_meta=False),  # weights are drawn
     "parameter_randomization of all layers at once": Case(
         exported.parameter_randomization,
@@ -301,6 +311,9 @@ CASES = {
     "sensitivity_max by blocks": Case(
         exported.sensitivity_max, lambda m, b: with_explanation(m, b) | {"search": "block"}
     ),
+    "random_logit": Case(exported.random_logit, with_two_classes),
+    "smooth_mprt": Case(exported.smooth_mprt, with_noise, on_meta=False),
+    "smooth_mprt_curve": Case(exported.smooth_mprt_curve, with_noise, points=(2,), on_meta=False),
     "sensitivity_n": Case(exported.sensitivity_n, with_draws),
     "sensitivity_n of several sizes of groups": Case(exported.sensitivity_n, with_sizes, points=(3,), on_meta=False),
     "sensitivity_n around frozen groups": Case(
@@ -329,7 +342,7 @@ CAPTUMS_ARGUMENTS = {
 }
 OUR_ARGUMENTS = {
     *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
-    *("tolerance", "explanation_factory", "order", "similarity", "absolute", "weights_seed"),
+    *("explanation_factory", "order", "similarity", "absolute", "weights_seed", "n_bins", "n_classes", "noise_level"),
     *("truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
     *("tolerance", "search", "layer", "same_class", "eps_min"),
 }

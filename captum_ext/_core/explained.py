@@ -17,6 +17,10 @@ from .statistics import wide
 Copies = Callable[[Tensors, Callable[[], int]], Iterable[Rows]]  # of the inputs, at most `size()` rows at a time
 
 
+def each_once(x: Tensors, size: Callable[[], int]) -> Iterable[Rows]:
+    return [whole(x)]
+
+
 class ModelAfterModel:
     """The maps of one batch by the explanations that a factory makes of several models."""
 
@@ -26,7 +30,7 @@ class ModelAfterModel:
         inputs: TensorOrTuple,
         max_examples_per_batch: int | None,
         kwargs: dict[str, Any],
-        copies: Copies = lambda x, size: [whole(x)],
+        copies: Copies = each_once,
     ):
         check_factory(explanation_factory)
         self.factory, self.inputs, self.kwargs, self.copies = explanation_factory, inputs, kwargs, copies

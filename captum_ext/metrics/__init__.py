@@ -10,6 +10,7 @@ from .deletion import insertion as insertion
 from .deletion import insertion_curve as insertion_curve
 from .deletion import removal_curves as removal_curves
 from .effective_complexity import effective_complexity as effective_complexity
+from .efficient_mprt import efficient_mprt as efficient_mprt
 from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
 from .infidelity import infidelity as infidelity
@@ -19,6 +20,7 @@ from .local_lipschitz import local_lipschitz as local_lipschitz
 from .parameter_randomization import parameter_randomization as parameter_randomization
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .pointing_game import pointing_game as pointing_game
+from .random_logit import random_logit as random_logit
 from .relative_stability import relative_input_stability as relative_input_stability
 from .relative_stability import relative_output_stability as relative_output_stability
 from .relative_stability import relative_representation_stability as relative_representation_stability
@@ -34,6 +36,8 @@ from .sensitivity_max import sensitivity_max as sensitivity_max
 from .sensitivity_n import sensitivity_n as sensitivity_n
 from .single_effects import monotonicity_correlation as monotonicity_correlation
 from .single_effects import non_sensitivity as non_sensitivity
+from .smooth_mprt import smooth_mprt as smooth_mprt
+from .smooth_mprt import smooth_mprt_curve as smooth_mprt_curve
 
 __all__ = [
     "attribution_localisation",
@@ -44,6 +48,7 @@ __all__ = [
     "deletion",
     "deletion_curve",
     "effective_complexity",
+    "efficient_mprt",
     "energy_pointing_game",
     "entropy",
     "faithfulness_correlation",
@@ -59,6 +64,7 @@ __all__ = [
     "parameter_randomization",
     "parameter_randomization_curve",
     "pointing_game",
+    "random_logit",
     "relative_input_stability",
     "relative_output_stability",
     "relative_representation_stability",
@@ -68,6 +74,8 @@ __all__ = [
     "sensitivity_avg",
     "sensitivity_max",
     "sensitivity_n",
+    "smooth_mprt",
+    "smooth_mprt_curve",
     "sparseness",
     "top_k_intersection",
 ]

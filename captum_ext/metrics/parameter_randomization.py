@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .._core.arguments import TensorOrTuple
 from .._core.card import metric
-from .._core.explained import ModelAfterModel
-from .._core.random_weights import check_model, layers, randomized
+from .._core.random_weights import check_model
+from .._core.randomisation import similarity_curve, steps
 from .._core.signature import arguments_of
-from .._core.similarity import SimilarityType, as_similarity
+from .._core.similarity import SimilarityType
 
 REFERENCE = "Adebayo et al. 2018, arXiv:1810.03292"
 ROWS = "explanations of B + B layers rows"
-
-
-def places(arguments: dict[str, Any]) -> Sequence[float] | None:
-    """How many layers are random."""
-    if "forward_func" not in arguments:
-        return None
-    return range(1, 2 if arguments["order"] == "full" else 1 + len(layers(arguments["forward_func"])))
 
 
 @metric(
@@ -32,7 +24,7 @@ def places(arguments: dict[str, Any]) -> Sequence[float] | None:
     range=(-1, 1),
     rows=ROWS,
     reference=REFERENCE,
-    axis=("layer", places),
+    axis=("layer", steps),
 )
 def parameter_randomization_curve(
     forward_func: Callable[..., Any],
@@ -67,13 +59,9 @@ def parameter_randomization_curve(
         >>> parameter_randomization_curve(model, Saliency, torch.ones(2, 4), target=0).shape
         torch.Size([2, 2])
     """
-    model, similar = check_model(forward_func), as_similarity(similarity, absolute)
-    explained = ModelAfterModel(explanation_factory, inputs, max_examples_per_batch, kwargs)
-    twins = randomized(model, order, weights_seed)
-    with torch.no_grad():
-        phi = explained.maps(model)
-        curve = [similar(phi, explained.maps(twin)) for twin in twins]
-    return torch.stack(curve, 1).to(explained.dtype)
+    settings = (order, similarity, absolute, weights_seed)
+    model = check_model(forward_func)
+    return similarity_curve(model, explanation_factory, inputs, max_examples_per_batch, kwargs, *settings)
 
 
 @metric(family="randomisation", higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
