@@ -267,6 +267,12 @@ CASES = {
     "insertion of the least relevant groups": Case(exported.insertion, with_steps_and_mask, on_meta=False),
     "insertion_curve": Case(exported.insertion_curve, with_steps, points=(6,)),
     "faithfulness_correlation": Case(exported.faithfulness_correlation, with_draws),
+    "completeness": Case(exported.completeness, on_features),
+    "completeness, signed and of groups": Case(
+        exported.completeness,
+        lambda m, b: on_features(m, b) | {"gap": "signed", "feature_mask": b.feature_mask, "aggregate": "mean"},
+        on_meta=False,
+    ),
     "effective_complexity": Case(exported.effective_complexity, with_steps),
     "effective_complexity of groups": Case(
         exported.effective_complexity,
@@ -328,6 +334,7 @@ CASES = {
 }
 
 SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
+    exported.completeness,
     exported.faithfulness_correlation,
     exported.infidelity,
     exported.monotonicity_correlation,
@@ -344,7 +351,7 @@ OUR_ARGUMENTS = {
     *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
     *("explanation_factory", "order", "similarity", "absolute", "weights_seed", "n_bins", "n_classes", "noise_level"),
     *("truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
-    *("tolerance", "search", "layer", "same_class", "eps_min"),
+    *("tolerance", "search", "layer", "same_class", "eps_min", "gap"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
@@ -789,6 +796,10 @@ def test_the_card_says_what_a_table_needs(metric):
         assert argument in defaults
         assert defaults[argument] != value
         assert card.direction(defaults | {argument: value}) is (not card.higher_is_better)
+    if card.undirected_by is not None:
+        argument, value = card.undirected_by
+        assert argument in defaults
+        assert card.direction(defaults | {argument: value}) is None
 
 
 @every_case

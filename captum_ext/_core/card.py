@@ -26,11 +26,17 @@ class Card:
     reference: str
     flipped_by: tuple[str, str] | None = None  # (argument, value) that turns the direction around
     axis: tuple[str, Coordinates] | None = None  # of a score with several values, and where these are
+    undirected_by: tuple[str, str] | None = None  # (argument, value) that leaves the score without a better side
 
     def direction(self, arguments: dict[str, Any]) -> bool | None:
         """`higher_is_better` under these arguments."""
-        flipped = self.flipped_by is not None and arguments.get(self.flipped_by[0]) == self.flipped_by[1]
-        return self.higher_is_better if self.higher_is_better is None else self.higher_is_better != flipped
+        if self.higher_is_better is None or _has(arguments, self.undirected_by):
+            return None
+        return self.higher_is_better != _has(arguments, self.flipped_by)
+
+
+def _has(arguments: dict[str, Any], setting: tuple[str, str] | None) -> bool:
+    return setting is not None and arguments.get(setting[0]) == setting[1]
 
 
 def metric(
@@ -42,11 +48,14 @@ def metric(
     reference: str,
     flipped_by: tuple[str, str] | None = None,
     axis: tuple[str, Coordinates] | None = None,
+    undirected_by: tuple[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Gives a function its card; the function itself stays as it is."""
 
     def with_card(function: F) -> F:
-        card = Card(function.__name__, family, higher_is_better, range, rows, reference, flipped_by, axis)
+        card = Card(
+            function.__name__, family, higher_is_better, range, rows, reference, flipped_by, axis, undirected_by
+        )
         function.card = card  # type: ignore[attr-defined]
         return function
 

@@ -2,6 +2,7 @@
 
 from .auc_roc import auc_roc as auc_roc
 from .average_precision import average_precision as average_precision
+from .completeness import completeness as completeness
 from .complexity import entropy as entropy
 from .complexity import sparseness as sparseness
 from .deletion import deletion as deletion
@@ -43,6 +44,7 @@ __all__ = [
     "attribution_localisation",
     "auc_roc",
     "average_precision",
+    "completeness",
     "continuity",
     "default_perturb_func",
     "deletion",
