@@ -18,6 +18,7 @@ ARROWS = {True: "↑", False: "↓", None: " "}
 EXAMPLES = """examples:
   captum-ext demo                              six explanations of a real network, by five metrics
   captum-ext show scores.h5                    the scores that `evaluate(..., path="scores.h5")` kept, in the terminal
+  captum-ext report scores.h5 -o report.html   the same as one page for a browser
   captum-ext metrics                           which metrics there are
   captum-ext metrics deletion                  what one of them computes, and from what"""
 
@@ -64,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     added = command(show, "print the summary of stored results")
     added.add_argument("result", metavar="RESULT", help="what `evaluate(path=...)` or `Evaluation.save` wrote")
     added.add_argument("--metric", action="append", help="only this one; may be given several times")
+    added = command(report, "write stored results as one page for a browser")
+    added.add_argument("result", metavar="RESULT", help="what `evaluate(path=...)` or `Evaluation.save` wrote")
+    added.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: RESULT with the ending .html)")
+    added.add_argument("--attributions", metavar="FILE", help="what `attribute_dataset` wrote: its maps are shown too")
+    added.add_argument("--examples", type=int, default=12, metavar="N", help="shown one by one (default: %(default)s)")
+    added.add_argument("--baseline", default="random", metavar="METHOD", help="to be beaten (default: %(default)s)")
     added = command(metrics, "list the metrics, or explain one")
     added.add_argument("name", nargs="?", help="of the metric to explain")
     return top
@@ -79,6 +86,16 @@ def show(options: argparse.Namespace) -> None:
     from .evaluation import display, load
 
     print(display.summary_text(load(options.result).dataset, metric=options.metric))
+
+
+def report(options: argparse.Namespace) -> None:
+    from .evaluation import load
+
+    page = Path(options.output or Path(options.result).with_suffix(".html"))
+    load(options.result).report(
+        page, attributions=options.attributions, n_examples=options.examples, baseline=options.baseline
+    )
+    print(page)
 
 
 def metrics(options: argparse.Namespace) -> None:

@@ -168,6 +168,9 @@ def main(output: Path) -> None:
     )
     print(f"\n{result}\n")
     maps = {name: explain(model, method, images, targets) for name, method in explanation_methods().items()}
-    figure((images * 128 + 127) / 255, maps, result, output / "explanations.png")
-    print(f"Scores: {output / 'scores.h5'} (captum_ext.load), figure: {output / 'explanations.png'}.")
+    shown = (images * 128 + 127) / 255
+    figure(shown, maps, result, output / "explanations.png")
+    (output / "report.html").unlink(missing_ok=True)  # of an earlier run
+    result.report(output / "report.html", list(zip(shown, targets.tolist())), maps)
+    print(f"Report: {output / 'report.html'}, figure: {output / 'explanations.png'}, scores: {output / 'scores.h5'}.")
     print("An interrupted run goes on where it stopped; remove the folder to start anew.")

@@ -32,6 +32,22 @@ def test_show_prints_a_block_per_metric(stored, capsys):
     assert "up ↑" not in capsys.readouterr().out
 
 
+def test_report_writes_a_page_beside_the_results_or_where_it_is_told(stored, capsys):
+    pytest.importorskip("jinja2")
+    assert main(["report", str(stored), "--examples", "1", "--baseline", "low"]) == 0
+    assert capsys.readouterr().out == f"{stored.with_suffix('.html')}\n"
+    written = stored.with_suffix(".html").read_text()
+    assert "low" in written
+    assert written.count("<caption") == 1
+    assert main(["report", str(stored), "-o", str(stored.parent / "page.html"), "--examples", "0"]) == 0
+    assert (stored.parent / "page.html").exists()
+
+
+def test_report_leaves_alone_what_is_there(stored, capsys):
+    assert main(["report", str(stored), "-o", str(stored)]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
 def test_metrics_lists_every_metric_with_its_better_side(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     assert main(["metrics"]) == 0
@@ -91,7 +107,7 @@ def test_help_has_examples_that_are_commands(capsys):
     assert exit.value.code == 0
     shown = capsys.readouterr().out
     examples = [line.split("  ")[1].split()[1] for line in shown.splitlines() if line.startswith("  captum-ext")]
-    assert set(examples) == {"demo", "show", "metrics"}
+    assert set(examples) == {"demo", "show", "report", "metrics"}
 
 
 def test_python_m_is_the_same_command_and_a_closed_pipe_no_error():

@@ -86,6 +86,34 @@ class Evaluation:
         """
         return comparison.reliability(self.dataset)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        data: Any = None,
+        attributions: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        n_examples: int = 12,
+        baseline: str = "random",
+        confidence: float = 0.95,
+    ) -> None:
+        """Writes all of it as one page: an HTML file that needs no other, whole or not at all.
+
+        The verdict in a sentence and what limits it, the table of scores with intervals, curves, examples one by one, the agreement of the metrics,
+        and what the run needs to be repeated. Needs `pip install "captum-ext[report]"`.
+
+        Args:
+            path: where to write; nothing may be there yet.
+            data: the data set that was evaluated, to show its inputs: images `[1 or 3, H, W]`, or vectors.
+            attributions: what to show as maps: method's name -> a tensor (or array, or tuple of them) with a row per example of the data
+                set, or a path that `attribute_dataset` wrote; or one such path for all methods. Methods without one have no map.
+            n_examples: how many examples to show, evenly spread over the data set.
+            baseline: the method that the others should beat.
+            confidence: of the intervals, and of what counts as not distinguishable from the best.
+        """
+        from ..report import write
+
+        write(self.dataset, path, data, attributions, n_examples, baseline, confidence)
+
     def __repr__(self) -> str:
         return display.as_text(self.dataset)
 

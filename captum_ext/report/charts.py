@@ -1,0 +1,111 @@
+"""Curves as drawings within the page: SVG whose colours are those of the style sheet, so that they follow light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+from .. import plots
+from ..evaluation import comparison, display
+
+SIZE = (4.6, 3.1)  # inches; small, so that its text can be read on a phone
+VIEW_BOX = f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}"
+INK = "#010203"  # stands for the text's colour, which CSS knows
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "captum_ext",  # the same drawing each time
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.parse_math": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A curve's drawing, and its means as a table for those who can't see it."""
+
+    name: str
+    axis: str
+    direction: bool | None
+    svg: Markup  # without its outermost tag
+    places: list[str]
+    means: list[list[str]]  # a row per method
+
+
+def curves(dataset: xr.Dataset, confidence: float) -> list[Chart]:
+    """A chart for each metric with an axis of its own, of two places or more."""
+    drawn = [name for name in display.metrics_of(dataset) if (_places(dataset[name]) or 0) > 1]
+    return [_chart(dataset, name, f"chart{i}-", confidence) for i, name in enumerate(drawn)]
+
+
+def _axis(variable: xr.DataArray) -> str | None:
+    return next((str(d) for d in variable.dims if d not in ("attribution", "example")), None)
+
+
+def _places(variable: xr.DataArray) -> int | None:
+    axis = _axis(variable)
+    return None if axis is None else variable.sizes[axis]
+
+
+def _chart(dataset: xr.Dataset, name: str, prefix: str, confidence: float) -> Chart:
+    variable, axis = dataset[name].astype(np.float64), str(_axis(dataset[name]))
+    values = variable.transpose("attribution", "example", axis).values
+    means = [pd.DataFrame(np.where(np.isfinite(v), v, np.nan)).mean() for v in values]  # skips nan
+    form = display.number_format(means)
+    return Chart(
+        name,
+        comparison.plain_axis(axis),
+        dataset[name].attrs.get("higher_is_better"),
+        Markup(_with_prefix(_svg(dataset, name, confidence), prefix)),
+        [f"{place:.3g}" for place in variable[axis].values],
+        [[form(v) for v in mean] for mean in means],
+    )
+
+
+def _svg(dataset: xr.Dataset, name: str, confidence: float) -> str:
+    """What matplotlib writes within its outermost tag, in the style sheet's colours."""
+    file = io.StringIO()
+    with rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        ax = figure.add_subplot()
+        plots.curves(dataset, name, confidence, ax)
+        for legend in ax.findobj(Legend):
+            legend.remove()  # the page has one for all charts
+        axis = comparison.plain_axis(str(_axis(dataset[name])))
+        ax.set(title="", ylabel="", xlabel=plots.AXES.get(axis, axis))
+        ax.grid(alpha=0.25)
+        figure.savefig(file, format="svg", transparent=True, metadata=NO_METADATA)
+    _, _, svg = file.getvalue().partition("<svg")
+    body = svg.partition(">")[2].rpartition("</svg>")[0]
+    return _in_css_colours(_without(("metadata", "style"), body))
+
+
+def _without(tags: tuple[str, ...], svg: str) -> str:
+    for tag in tags:
+        svg = re.sub(rf"<{tag}\b.*?</{tag}>", "", svg, flags=re.S)
+    return svg
+
+
+def _in_css_colours(svg: str) -> str:
+    names: dict[str, str] = {INK: "currentColor"}
+    names |= {color.lower(): f"var(--series-{i})" for i, color in enumerate(plots.COLORS)}
+    named: Callable[[re.Match[str]], str] = lambda match: names.get(match[0].lower(), match[0])  # noqa: E731
+    return re.sub(r"#[0-9a-fA-F]{6}\b", named, svg)
+
+
+def _with_prefix(svg: str, prefix: str) -> str:
+    """Ids that are no other drawing's."""
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)

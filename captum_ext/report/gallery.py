@@ -1,0 +1,136 @@
+"""Some examples one by one: what was explained, each method's map of it, and the scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..evaluation import comparison, display
+from ..evaluation.examples import Examples
+from ..evaluation.statistics import ranks_of
+from ..evaluation.stored_attributions import open_attributions
+from . import pictures
+from .pictures import Floats, Picture
+
+LONGEST_TARGET = 40  # letters
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric's scores of an example, by method."""
+
+    label: str
+    higher_is_better: bool
+    values: list[float]
+    texts: list[str]
+    best: list[bool]
+
+
+@dataclass(frozen=True)
+class Example:
+    number: int  # its place in the data set
+    target: str
+    image: Picture | None
+    maps: list[Picture | None]  # of each method
+    scores: list[Score]
+
+    @property
+    def has_pictures(self) -> bool:
+        return self.image is not None or any(self.maps)
+
+
+def examples(dataset: xr.Dataset, data: Any, attributions: Any, n_examples: int) -> list[Example]:
+    """`n_examples` of the examples, evenly spread over the data set."""
+    if isinstance(n_examples, bool) or not isinstance(n_examples, int) or n_examples < 0:
+        raise ValueError(f"`n_examples` must be an integer of at least 0, got {n_examples!r}.")
+    places = dataset["example"].to_numpy()
+    methods = [str(name) for name in dataset["attribution"].values]
+    shown = np.unique(np.linspace(0, len(places) - 1, min(n_examples, len(places))).round().astype(int))
+    rows = None if data is None else Examples(data)
+    stored = {} if attributions is None else _opened(attributions, methods)
+    _check_lengths(rows, stored, int(places.max()))
+    scores = display.directed_scores(dataset)
+    formats = [display.number_format(score.values) for score in scores]
+    return [
+        _example(int(places[i]), rows, stored, methods, [_score(s, i, form) for s, form in zip(scores, formats)])
+        for i in shown
+    ]
+
+
+def _score(score: comparison.Score, example: int, form: Any) -> Score:
+    values, oriented = score.values[:, example], score.oriented[:, example]
+    return Score(
+        score.label,
+        score.higher_is_better,
+        values.tolist(),
+        [form(v) for v in values],
+        (ranks_of(oriented) == 1).tolist(),
+    )
+
+
+def _example(
+    number: int, data: Examples | None, stored: dict[str, Any], methods: list[str], scores: list[Score]
+) -> Example:
+    example = None if data is None else data.example(number)
+    inputs, target = _inputs_and_target(example)
+    part = next((i for i, x in enumerate(inputs) if pictures.can_be_shown(x)), 0)
+    image = pictures.of_input(inputs[part], f"Example {number}") if part < len(inputs) else None
+    maps = [_map(stored.get(method), number, part, method) for method in methods]
+    return Example(number, target, image, maps, scores)
+
+
+def _map(stored: Any, number: int, part: int, method: str) -> Picture | None:
+    if stored is None or part >= len(stored):
+        return None
+    return pictures.of_attribution(_array(stored[part][[number]])[0], f"Map of {method} for example {number}")
+
+
+def _inputs_and_target(example: Any) -> tuple[list[Floats], str]:
+    """Of `(inputs, target, ...)`; a lone tensor is the inputs."""
+    if example is None:
+        return [], ""
+    inputs, *rest = example if isinstance(example, (tuple, list)) else (example,)
+    parts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    target: Any = rest[0] if rest else None
+    target = target.tolist() if hasattr(target, "tolist") else target
+    text = "" if target is None else str(target)
+    return [_array(part) for part in parts], text if len(text) <= LONGEST_TARGET else text[: LONGEST_TARGET - 1] + "…"
+
+
+def _array(value: Any) -> Floats:
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+
+
+def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]:
+    """Name -> its tensors, each with a row per example of the data set."""
+    if isinstance(attributions, (str, os.PathLike)):
+        return {name: open_attributions(Path(attributions), name) for name in methods}
+    if not isinstance(attributions, Mapping):
+        raise TypeError(
+            "`attributions` must be a mapping from methods' names to attributions, or a path that `attribute_dataset` wrote; "
+            f"got {type(attributions).__name__}."
+        )
+    if unknown := sorted(map(str, set(attributions) - set(methods))):
+        raise ValueError(f"`attributions` has {', '.join(unknown)}, but the results are of {', '.join(methods)}.")
+    return {name: _tensors(name, value) for name, value in attributions.items()}
+
+
+def _tensors(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, (str, os.PathLike)):
+        return open_attributions(Path(value), name)
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _check_lengths(data: Examples | None, stored: dict[str, tuple[Any, ...]], last: int) -> None:
+    """Examples are numbered by their place in the data set, so both must reach to the last one's."""
+    lengths = {} if data is None else {"`data`": len(data)}
+    lengths |= {f"`attributions[{name!r}]`": len(tensor) for name, tensors in stored.items() for tensor in tensors}
+    for name, length in lengths.items():
+        if length <= last:
+            raise ValueError(f"{name} has {length} examples, but the results are of examples up to number {last}.")

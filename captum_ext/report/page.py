@@ -1,0 +1,105 @@
+"""The page: checked, put together from its parts, written whole."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import __version__
+from ..evaluation import display
+from ..evaluation.files import check_writable, written_aside
+from . import findings
+
+WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_/.])(?=\w)")
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+
+
+def write(
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    data: Any = None,
+    attributions: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    n_examples: int = 12,
+    baseline: str = "random",
+    confidence: float = 0.95,
+) -> None:
+    """Writes the report of a dataset of scores to `path`: see `captum_ext.Evaluation.report`."""
+    (charts, gallery), environment = _drawing(), _environment()
+    findings.check(dataset, baseline, confidence)
+    target = check_writable(path)
+    overview = findings.overview(dataset, baseline, confidence)
+    page = environment.get_template("page.html").render(
+        today=date.today().isoformat(),
+        version=__version__,
+        headline=display.headline(dataset),
+        confidence=f"{confidence:.0%}",
+        baseline=baseline,
+        overview=overview,
+        charts=charts.curves(dataset, confidence),
+        view_box=charts.VIEW_BOX,
+        agreement=findings.agreement(dataset),
+        gallery=gallery.examples(dataset, data, attributions, n_examples),
+        metrics=findings.metrics(dataset),
+        settings=findings.settings(dataset),
+        failures=findings.failures(dataset),
+    )
+    with written_aside(target) as aside:
+        aside.write_text(page, encoding="utf-8")
+
+
+def _drawing() -> Any:
+    """The modules that draw, whose libraries are an extra."""
+    try:
+        import matplotlib as matplotlib
+        from PIL import Image as Image
+    except ImportError as error:
+        raise _missing("matplotlib") from error
+    from . import charts, gallery
+
+    return charts, gallery
+
+
+def _environment() -> Any:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise _missing("jinja2") from error
+    environment = Environment(
+        loader=PackageLoader("captum_ext.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(with_links=_with_links, breakable=_breakable, sortable=_sortable, arrow=display.arrow)
+    return environment
+
+
+def _missing(library: str) -> ImportError:
+    return ImportError(f'The report needs {library}. Install it with: pip install "captum-ext[report]"')
+
+
+def _with_links(reference: str) -> Any:
+    """Text in which every arXiv number is a link."""
+    from markupsafe import Markup, escape
+
+    link = r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>'
+    return Markup(ARXIV.sub(link, str(escape(reference))))
+
+
+def _breakable(name: str) -> Any:
+    """A name that may go on in the next line within: at a new word in capitals, after an underscore, a slash or a point."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(WORD_START.split(name))
+
+
+def _sortable(value: float) -> str:
+    """For `data-value`: empty where undefined, which sorts last."""
+    return repr(float(value)) if np.isfinite(value) else ""
