@@ -23,10 +23,12 @@ import captum_ext.metrics as exported
 from captum_ext import baselines, feature_masks, truth_masks
 from captum_ext._core.card import metric as with_card
 from captum_ext.metrics import (
+    aopc,
     attribution_localisation,
     auc_roc,
     average_precision,
     completeness,
+    comprehensiveness,
     continuity,
     default_perturb_func,
     deletion,
@@ -41,7 +43,11 @@ from captum_ext.metrics import (
     infidelity_perturb_func_decorator,
     insertion,
     insertion_curve,
+    irof,
     local_lipschitz,
+    log_odds,
+    minimal_subset,
+    monotonicity,
     monotonicity_correlation,
     mu_fidelity,
     non_sensitivity,
@@ -61,6 +67,8 @@ from captum_ext.metrics import (
     smooth_mprt,
     smooth_mprt_curve,
     sparseness,
+    srg,
+    sufficiency,
     top_k_intersection,
 )
 
@@ -102,12 +110,24 @@ def varying(model: Model) -> Callable[..., torch.Tensor]:
     return lambda rows, **kwargs: rows.cos() * gradient(model)(rows, **kwargs)
 
 
+def sigmoid(output: Any) -> Any:
+    return output.sigmoid() if isinstance(output, torch.Tensor) else output
+
+
 GOOD = {
     deletion: {},
     deletion_curve: {},
     insertion: {},
     insertion_curve: {},
     removal_curves: {},
+    aopc: {},
+    comprehensiveness: {},
+    irof: {},
+    log_odds: {"activation": sigmoid},
+    minimal_subset: {},
+    monotonicity: {},
+    srg: {},
+    sufficiency: {},
     sensitivity_n: {"n": 2, "n_perturb_samples": 3},
     faithfulness_correlation: {"n": 2, "n_perturb_samples": 3},
     monotonicity_correlation: {},
@@ -192,6 +212,7 @@ RANKING = (auc_roc, average_precision, pointing_game, relevance_rank_accuracy, t
 MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_accuracy)
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
 SEARCHING = tuple(m for m in EVERY if takes(m, "search") and m is not sensitivity_avg)
+ORDERED = tuple(m for m in EVERY if takes(m, "mode") and m is not minimal_subset)
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -354,8 +375,11 @@ BAD_ARGUMENTS = [
         "`sign` must be one of 'all', 'positive', 'negative', 'absolute_value', got 'plus'", sign="plus", only=RANKING
     ),
     value("`sign` must be one of 'positive', 'negative', 'absolute_value', got 'all'", sign="all", only=MASSES),
-    value("`mode` must be one of 'morf', 'lerf', got 'most'", mode="most"),
-    value("`mode` must be one of 'morf', 'lerf', got None", mode=None),
+    value("`mode` must be one of 'morf', 'lerf', got 'most'", mode="most", only=ORDERED),
+    value("`mode` must be one of 'morf', 'lerf', got None", mode=None, only=ORDERED),
+    value("`mode` must be one of 'deletion', 'insertion', got 'morf'", mode="morf", only=(minimal_subset,)),
+    value("A float as `shares` is a fraction of the features, above 0 and at most 1; got 1.5", shares=[0.5, 1.5]),
+    value("`shares` must be from 1 to the number of features, 8 in example 0; got 9", shares=9),
     value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
     value("`correlation` must be one of 'pearson', 'spearman', got 'kendall'", correlation="kendall"),
     # n
@@ -494,6 +518,11 @@ BAD_ARGUMENTS = [
 # What only the first output can tell.
 BAD_OUTPUTS = [
     value(
+        r"`forward_func` must return `\[rows, classes\]`, so that there is a prediction; got \(\d+, 4, 2\)",
+        forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
+        only=(minimal_subset,),
+    ),
+    value(
         r"`target` is missing: the model's output has shape \(\d+, 4\), more than one value per row. "
         "Say which to explain, for example target=0",
         target=None,
@@ -532,7 +561,7 @@ BAD_OUTPUTS = [
     ),
     kind("`forward_func` must return a tensor, got NoneType", forward_func=Model(lambda rows: None)),
     value(
-        r"`forward_func` must return one row for each of its \d+ input rows, got shape \(2, 4\)",
+        r"`forward_func` must return one row for each of its \d+ input rows, got shape \(2,( 4)?\)",
         forward_func=Model(lambda rows: torch.ones(2, 4)),
     ),
     value(

@@ -143,6 +143,10 @@ def with_steps_and_mask(model: Any, b: Batch) -> dict[str, Any]:
     return with_steps(model, b) | {"mode": "lerf", "feature_mask": b.feature_mask}
 
 
+def for_predictions(model: Any, b: Batch) -> dict[str, Any]:
+    return {name: v for name, v in with_steps(model, b).items() if name != "target"}
+
+
 def with_draws(model: Any, b: Batch) -> dict[str, Any]:
     return on_features(model, b) | {"n": 4, "n_perturb_samples": 7}
 
@@ -254,6 +258,33 @@ CASES = {
     "local_lipschitz by blocks": Case(
         exported.local_lipschitz, lambda m, b: with_explanation(m, b) | {"search": "block"}
     ),
+    "aopc": Case(exported.aopc, with_steps),
+    "aopc of a part of the curve": Case(
+        exported.aopc, lambda m, b: with_steps_and_mask(m, b) | {"start": 0.25}, on_meta=False
+    ),
+    "comprehensiveness": Case(exported.comprehensiveness, on_features),
+    "comprehensiveness of groups": Case(
+        exported.comprehensiveness,
+        lambda m, b: on_features(m, b) | with_frozen(m, b) | {"shares": [1, 0.6]},
+        on_meta=False,
+    ),
+    "irof": Case(exported.irof, on_features),
+    "irof of groups": Case(
+        exported.irof, lambda m, b: on_features(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
+    ),
+    "log_odds": Case(exported.log_odds, lambda m, b: on_features(m, b) | {"activation": torch.sigmoid}),
+    "minimal_subset": Case(exported.minimal_subset, for_predictions),
+    "minimal_subset that keeps the prediction": Case(
+        exported.minimal_subset,
+        lambda m, b: for_predictions(m, b) | {"mode": "insertion", "feature_mask": b.feature_mask},
+        on_meta=False,
+    ),
+    "monotonicity": Case(exported.monotonicity, on_features),
+    "srg": Case(exported.srg, with_steps),
+    "srg of groups": Case(
+        exported.srg, lambda m, b: with_steps(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
+    ),
+    "sufficiency": Case(exported.sufficiency, on_features),
     "deletion": Case(exported.deletion, with_steps),
     "deletion of the least relevant groups": Case(exported.deletion, with_steps_and_mask, on_meta=False),
     "deletion around frozen groups": Case(
@@ -352,6 +383,8 @@ OUR_ARGUMENTS = {
     *("explanation_factory", "order", "similarity", "absolute", "weights_seed", "n_bins", "n_classes", "noise_level"),
     *("truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
     *("tolerance", "search", "layer", "same_class", "eps_min", "gap"),
+    *("tolerance", "search", "layer", "same_class", "eps_min"),
+    *("shares",),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ACTIVATIONS = {"linear": None, "softmax": partial(torch.softmax, dim=1), "sigmoid": torch.sigmoid}
+exactly = partial(assert_close, rtol=0, atol=0, check_dtype=False)
 curves_agree = partial(assert_close, rtol=1e-4, atol=1e-5, check_dtype=False)
 correlations_agree = partial(assert_close, rtol=0, atol=1e-4, check_dtype=False)
 infidelities_agree = partial(assert_close, rtol=1e-3, atol=1e-6, check_dtype=False)
@@ -68,7 +69,7 @@ def target(case):
 
 def attributions(case):
     """`{method: attributions}` of the case's level; the method "zero" is all zeros."""
-    level = case["call"].get("masking_level")
+    level = case["call"].get("masking_level", "pixel" if case["metric"] == "irof" else None)
     recorded = data_of(case["model"])["attributions" if level is None else f"attributions_{level}"]
     maps = {name: torch.tensor(a) for name, a in recorded.items()}
     maps["zero"] = torch.zeros_like(next(iter(maps.values())))
@@ -135,6 +136,77 @@ def test_the_public_curves_agree_wherever_the_counts_do(case):
         )
         for method, curve in recorded.items():
             curves_agree(curves[method][:, same], curve[:, same])
+
+
+# ---------------------------------------------------------------- irof
+
+
+def recorded_counts(case):
+    """`[B, steps]`: how many segments were masked; where it is not recorded, their fractions of the segments cut off to integers."""
+    if "num_segments_masked" in case:
+        return torch.tensor(case["num_segments_masked"])
+    shares = np.linspace(case["call"]["start"], case["call"]["stop"], case["call"]["num_steps"])
+    return torch.tensor([[int(n * s) for s in shares] for n in data_of(case["model"])["num_segments"]])
+
+
+@cases("irof")
+def test_segment_curves_at_the_recorded_counts(case):
+    """Theirs are curves, not divided by `f(x)`."""
+    x, phi = samples(case), as_attributions(attributions(case), (samples(case),))
+    segments = torch.tensor(data_of(case["model"])["segments"])
+    for masker, activation, recorded in results(case):
+        features = Features(x, phi, baseline(case, masker), segments)
+        f = Forward(model_of(case["model"]), (x,), target(case), activation=activation)
+        removals = Removals(features, f, features.totals("mean"))
+        curves = removals.unpack(removals.curve(recorded_counts(case), case["call"]["mode"]))
+        for method, curve in recorded.items():
+            curves_agree(curves[method], curve)
+
+
+def test_irof_is_the_area_over_the_recorded_curve_with_every_number_of_segments():
+    case = next(c for c in golden().cases("irof", "cnn") if c["id"].startswith("irof_neg0"))
+    x, data = samples(case), data_of("cnn")
+    for masker, activation, recorded in results(case):
+        scores = metrics.irof(
+            model_of("cnn"),
+            x,
+            attributions(case),
+            baseline(case, masker),
+            torch.tensor(data["segments"]),
+            target=target(case),
+            activation=activation,
+        )
+        for method, curves in recorded.items():
+            for score, curve, counts, n in zip(scores[method], curves, recorded_counts(case), data["num_segments"]):
+                assert counts.unique().tolist() == list(range(n + 1))
+                assert_close(score, 1 - torch.trapezoid(curve / curve[0], counts / n), rtol=1e-4, atol=1e-4)
+
+
+# ---------------------------------------------------------------- minimal subset
+
+
+@cases("minimal_subset")
+def test_minimal_subset_is_the_recorded_number_where_the_prediction_is_clear(case):
+    x, call, total = samples(case), case["call"], case["total_features"]
+    margins = golden().array(case["margin"])
+    assert total // call["num_steps"] == case["step_size"]
+    mask = pixels(x) if call.get("masking_level") == "pixel" else None
+    maps = {name: a.expand_as(x) if mask is not None else a for name, a in attributions(case).items()}
+    for (masker, recorded), margin in zip(golden().rows(case["results"]).items(), margins):
+        scores = metrics.minimal_subset(
+            model_of(case["model"]),
+            x,
+            maps,
+            baseline(case, masker),
+            mask,
+            n_steps=call["num_steps"] + 1,
+            mode=call["mode"],
+        )
+        for found, wanted, m in zip(scores.values(), recorded, margin):
+            clear = torch.from_numpy(m > 1e-4)
+            assert clear.any()
+            numbers = (found * total).round()
+            exactly(numbers[clear], torch.tensor(wanted)[clear])
 
 
 # ---------------------------------------------------------------- sensitivity-n

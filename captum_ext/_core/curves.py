@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import AttributionsType, Scores, TensorOrTuple, as_attributions, as_tuple, check_count, check_fraction
+from .arguments import (
+    AttributionsType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_tuple,
+    check_count,
+    check_fraction,
+    shape,
+)
 from .features import Features
 from .forward import Forward
 from .sharing import shared
@@ -26,14 +35,22 @@ class Removals:
     """
 
     def __init__(self, x: Features, f: Forward, totals: Tensor):
-        self.x, self.f = x, f
+        self.x, self.f, self.sizes = x, f, x.counts  # [B]: each example's own number of features
         self.ranks = x.ranks(totals)  # [methods, B, F], the most relevant first
         self.keys = torch.empty(0, dtype=torch.long)  # example, ordering and count of what was evaluated, ascending
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # of the keys
 
     def counts(self, fractions: Tensor) -> Tensor:
-        """`[B, points]`: fractions of each example's own number of features."""
-        return (fractions * self.x.counts[:, None]).round().long()
+        """`[B, points]`: fractions of each example's features."""
+        return (fractions * self.sizes[:, None]).round().long()
+
+    def shares(self, counts: Tensor) -> Tensor:
+        """`[B, points]`: counts as fractions of each example's features, on the device of the scores."""
+        return (counts.double() / self.sizes[:, None]).to(self.scores)
+
+    def every_count(self) -> Tensor:
+        """`[B, width + 1]`: 0, 1, ..., up to each example's number of features, which is repeated."""
+        return torch.minimum(torch.arange(self.x.width + 1), self.sizes[:, None])
 
     def curves(self, counts: Tensor, *modes: str) -> Tensor:
         """`[methods, B, modes, points]`: the score without the first `counts [B, points]` features, in the type of statistics."""
@@ -46,12 +63,13 @@ class Removals:
         return self.curves(counts, mode)[:, :, 0]
 
     def unpack(self, scores: Tensor) -> Scores:
-        """As the caller gave the attributions, in the type of the model's outputs."""
-        return self.x.attributions.unpack(scores.to(self.f.dtype))
+        """As the caller gave the attributions, in the type of the model's outputs, or of the attributions where outputs are integers."""
+        dtype = self.f.dtype if self.f.dtype.is_floating_point else self.x.attributions.dtype()
+        return self.x.attributions.unpack(scores.to(dtype))
 
     def _keys(self, counts: Tensor, least_first: Tensor) -> Tensor:
         methods, batch, width = self.ranks.shape
-        shared_rows = (counts == 0) | (counts == self.x.counts[:, None, None])
+        shared_rows = (counts == 0) | (counts == self.sizes[:, None, None])
         ordering = (2 * torch.arange(methods)[:, None, None, None] + least_first) * ~shared_rows
         example = torch.arange(batch)[:, None, None]
         return (example * 2 * methods + ordering) * (width + 1) + counts
@@ -71,7 +89,7 @@ class Removals:
     def _ranks_of(self, example: Tensor, ordering: Tensor) -> Tensor:
         device = self.ranks.device
         ranks = self.ranks[(ordering // 2).to(device), example.to(device)]
-        last = (self.x.counts[example] - 1).to(ranks)[:, None]
+        last = (self.sizes[example] - 1).to(ranks)[:, None]
         return torch.where((ordering % 2 == 1).to(device)[:, None], last - ranks, ranks)
 
 
@@ -117,3 +135,14 @@ def area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     """The area under curves `[..., n_steps]` from `start` to `stop`, on their scale."""
     grid = wide(fractions_of(arguments))
     return lambda curve: area(wide(curve), grid.to(curve.device)).to(curve.dtype)
+
+
+def predicted_class(output: Tensor) -> Tensor:
+    """An activation: the class of the largest output, `[rows]`."""
+    if not isinstance(output, Tensor) or output.dim() == 0:
+        return output  # which is refused wherever it comes from
+    if output.dim() != 2:
+        raise ValueError(
+            f"`forward_func` must return `[rows, classes]`, so that there is a prediction; got {shape(output)}."
+        )
+    return output.argmax(1)

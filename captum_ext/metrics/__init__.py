@@ -1,5 +1,6 @@
 """Metrics of explanations: functions from one batch, in Captum's terms, to a tensor with a row per example."""
 
+from .aopc import aopc as aopc
 from .auc_roc import auc_roc as auc_roc
 from .average_precision import average_precision as average_precision
 from .completeness import completeness as completeness
@@ -16,12 +17,18 @@ from .faithfulness_correlation import faithfulness_correlation as faithfulness_c
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
 from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .irof import irof as irof
 from .local_lipschitz import continuity as continuity
 from .local_lipschitz import local_lipschitz as local_lipschitz
+from .minimal_subset import minimal_subset as minimal_subset
+from .monotonicity import monotonicity as monotonicity
 from .parameter_randomization import parameter_randomization as parameter_randomization
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .pointing_game import pointing_game as pointing_game
 from .random_logit import random_logit as random_logit
+from .rationales import comprehensiveness as comprehensiveness
+from .rationales import log_odds as log_odds
+from .rationales import sufficiency as sufficiency
 from .relative_stability import relative_input_stability as relative_input_stability
 from .relative_stability import relative_output_stability as relative_output_stability
 from .relative_stability import relative_representation_stability as relative_representation_stability
@@ -39,12 +46,17 @@ from .single_effects import monotonicity_correlation as monotonicity_correlation
 from .single_effects import non_sensitivity as non_sensitivity
 from .smooth_mprt import smooth_mprt as smooth_mprt
 from .smooth_mprt import smooth_mprt_curve as smooth_mprt_curve
+from .srg import srg as abpc
+from .srg import srg as srg
 
 __all__ = [
+    "abpc",
+    "aopc",
     "attribution_localisation",
     "auc_roc",
     "average_precision",
     "completeness",
+    "comprehensiveness",
     "continuity",
     "default_perturb_func",
     "deletion",
@@ -59,7 +71,11 @@ __all__ = [
     "infidelity_perturb_func_decorator",
     "insertion",
     "insertion_curve",
+    "irof",
     "local_lipschitz",
+    "log_odds",
+    "minimal_subset",
+    "monotonicity",
     "monotonicity_correlation",
     "mu_fidelity",
     "non_sensitivity",
@@ -79,5 +95,7 @@ __all__ = [
     "smooth_mprt",
     "smooth_mprt_curve",
     "sparseness",
+    "srg",
+    "sufficiency",
     "top_k_intersection",
 ]

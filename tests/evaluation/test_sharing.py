@@ -50,6 +50,14 @@ CURVES = {
     "deletion/lerf": partial(metrics.deletion, mode="lerf"),
     "insertion curve": metrics.insertion_curve,
     "deletion curve": partial(metrics.deletion_curve, mode="lerf"),
+    "aopc": metrics.aopc,
+    "aopc/lerf": partial(metrics.aopc, mode="lerf"),
+    "srg": metrics.srg,
+    "irof": metrics.irof,
+    "comprehensiveness": metrics.comprehensiveness,
+    "sufficiency": metrics.sufficiency,
+    "log_odds": partial(metrics.log_odds, shares=[0.25]),
+    "monotonicity": metrics.monotonicity,
 }
 
 
