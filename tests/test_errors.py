@@ -20,7 +20,7 @@ from torch.testing import assert_close
 
 import captum_ext
 import captum_ext.metrics as exported
-from captum_ext import baselines, feature_masks, truth_masks
+from captum_ext import baselines, feature_masks, perturbations, truth_masks
 from captum_ext._core.card import metric as with_card
 from captum_ext.metrics import (
     aopc,
@@ -51,6 +51,7 @@ from captum_ext.metrics import (
     monotonicity_correlation,
     mu_fidelity,
     non_sensitivity,
+    optimal_explanation,
     parameter_randomization,
     parameter_randomization_curve,
     pointing_game,
@@ -206,7 +207,7 @@ CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explan
 FORWARD = tuple(m for m in EVERY if takes(m, "forward_func") and m not in RANDOMISED)
 CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
-ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask"))
+ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask") and m is not infidelity)  # which hands it on
 WITH_TARGET = tuple(m for m in FORWARD if takes(m, "target"))
 RANKING = (auc_roc, average_precision, pointing_game, relevance_rank_accuracy, top_k_intersection)
 MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_accuracy)
@@ -315,6 +316,7 @@ BAD_ARGUMENTS = [
         r"Give the mask one channel too, shape \(1, 1, 2, 2\)",
         attributions=phi[:, :1],
         feature_mask=torch.arange(8).reshape(1, 2, 2, 2),
+        only=ON_FEATURES,
     ),
     # frozen
     value("`frozen` holds ids of `feature_mask`, which is missing; got 0. Give the mask too", frozen=0),
@@ -370,6 +372,11 @@ BAD_ARGUMENTS = [
     value("A float as `k` is a fraction of the features, above 0 and at most 1; got 1.5", k=1.5),
     value("`k` must have at least one size, got none", k=[]),
     kind("`k` must be an integer or a fraction of the features, got str 'all'", k=["all"]),
+    kind(
+        "`feature_mask` is for a `perturb_func` with an argument of that name, such as segment_removal. Leave it out",
+        feature_mask=MASK,
+        only=(infidelity,),
+    ),
     # choices
     value(
         "`sign` must be one of 'all', 'positive', 'negative', 'absolute_value', got 'plus'", sign="plus", only=RANKING
@@ -802,6 +809,19 @@ BAD_CALLS = [
     (ValueError, "`seed` must be an integer or have one for each of the 3 examples, got 1",
      lambda: baselines.uniform_noise(x, seed=[1])),
     (ValueError, "`seed` must be at least 0, got -2", lambda: baselines.gaussian_noise(x, seed=-2)),
+    # perturbations
+    (ValueError, "`size` must be at least 1, got 0", lambda: perturbations.square_removal(x, size=0)),
+    (ValueError, "`size` must be at most the shortest side of the inputs, 2; got 3",
+     lambda: infidelity(Model(), partial(perturbations.square_removal, size=3), x, phi, target=0)),
+    (ValueError, r"`position` must be from 0 to 3, the last place of a square, got \[4, 4, 4\]",
+     lambda: perturbations.square_removal(x, size=1, position=4)),
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: perturbations.square_removal(x.flatten(1), size=1)),
+    (ValueError, "`n` must be from 1 to the number of features, 4 in example 0; got 5",
+     lambda: perturbations.segment_removal(x, feature_mask=MASK, n=5)),
+    (ValueError, "`seed` must be an integer or have one for each of the 3 examples, got 2",
+     lambda: perturbations.gaussian(x, seed=[1, 2])),
+    (TypeError, "`perturb_func` must be a function of the inputs, got NoneType",
+     lambda: optimal_explanation(Model(), None, x, target=0)),
     # makers of feature masks
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.pixels(x.flatten(1))),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.patches(x.flatten(1), 2)),
@@ -884,7 +904,8 @@ def provoked() -> set[tuple[str, int]]:
 
 def test_every_raise_of_the_package_is_provoked_by_an_entry_above():
     files = [*PACKAGE.glob("_core/*.py"), *PACKAGE.glob("metrics/*.py")]
-    files += [PACKAGE / "baselines.py", PACKAGE / "feature_masks.py", PACKAGE / "truth_masks.py"]
+    makers = ("baselines", "feature_masks", "perturbations", "truth_masks")
+    files += [PACKAGE / f"{name}.py" for name in makers]
     places = provoked()
     missed = [
         f"{file.relative_to(PACKAGE)}:{statement.lineno}"

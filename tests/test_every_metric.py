@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
 from captum_ext.baselines import uniform_noise
+from captum_ext.perturbations import gaussian, segment_removal, square_removal
 
 METRICS = {name: getattr(exported, name) for name in exported.__all__ if hasattr(getattr(exported, name), "card")}
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -108,7 +110,9 @@ class Case:
     arguments: Callable[[Any, Batch], dict[str, Any]]
     points: tuple[int, ...] = ()  # axes of the score after the examples'
     on_meta: bool = True
-    random: Callable[[Any, Batch], dict[str, Any]] | None = None  # further arguments that make an unseeded case draw
+    random: Callable[[Any, Batch], dict[str, Any]] | None = (
+        None  # further arguments that make a case draw which does not by itself
+    )
 
     def __call__(self, model: Any, batch: Batch, **changes: Any) -> Any:
         return self.metric(**self.of(model, batch) | changes)
@@ -183,6 +187,14 @@ def with_perturbations(model: Any, b: Batch) -> dict[str, Any]:
         "target": b.target,
         "n_perturb_samples": 3,
     }
+
+
+def with_noise(model: Any, b: Batch) -> dict[str, Any]:
+    return with_perturbations(model, b) | {"perturb_func": gaussian, "n_perturb_samples": 5}
+
+
+def with_segments(model: Any, b: Batch) -> dict[str, Any]:
+    return with_noise(model, b) | {"perturb_func": segment_removal, "feature_mask": b.feature_mask}
 
 
 def with_explanation(model: Any, b: Batch) -> dict[str, Any]:
@@ -315,6 +327,13 @@ CASES = {
         exported.entropy, lambda m, b: without_a_model(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
     ),
     "infidelity": Case(exported.infidelity, with_perturbations, random=lambda m, b: {"perturb_func": a_random_step}),
+    "infidelity of noise that is told its seed": Case(exported.infidelity, with_noise),
+    "infidelity of all squares": Case(
+        exported.infidelity,
+        lambda m, b: with_noise(m, b) | {"perturb_func": partial(square_removal, size=2), "baselines": b.baselines},
+        random=lambda m, b: {"n_perturb_samples": 2},
+    ),
+    "infidelity of segments": Case(exported.infidelity, with_segments, on_meta=False),
     "infidelity, normalised": Case(
         exported.infidelity,
         lambda m, b: with_perturbations(m, b) | {"normalize": True},
@@ -398,7 +417,7 @@ cases_of = {
         name: case for name, case in CASES.items() if case.takes("attributions") and case.takes("forward_func")
     },
     "mappings": {name: case for name, case in CASES.items() if case.takes("attributions")},
-    "seeds": {name: case for name, case in CASES.items() if case.takes("seed")},
+    "seeds": {name: case for name, case in CASES.items() if case.takes("seed") and not case.random},
     "draws": {name: case for name, case in CASES.items() if case.takes("seed") or case.random},
     "meta": {name: case for name, case in CASES.items() if case.on_meta},
 }
@@ -605,7 +624,7 @@ def test_seeds_may_be_a_list_or_a_tensor(case, model, batch):
 
 @cases_with("draws")
 def test_without_a_seed_the_global_one_governs(case, model, batch):
-    unseeded = {"seed": None} if case.takes("seed") else case.random(model, batch)
+    unseeded = (case.random(model, batch) if case.random else {}) | ({"seed": None} if case.takes("seed") else {})
 
     def under(seed: int) -> Tensor:
         torch.manual_seed(seed)

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "feature_masks": ("_core",),
     "truth_masks": ("_core",),
     "baselines": ("_core",),
+    "perturbations": ("_core",),
     "evaluation": ("evaluation", "_core.card", "_core.sharing", "__version__"),
     "plots": ("evaluation",),
     "report": ("evaluation", "plots", "report", "__version__"),

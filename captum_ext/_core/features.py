@@ -74,20 +74,26 @@ class Features:
         return stacked([self._totals(maps, aggregate) for maps in self.attributions.maps])
 
     def _totals(self, maps: Tensors, aggregate: str) -> Tensor:
-        total = self._per_feature(_side_by_side(_onto_grid(a, grid) for a, grid in zip(maps, self.grids)))
+        total = self._per_feature(_side_by_side(_onto_grid(a, grid) for a, grid in zip(maps, self.grids)), self.index)
         if aggregate == "sum" or (self.index is None and all(t.shape[1:] == grid for t, grid in zip(maps, self.grids))):
             return total
         elements = _side_by_side(
             torch.full((1, math.prod(grid)), math.prod(a.shape[1:]) / math.prod(grid)).to(total)
             for a, grid in zip(maps, self.grids)
         )
-        return total / self._per_feature(elements).clamp(min=1)
+        return total / self._per_feature(elements, self.index).clamp(min=1)
 
-    def _per_feature(self, on_grid: Tensor) -> Tensor:
-        if self.index is None:
+    def sums(self, values: Tensors, example: Tensor) -> Tensor:
+        """`[rows, width]`: the sum over each feature of what the rows' elements have; `example` says which example a row belongs to."""
+        on_grid = _side_by_side(_onto_grid(v, grid) for v, grid in zip(values, self.grids))
+        own = self.index if self.index is None or len(self.index) == 1 else self.index[example]
+        return self._per_feature(on_grid, own)
+
+    def _per_feature(self, on_grid: Tensor, index: Tensor | None) -> Tensor:
+        if index is None:
             return on_grid
-        rows = max(len(on_grid), len(self.index))
-        values, index = wide(on_grid).expand(rows, -1), self.index.expand(rows, -1)
+        rows = max(len(on_grid), len(index))
+        values, index = wide(on_grid).expand(rows, -1), index.expand(rows, -1)
         columns = self.width + (len(self.frozen) > 0)
         return values.new_zeros(rows, columns).scatter_add_(1, index, values)[:, : self.width]
 
@@ -104,11 +110,11 @@ class Features:
         """Copies of the examples, the features `removed` (`[rows, width]`) replaced by the baselines."""
         return tuple(
             _erase(x, b, mask, example)
-            for x, b, mask in zip(self.inputs, self.baselines, self._spread(removed, example))
+            for x, b, mask in zip(self.inputs, self.baselines, self.spread(removed, example))
         )
 
-    def _spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
-        """From features to the grid of each tensor."""
+    def spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
+        """From features to the grid of each tensor; 0 where it is frozen."""
         if len(self.frozen):
             values = pad(values, (0, 1))  # no frozen point is removed
         if self.index is not None and len(self.index) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,9 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, Tensors, as_tuple, bare_if_single, describe, of_rows, shape
-from .draws import draw_seeds, normal, uniform
-from .forward import Rows
+from .arguments import (
+    BaselinesType,
+    FeatureMaskType,
+    TensorOrTuple,
+    Tensors,
+    as_feature_mask,
+    as_tuple,
+    bare_if_single,
+    baseline_values,
+    batch_limit,
+    check_count,
+    describe,
+    of_rows,
+    shape,
+)
+from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
+from .forward import Forward, Rows
 
 MakeCopies = Callable[[Tensors, Tensor], Any]
 
@@ -109,19 +124,92 @@ def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tens
     return as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs")
 
 
-def perturbations_and_perturbed(
-    perturb_func: Callable[..., Any], rows: Rows, baselines: tuple[Any, ...] | None, batch: int
-) -> tuple[Tensors, Tensors]:
-    """What a `perturb_func` of `infidelity` makes of the rows: the perturbations and the perturbed inputs."""
-    tensors, example = rows
-    extra = () if baselines is None else (bare_if_single(tuple(of_rows(b, example, batch) for b in baselines)),)
-    result = perturb_func(bare_if_single(tensors), *extra)
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise ValueError(
-            "`perturb_func` must return two things, the perturbations and the perturbed inputs; "
-            f"got {describe(result)}. To return the perturbed inputs alone, decorate it with infidelity_perturb_func_decorator()."
-        )
-    return as_copies(result[0], tensors, "perturbations"), as_copies(result[1], tensors, "perturbed inputs")
+class Perturbations:
+    """The draws of a `perturb_func` of `infidelity` for a batch, and what it is told in each call."""
+
+    def __init__(
+        self,
+        perturb_func: Callable[..., Any],
+        inputs: TensorOrTuple,
+        baselines: BaselinesType,
+        feature_mask: FeatureMaskType,
+        n_perturb_samples: int,
+        seed: SeedType,
+        max_examples_per_batch: int | None,
+    ):
+        check_perturb_func(perturb_func)
+        self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
+        self.batch = len(self.inputs[0])
+        self.baselines = None if baselines is None else baseline_values(baselines, inputs)
+        self.feature_mask = as_feature_mask(feature_mask, inputs)
+        if feature_mask is not None and not takes(perturb_func, "feature_mask"):
+            raise TypeError(
+                "`feature_mask` is for a `perturb_func` with an argument of that name, such as segment_removal. Leave it out."
+            )
+        self.n, self.told = _told(perturb_func, self.inputs, check_count("n_perturb_samples", n_perturb_samples), seed)
+        batch_limit(max_examples_per_batch, self.batch)  # refuses what is none
+        self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
+
+    def drops(self, f: Forward, see: Callable[[Tensors, Tensor], Any]) -> Tensor:
+        """`[B, n]`: how far the output falls under each draw. `see` is shown the perturbations of every call, and of which examples."""
+
+        def rows() -> Iterator[Rows]:
+            perturbed = map(perturb, call_by_call(self.inputs, self.calls), self._keywords())
+            first = [next(perturbed)]  # before the model's first call, so that a bad perturb_func costs none
+            yield whole(self.inputs)
+            yield first.pop()
+            yield from perturbed  # map keeps nothing while the next is made
+
+        def perturb(copies: Rows, keywords: dict[str, Any]) -> Rows:
+            perturbation, perturbed = self._call(copies, keywords)
+            see(perturbation, copies[1])
+            return perturbed, copies[1]
+
+        f_x, f_perturbed = f(rows(), self.batch * (1 + self.n)).split([self.batch, self.batch * self.n])
+        return f_x[:, None] - by_example(f_perturbed, self.batch, self.calls)
+
+    def _keywords(self) -> Iterator[dict[str, Any]]:
+        """What tells the copies of each call apart."""
+        parts = {name: numbers.split(self.calls, 1) for name, numbers in self.told.items()}
+        for call in range(len(self.calls)):
+            yield {name: part[call].reshape(-1) for name, part in parts.items()}
+
+    def _call(self, copies: Rows, keywords: dict[str, Any]) -> tuple[Tensors, Tensors]:
+        tensors, example = copies
+        extra = () if self.baselines is None else (self._of_rows(self.baselines, example),)
+        if self.feature_mask is not None:
+            keywords["feature_mask"] = self._of_rows(self.feature_mask, example)
+        result = self.perturb_func(bare_if_single(tensors), *extra, **keywords)
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise ValueError(
+                "`perturb_func` must return two things, the perturbations and the perturbed inputs; "
+                f"got {describe(result)}. To return the perturbed inputs alone, decorate it with infidelity_perturb_func_decorator()."
+            )
+        return as_copies(result[0], tensors, "perturbations"), as_copies(result[1], tensors, "perturbed inputs")
+
+    def _of_rows(self, values: tuple[Any, ...], example: Tensor) -> Any:
+        return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))
+
+
+def _told(perturb_func: Callable[..., Any], x: Tensors, n: int, seed: SeedType) -> tuple[int, dict[str, Tensor]]:
+    """The number of draws, and what the `perturb_func` is told of each by keyword, `[B, n]`: a position, where there are no more than
+    draws; a seed, where it takes one; else nothing.
+    """
+    if seed is not None:
+        seed = example_seeds(seed, len(x[0]))
+    positions = n_positions(perturb_func, x)
+    if positions is not None and positions <= n:
+        return positions, {"position": torch.arange(positions).expand(len(x[0]), -1)}
+    return n, {"seed": draw_seeds(seed, len(x[0]), n)} if takes_seed(perturb_func) else {}
+
+
+def n_positions(perturb_func: Callable[..., Any], x: Tensors) -> int | None:
+    """How many different perturbations there are, where the function can tell: by its attribute `positions`, a function as it is."""
+    settings: dict[str, Any] = {}
+    while isinstance(perturb_func, functools.partial):
+        settings, perturb_func = perturb_func.keywords | settings, perturb_func.func
+    count = getattr(perturb_func, "positions", None)
+    return None if count is None or "position" in settings else count(x, **settings)
 
 
 def as_copies(value: Any, rows: Tensors, name: str) -> Tensors:
@@ -153,3 +241,12 @@ def takes_radius(perturb_func: Callable[..., Any]) -> bool:
     except ValueError:  # built-ins without a signature
         return False
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters) > 1
+
+
+def takes(perturb_func: Any, name: str) -> bool:
+    """Whether an argument of this name can be given."""
+    try:
+        parameters = inspect.signature(perturb_func).parameters
+    except (TypeError, ValueError):  # no function, or a built-in without a signature
+        return False
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

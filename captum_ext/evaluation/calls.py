@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.card import arguments_of_partial
 from .._core.sharing import forget, sharing
 from .examples import Batch
 from .explanations import Method, explanation_arguments, joined, set_arguments
@@ -83,7 +84,15 @@ class Calls:
             of_explanation = explanation_arguments(explanation.explain, batch, self.limit, self.limit or len(batch))
             arguments |= {"explanation_func": explanation.explain, **of_explanation}
         arguments = {k: v for k, v in arguments.items() if k not in fixed}
-        if "perturb_func" in fixed:
-            perturb_func = takes["perturb_func"].default
+        perturb_func = takes["perturb_func"].default if "perturb_func" in fixed else None
+        if perturb_func is not None and not ("seed" in takes and _is_told_seeds(perturb_func)):
             arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
         return metric(**arguments)
+
+
+def _is_told_seeds(perturb_func: Callable[..., Any]) -> bool:
+    """Whether it leaves a `seed` open: the metric tells it one for each copy, and it need not be called row by row."""
+    try:
+        return arguments_of_partial(perturb_func).get("seed", 0) is None
+    except ValueError:  # built-ins without a signature
+        return False

@@ -51,13 +51,14 @@ def per_example(
     done = [0]
 
     @functools.wraps(perturb_func)
-    def perturb_each(rows: Any, *extra: Any) -> Any:
+    def perturb_each(rows: Any, *extra: Any, **told: Any) -> Any:
         copies = len(_first(rows)) // len(examples)
         results = []
         for row in range(len(examples) * copies):
             example, copy = examples[row // copies], done[0] + row % copies
             with seeded(_mixed(seed, copy), example, name, device):
-                results.append(perturb_func(*(_row(a, row, len(examples) * copies) for a in (rows, *extra))))
+                own = {name: _row(value, row, len(examples) * copies) for name, value in told.items()}
+                results.append(perturb_func(*(_row(a, row, len(examples) * copies) for a in (rows, *extra)), **own))
         done[0] += copies
         return _joined(results)
 

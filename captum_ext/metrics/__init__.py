@@ -22,6 +22,7 @@ from .local_lipschitz import continuity as continuity
 from .local_lipschitz import local_lipschitz as local_lipschitz
 from .minimal_subset import minimal_subset as minimal_subset
 from .monotonicity import monotonicity as monotonicity
+from .optimal_explanation import optimal_explanation as optimal_explanation
 from .parameter_randomization import parameter_randomization as parameter_randomization
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .pointing_game import pointing_game as pointing_game
@@ -79,6 +80,7 @@ __all__ = [
     "monotonicity_correlation",
     "mu_fidelity",
     "non_sensitivity",
+    "optimal_explanation",
     "parameter_randomization",
     "parameter_randomization_curve",
     "pointing_game",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,27 +14,20 @@ from .._core.arguments import (
     Attributions,
     AttributionsType,
     BaselinesType,
+    FeatureMaskType,
     Scores,
     TensorOrTuple,
     Tensors,
     as_attributions,
     as_tuple,
     baseline_values,
-    check_count,
     flat,
     stacked,
 )
 from .._core.card import metric
-from .._core.forward import Forward, Rows
-from .._core.perturbations import (
-    as_copies,
-    by_example,
-    call_by_call,
-    check_perturb_func,
-    draws_per_call,
-    perturbations_and_perturbed,
-    whole,
-)
+from .._core.draws import SeedType
+from .._core.forward import Forward
+from .._core.perturbations import Perturbations, as_copies
 from .._core.statistics import ratio, sum_of_parts
 from .._core.target import TargetType
 
@@ -58,6 +51,8 @@ def infidelity(
     max_examples_per_batch: int | None = None,
     normalize: bool = False,
     *,
+    feature_mask: FeatureMaskType = None,
+    seed: SeedType = None,
     show_progress: bool = False,
 ) -> Scores:
     r"""Mean squared difference between what the attributions say a perturbation does to the output and what it does.
@@ -69,11 +64,15 @@ def infidelity(
 
     The arguments are those of `captum.metrics.infidelity`, and so is the way `perturb_func` is called: on the copies of all examples,
     an example's copies side by side, once, or once per chunk under `max_examples_per_batch`. It draws as it likes; seed what it draws from.
+    One with an argument `seed` that defaults to None, such as those of `captum_ext.perturbations`, is told a seed for each copy, which depends
+    on the example and the number of the draw alone.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share
             the perturbations and the model's evaluations.
         baselines: handed to `perturb_func` as its second argument where given; also a function of the inputs.
+        feature_mask: handed to `perturb_func` by keyword where given (`segment_removal` takes it); also a function of the inputs.
+        seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
         max_examples_per_batch: the most rows of a model call. Without it a call has at most `max(B, 64)` rows.
 
     Returns:
@@ -98,32 +97,17 @@ def infidelity(
         True
     """
     x = as_tuple(inputs)
-    n = check_count("n_perturb_samples", n_perturb_samples)
-    check_perturb_func(perturb_func)
+    drawn = Perturbations(
+        perturb_func, inputs, baselines, feature_mask, n_perturb_samples, seed, max_examples_per_batch
+    )
     f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
     methods = as_attributions(attributions, x)
-    references = None if baselines is None else baseline_values(baselines, inputs)
-    calls, batch, phi, explained = (
-        draws_per_call(n, len(x[0]), max_examples_per_batch),
-        len(x[0]),
-        _over_elements(methods, x),
-        [],
-    )
+    phi, explained = _over_elements(methods, x), []
 
-    def rows() -> Iterator[Rows]:
-        perturbed = map(perturb, call_by_call(x, calls))  # map keeps nothing while the next is made
-        first = [next(perturbed)]  # before the model's first call, so that a bad perturb_func costs none
-        yield whole(x)
-        yield first.pop()
-        yield from perturbed
+    def explain(perturbations: Tensors, example: Tensor) -> None:
+        explained.append(_dot(flat(perturbations), phi))
 
-    def perturb(copies: Rows) -> Rows:
-        perturbation, x_perturbed = perturbations_and_perturbed(perturb_func, copies, references, batch)
-        explained.append(_dot(flat(perturbation), phi))
-        return x_perturbed, copies[1]
-
-    f_x, f_perturbed = f(rows(), batch * (1 + n)).split([batch, batch * n])
-    observed = f_x[:, None] - by_example(f_perturbed, batch, calls)  # [B, n]
+    observed = drawn.drops(f, explain)  # [B, n]
     scores = _mean_squared_difference(torch.cat(explained, 2), observed, normalize)
     return methods.unpack(scores.to(methods.dtype(f.dtype)))
 
@@ -167,8 +151,8 @@ def infidelity_perturb_func_decorator(
 
     def decorator(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(perturb_func)
-        def with_perturbations(inputs: TensorOrTuple, baselines: Any = None) -> tuple[Tensors, Tensors]:
-            result = perturb_func(inputs) if baselines is None else perturb_func(inputs, baselines)
+        def with_perturbations(inputs: TensorOrTuple, baselines: Any = None, **told: Any) -> tuple[Tensors, Tensors]:
+            result = perturb_func(inputs, **told) if baselines is None else perturb_func(inputs, baselines, **told)
             x = as_tuple(inputs)
             x_perturbed = as_copies(result, x, "perturbed inputs")
             moved = tuple(a - p for a, p in zip(x, x_perturbed))

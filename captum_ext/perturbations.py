@@ -1,0 +1,232 @@
+"""What infidelity perturbs inputs by: functions for the `perturb_func` argument of `infidelity` and `optimal_explanation` (and of Captum's).
+
+Set their options with `functools.partial`::
+
+    infidelity(model, partial(square_removal, size=16), images, attributions, n_perturb_samples=500, target=0, seed=0)
+
+Each takes copies of the inputs, a tensor or a tuple, and returns the perturbations `I` and the perturbed inputs `x - I`. `infidelity` tells
+them a `seed` for each copy, so that draws belong to the example: leave it open. By themselves, or under `captum.metrics.infidelity`, they
+follow `torch.manual_seed`.
+
+With `multiply_by_inputs` the perturbation is `I / (x - b)`, for attributions that have the factor `x - b` in them (integrated gradients,
+Shapley values, occlusion), as in `infidelity_perturb_func_decorator`: where features are removed it is 1 for these and 0 for all others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ._core.arguments import (
+    Attributions,
+    BaselinesType,
+    FeatureMaskType,
+    FrozenType,
+    TensorOrTuple,
+    Tensors,
+    as_baselines,
+    as_given,
+    as_tuple,
+    check_count,
+)
+from ._core.draws import SeedType, draw_seeds, generator, normal
+from ._core.features import Features
+from ._core.grids import positions
+from ._core.sizes import as_sizes
+from ._core.statistics import ratio
+
+__all__ = ["gaussian", "noisy_baseline", "segment_removal", "square_removal"]
+
+Pair = tuple[TensorOrTuple, TensorOrTuple]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def gaussian(
+    inputs: TensorOrTuple,
+    baselines: BaselinesType = None,
+    std: float = 0.1,
+    multiply_by_inputs: bool = False,
+    seed: SeedType = None,
+) -> Pair:
+    r"""Gaussian noise on every element: :math:`I \sim \mathcal{N}(0, \sigma^2)`, for gradients and what resembles them.
+
+    Args:
+        std: the standard deviation, in the units of the inputs.
+        seed: an int, or one per row; None follows `torch.manual_seed`.
+
+    Example:
+        >>> moved, perturbed = gaussian(torch.ones(2, 3), std=0.5, seed=0)
+        >>> torch.equal(perturbed, 1 - moved)
+        True
+    """
+    x = as_tuple(inputs)
+    noise = normal(_seeds(seed, x), x, 0.0, std)
+    perturbed = tuple(a - e for a, e in zip(x, noise))
+    if multiply_by_inputs:
+        noise = tuple(ratio(e, a - b) for e, a, b in zip(noise, x, as_baselines(baselines, inputs)))
+    return as_given(noise, inputs), as_given(perturbed, inputs)
+
+
+def noisy_baseline(
+    inputs: TensorOrTuple,
+    baselines: BaselinesType = None,
+    std: float = 0.1,
+    multiply_by_inputs: bool = False,
+    seed: SeedType = None,
+) -> Pair:
+    r"""The whole input replaced by the baseline with Gaussian noise: :math:`I = x - (b + \epsilon)`, :math:`\epsilon \sim \mathcal{N}(0, \sigma^2)`.
+
+    Args:
+        baselines: Captum's forms. Default 0.
+        std: the standard deviation of the noise, in the units of the inputs.
+        seed: an int, or one per row; None follows `torch.manual_seed`.
+
+    Example:
+        >>> moved, perturbed = noisy_baseline(torch.ones(1, 3), baselines=0.25, std=0.0)
+        >>> moved
+        tensor([[0.7500, 0.7500, 0.7500]])
+    """
+    x, b = as_tuple(inputs), as_baselines(baselines, inputs)
+    perturbed = tuple(e + c for e, c in zip(normal(_seeds(seed, x), x, 0.0, std), b))
+    moved = tuple(a - p for a, p in zip(x, perturbed))
+    if multiply_by_inputs:
+        moved = tuple(ratio(m, a - c) for m, a, c in zip(moved, x, b))
+    return as_given(moved, inputs), as_given(perturbed, inputs)
+
+
+def n_squares(inputs: TensorOrTuple, size: int, **settings: Any) -> int:
+    """How many places there are for a square of this size, in all tensors together."""
+    check_count("size", size)
+    return sum(math.prod(_corners(x, size)) for x in as_tuple(inputs))
+
+
+def _counted_by(count: Callable[..., int]) -> Callable[[F], F]:
+    """Lets `infidelity` know how many different perturbations there are, so that it can take each once."""
+
+    def decorator(function: F) -> F:
+        function.positions = count  # type: ignore[attr-defined]
+        return function
+
+    return decorator
+
+
+@_counted_by(n_squares)
+def square_removal(
+    inputs: TensorOrTuple,
+    baselines: BaselinesType = None,
+    *,
+    size: int,
+    multiply_by_inputs: bool = False,
+    seed: SeedType = None,
+    position: int | Tensor | None = None,
+) -> Pair:
+    r"""A square of `size` positions a side replaced by the baseline, its channels together: :math:`I = x - b` there, and 0 elsewhere.
+
+    It lies anywhere in `(B, C, ...)`, each place equally likely (a window of a series, a cube of a volume; in a tuple, a square of one of the
+    tensors). Where an input has no more places than `infidelity` takes draws, `infidelity` takes every place once and is exact.
+
+    Args:
+        baselines: Captum's forms. Default 0.
+        size: the side in positions.
+        seed: an int, or one per row; None follows `torch.manual_seed`.
+        position: the number of the place, by rows from the first corner, one or one per row, instead of a random one.
+
+    Example:
+        >>> moved, perturbed = square_removal(torch.ones(1, 1, 2, 3), size=2, position=1)
+        >>> perturbed
+        tensor([[[[1., 0., 0.],
+                  [1., 0., 0.]]]])
+    """
+    x, b = as_tuple(inputs), as_baselines(baselines, inputs)
+    places = n_squares(inputs, size)
+    if position is None:
+        drawn = [int(torch.randint(places, (), generator=generator(s))) for s in _seeds(seed, x)]
+        position = torch.tensor(drawn)
+    place = torch.as_tensor(position).expand(len(x[0]))
+    if ((place < 0) | (place >= places)).any():
+        raise ValueError(
+            f"`position` must be from 0 to {places - 1}, the last place of a square, got {place.tolist()}."
+        )
+    return _removed(_squares(x, size, place), x, b, inputs, multiply_by_inputs)
+
+
+def segment_removal(
+    inputs: TensorOrTuple,
+    baselines: BaselinesType = None,
+    *,
+    feature_mask: FeatureMaskType = None,
+    n: float = 0.2,
+    frozen: FrozenType = None,
+    multiply_by_inputs: bool = False,
+    seed: SeedType = None,
+) -> Pair:
+    r"""A random set of `n` features replaced by the baseline: :math:`I = x - b` there, and 0 elsewhere.
+
+    Args:
+        baselines: Captum's forms. Default 0.
+        feature_mask: whose groups are the features; without, every element is one. Give it to `infidelity`, which makes it once and hands
+            it on: ``infidelity(model, segment_removal, images, attributions, feature_mask=superpixels)``.
+        n: how many of an example's features, an int, or a float for a fraction of them (rounded, at least 1).
+        frozen: ids of `feature_mask` that are never removed.
+        seed: an int, or one per row; None follows `torch.manual_seed`.
+
+    Example:
+        >>> moved, perturbed = segment_removal(torch.ones(1, 4), feature_mask=torch.tensor([[0, 0, 1, 1]]), n=1, seed=0)
+        >>> perturbed
+        tensor([[0., 0., 1., 1.]])
+    """
+    x = as_tuple(inputs)
+    features = Features(inputs, Attributions(None, (x,)), baselines, feature_mask, frozen)
+    sizes, _ = as_sizes("n", n, features.counts)
+    removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool)
+    for row, count, size, s in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _seeds(seed, x)):
+        row[torch.randperm(count, generator=generator(s))[:size]] = True
+    masks = tuple(features.spread(removed.to(x[0].device), torch.arange(len(x[0]))))
+    return _removed(masks, x, features.baselines, inputs, multiply_by_inputs)
+
+
+def _seeds(seed: SeedType, x: Tensors) -> Tensor:
+    return draw_seeds(seed, len(x[0]), 1)[:, 0]
+
+
+def _removed(
+    masks: Tensors, x: Tensors, baselines: tuple[float | Tensor, ...], inputs: TensorOrTuple, multiply_by_inputs: bool
+) -> Pair:
+    """Perturbations and perturbed inputs, the places of the masks replaced by the baselines."""
+    perturbed = tuple(torch.where(m, b, a) for m, b, a in zip(masks, baselines, x))
+    if multiply_by_inputs:
+        moved = tuple(m.expand_as(a).to(a) for m, a in zip(masks, x))
+    else:
+        moved = tuple(a - p for a, p in zip(x, perturbed))
+    return as_given(moved, inputs), as_given(perturbed, inputs)
+
+
+def _corners(x: Tensor, size: int) -> tuple[int, ...]:
+    """How many places there are for a square's corner along every spatial axis."""
+    if size > min(positions(x)):
+        raise ValueError(f"`size` must be at most the shortest side of the inputs, {min(positions(x))}; got {size}.")
+    return tuple(side - size + 1 for side in positions(x))
+
+
+def _squares(x: Tensors, size: int, place: Tensor) -> Tensors:
+    """For each tensor `[rows, 1, ...]`: the square at a row's place; the tensors' places follow one another."""
+    masks = []
+    for t in x:
+        corners = _corners(t, size)
+        here = (place >= 0) & (place < math.prod(corners))
+        masks.append(_square(t, size, torch.unravel_index(place.clamp(0, math.prod(corners) - 1), corners), here))
+        place = place - math.prod(corners)
+    return tuple(masks)
+
+
+def _square(x: Tensor, size: int, corner: tuple[Tensor, ...], here: Tensor) -> Tensor:
+    mask = here.to(x.device).reshape(-1, *[1] * (x.dim() - 1))
+    for axis, (first, side) in enumerate(zip(corner, positions(x)), 2):
+        place = torch.arange(side, device=x.device) - first.to(x.device)[:, None]  # [rows, side]
+        inside = (place >= 0) & (place < size)
+        mask = mask & inside.reshape(len(x), *[side if a == axis else 1 for a in range(1, x.dim())])
+    return mask
