@@ -189,12 +189,12 @@ def with_perturbations(model: Any, b: Batch) -> dict[str, Any]:
     }
 
 
-def with_noise(model: Any, b: Batch) -> dict[str, Any]:
+def with_told_seeds(model: Any, b: Batch) -> dict[str, Any]:
     return with_perturbations(model, b) | {"perturb_func": gaussian, "n_perturb_samples": 5}
 
 
 def with_segments(model: Any, b: Batch) -> dict[str, Any]:
-    return with_noise(model, b) | {"perturb_func": segment_removal, "feature_mask": b.feature_mask}
+    return with_told_seeds(model, b) | {"perturb_func": segment_removal, "feature_mask": b.feature_mask}
 
 
 def with_explanation(model: Any, b: Batch) -> dict[str, Any]:
@@ -327,10 +327,12 @@ CASES = {
         exported.entropy, lambda m, b: without_a_model(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
     ),
     "infidelity": Case(exported.infidelity, with_perturbations, random=lambda m, b: {"perturb_func": a_random_step}),
-    "infidelity of noise that is told its seed": Case(exported.infidelity, with_noise),
+    "infidelity of noise that is told its seed": Case(exported.infidelity, with_told_seeds),
     "infidelity of all squares": Case(
         exported.infidelity,
-        lambda m, b: with_noise(m, b) | {"perturb_func": partial(square_removal, size=2), "baselines": b.baselines},
+        lambda m, b: (
+            with_told_seeds(m, b) | {"perturb_func": partial(square_removal, size=2), "baselines": b.baselines}
+        ),
         random=lambda m, b: {"n_perturb_samples": 2},
     ),
     "infidelity of segments": Case(exported.infidelity, with_segments, on_meta=False),

@@ -53,7 +53,7 @@ def test_segments_of_an_additive_model_get_what_they_add():
     segments = partial(segment_removal, n=2, multiply_by_inputs=True)
     phi = optimal_explanation(linear, segments, X, feature_mask=BLOCKS, n_perturb_samples=60, seed=0)
     for block in BLOCKS.unique():
-        inside = (BLOCKS == block).expand_as(X)
+        inside = (block == BLOCKS).expand_as(X)
         adds = (W * X * inside).flatten(1).sum(1) / inside[0].sum()
         closely(phi[inside].reshape(3, -1), adds[:, None].expand(3, int(inside[0].sum())))
 
