@@ -37,7 +37,7 @@ def similarity_curve(
 
 
 def steps(arguments: dict[str, Any]) -> Sequence[float] | None:
-    """How many layers are random at each place of the curve, where the model is among a metric's arguments."""
+    """Numbers of the steps, where the model is among a metric's arguments."""
     if "forward_func" not in arguments:
         return None
-    return range(1, 2 if arguments["order"] == "full" else 1 + len(layers(arguments["forward_func"])))
+    return range(1 if arguments["order"] == "full" else len(layers(arguments["forward_func"])))

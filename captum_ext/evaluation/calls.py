@@ -82,7 +82,8 @@ class Calls:
         arguments = {k: v for k, v in {**batch.extra, **known}.items() if k in takes and v is not None}
         if explanation is not None and explanation.explain is not None:
             of_explanation = explanation_arguments(explanation.explain, batch, self.limit, self.limit or len(batch))
-            arguments |= {"explanation_func": explanation.explain, **of_explanation}
+            explained = {"explanation_func": explanation.explain, "explanation_factory": explanation.factory}
+            arguments |= {k: v for k, v in explained.items() if k in takes} | of_explanation
         arguments = {k: v for k, v in arguments.items() if k not in fixed}
         perturb_func = takes["perturb_func"].default if "perturb_func" in fixed else None
         if perturb_func is not None and not ("seed" in takes and _is_told_seeds(perturb_func)):

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,31 @@ def _checksum(row: Tensor) -> int:
 
 
 class Method:
-    """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example."""
+    """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example.
 
-    def __init__(self, name: str, explain: Callable[..., Any] | None, stored: Any = None):
-        self.name, self.explain, self.stored = name, explain, stored
+    `factory` makes the function from a model, where that is how it was given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        explain: Callable[..., Any] | None,
+        stored: Any = None,
+        factory: Callable[..., Any] | None = None,
+    ):
+        self.name, self.explain, self.stored, self.factory = name, explain, stored, factory
         self.draws = explain is not None and draws_at_random(explain)
         self.compares_examples = explain is not None and is_captums(
             explain, ["FeaturePermutation"]
         )  # it swaps their values
+
+    def lacks(self, parameters: Collection[str]) -> str | None:
+        """Why a metric with such parameters cannot score the method."""
+        if "explanation_func" in parameters and self.explain is None:
+            return "stored attributions cannot be computed for other inputs"
+        if "explanation_factory" in parameters and self.factory is None:
+            return "what is ready cannot be computed for another model: give a Captum class or `lambda model: ...`"
+        return None
 
     def attributions(self, batch: Batch, limit: int | None) -> Any:
         if self.explain is None:
@@ -129,17 +146,20 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
         raise TypeError(
             f"Method {name!r} must be a Captum class or object, a function of the model, a tensor or a path, got {type(method).__name__}."
         )
-    return Method(name, _explanation(method, model, name))
+    if (ready := _ready(method)) is not None:
+        return Method(name, ready)
+    return Method(name, _explanation(method, model, name), factory=method)
+
+
+def _ready(method: Any) -> Callable[..., Any] | None:
+    """The explanation of what need not be made from a model: an object, or its `attribute`."""
+    function = method.func if isinstance(method, functools.partial) else method
+    if hasattr(getattr(function, "__self__", None), "attribute"):  # with or without some arguments set
+        return method
+    return method.attribute if hasattr(method, "attribute") and not isinstance(method, type) else None
 
 
 def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
-    ready = method.func if isinstance(method, functools.partial) else method
-    if hasattr(
-        getattr(ready, "__self__", None), "attribute"
-    ):  # a bound `attribute`, with or without some arguments set
-        return method
-    if hasattr(method, "attribute") and not isinstance(method, type):
-        return method.attribute
     try:
         made = method(model)
     except Exception as error:

@@ -146,7 +146,8 @@ def _with_variable(
 ) -> xr.Dataset:
     dims: tuple[str, ...] = ("attribution", "example")
     if scores.ndim == 3:
-        axis, places = about["axis"] or ("point", list(range(scores.shape[2])))
+        axis, places = about["axis"] or ("point", None)
+        places = list(range(scores.shape[2])) if places is None else places
         known = dataset.coords.get(axis)
         if axis in taken or (
             known is not None and (len(known) != len(places) or (known.to_numpy() != np.array(places)).any())

@@ -23,7 +23,8 @@ from .results import Evaluation, assemble, load, save_hdf5
 from .store import ShardStore
 from .worker import made
 
-FILLED_IN = {"forward_func", "explanation_func", "inputs", "attributions", "target", "additional_forward_args", "seed"}
+EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")
+FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forward_args", "seed"}
 ON_ERROR = ("raise", "record")
 
 
@@ -58,9 +59,10 @@ def evaluate(
             Captum object, or stored attributions (a tensor with a row per example, or a path that `attribute_dataset` wrote).
             `captum_ext.random_attribution` is the control.
         metrics: name -> a function of `captum_ext.metrics`, or one of your own with such arguments; configured by `functools.partial`,
-            so one metric may come several times. Filled in by name: `forward_func` or `explanation_func`, `inputs`, `attributions`,
-            `target`, `additional_forward_args`, `seed`, `max_examples_per_batch`, and whatever the data's `extra` has by the name of an
-            argument; what you set yourself stays, and a name that no metric takes is no error.
+            so one metric may come several times. Filled in by name: `forward_func`, `attributions`, `explanation_func` or
+            `explanation_factory` (the method as it was given, if it is made from the model), `inputs`, `target`, `additional_forward_args`,
+            `seed`, `max_examples_per_batch`, and whatever the data's `extra` has by the name of an argument; what you set yourself stays,
+            and a name that no metric takes is no error.
         batch_size: examples explained and scored together.
         max_examples_per_batch: the most rows of a model call, in metrics and explanations.
         device: where to compute; the model's own by default. A module of the caller's is copied there, not moved.
@@ -167,11 +169,10 @@ def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
         return {"attributes": attributes, "axis": None}
     direction = card.direction(arguments)
     attributes |= {"reference": card.reference} | ({} if direction is None else {"higher_is_better": direction})
-    places = card.axis[1](arguments) if card.axis else None
-    return {
-        "attributes": attributes,
-        "axis": (card.axis[0], list(places)) if card.axis and places is not None else None,
-    }
+    if card.axis is None:
+        return {"attributes": attributes, "axis": None}
+    places = card.axis[1](arguments)
+    return {"attributes": attributes, "axis": (card.axis[0], None if places is None else list(places))}
 
 
 def _check(methods: Any, metrics: Any, on_error: Any, examples: Examples) -> None:
@@ -216,10 +217,9 @@ def _check_metric(name: str, metric: Any, examples: Examples) -> None:
             map(repr, sorted(set_arguments(metric) - {*inspect.signature(configured(metric)).parameters}))
         )
         raise TypeError(f"Metric {name!r}: {name_of(metric)} takes no argument {unknown or error}.") from error
-    if not {"attributions", "explanation_func"} & set(parameters):
-        raise TypeError(
-            f"Metric {name!r} must take `attributions` or `explanation_func`; it takes {', '.join(parameters)}."
-        )
+    if not set(EXPLANATIONS) & set(parameters):
+        wanted = " or ".join(f"`{e}`" for e in EXPLANATIONS)
+        raise TypeError(f"Metric {name!r} must take {wanted}; it takes {', '.join(parameters)}.")
     required = {
         k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }

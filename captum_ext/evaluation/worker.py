@@ -84,9 +84,9 @@ class Worker:
             return self._shared_scores(name, call, batch, maps)
         scores: Scores = {}
         for method in self.methods.values():
-            if "explanation_func" in parameters and method.explain is None:
-                self._note(batch, method.name, name, "stored attributions cannot be computed for other inputs")
-            elif "explanation_func" in parameters:
+            if (why := method.lacks(parameters)) is not None:
+                self._note(batch, method.name, name, why)
+            elif {"explanation_func", "explanation_factory"} & parameters.keys():
                 with self._recording(batch, method.name, name):
                     scores[method.name] = call(batch, explanation=method)
             elif method.name in maps:

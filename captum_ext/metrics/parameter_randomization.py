@@ -24,7 +24,7 @@ ROWS = "explanations of B + B layers rows"
     range=(-1, 1),
     rows=ROWS,
     reference=REFERENCE,
-    axis=("layer", steps),
+    axis=("step", steps),
 )
 def parameter_randomization_curve(
     forward_func: Callable[..., Any],

@@ -27,7 +27,7 @@ ROWS = "explanations of (B + B layers) n_perturb_samples rows"
     range=(-1, 1),
     rows=ROWS,
     reference=REFERENCE,
-    axis=("layer", steps),
+    axis=("step", steps),
 )
 def smooth_mprt_curve(
     forward_func: Callable[..., Any],

@@ -89,7 +89,7 @@ def test_a_metric_that_is_no_function_is_refused(value):
 def test_a_metric_of_other_arguments_is_refused():
     refused(
         TypeError,
-        "Metric 'it' must take `attributions` or `explanation_func`; it takes predictions, target",
+        "Metric 'it' must take `attributions` or `explanation_func` or `explanation_factory`; it takes predictions, target",
         metrics={"it": lambda predictions, target: predictions},
     )
 
