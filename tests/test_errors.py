@@ -38,6 +38,7 @@ from captum_ext.metrics import (
     energy_pointing_game,
     entropy,
     faithfulness_correlation,
+    feature_agreement,
     focus,
     infidelity,
     infidelity_perturb_func_decorator,
@@ -52,10 +53,13 @@ from captum_ext.metrics import (
     mu_fidelity,
     non_sensitivity,
     optimal_explanation,
+    pairwise_rank_agreement,
     parameter_randomization,
     parameter_randomization_curve,
     pointing_game,
     random_logit,
+    rank_agreement,
+    rank_correlation,
     relative_input_stability,
     relative_output_stability,
     relative_representation_stability,
@@ -65,6 +69,8 @@ from captum_ext.metrics import (
     sensitivity_avg,
     sensitivity_max,
     sensitivity_n,
+    sign_agreement,
+    signed_rank_agreement,
     smooth_mprt,
     smooth_mprt_curve,
     sparseness,
@@ -154,6 +160,12 @@ GOOD = {
     completeness: {},
     attribution_localisation: {"truth_mask": TRUTH},
     auc_roc: {"truth_mask": TRUTH},
+    feature_agreement: {"k": 2},
+    pairwise_rank_agreement: {},
+    rank_agreement: {"k": 2},
+    rank_correlation: {},
+    sign_agreement: {"k": 2},
+    signed_rank_agreement: {"k": 2},
     average_precision: {"truth_mask": TRUTH},
     energy_pointing_game: {"truth_mask": TRUTH},
     focus: {"truth_mask": TRUTH},
@@ -170,6 +182,7 @@ def call(metric: Callable[..., Any], model: Any, **changes: Any) -> Any:
     standard = {"forward_func": model, "explanation_func": varying(model), "attributions": phi, "target": 0}
     if takes(metric, "explanation_factory"):
         standard |= {"forward_func": MODULE, "explanation_factory": lambda module: varying(model)}
+    standard["reference_attributions"] = changes.get("attributions", phi)
     own = {name: value for name, value in standard.items() if takes(metric, name)}
     return metric(**{"inputs": x, **own, **GOOD[metric], **changes})
 
@@ -332,6 +345,19 @@ BAD_ARGUMENTS = [
         frozen=[0, 1],
     ),
     value("`frozen` has all ids of example 0", feature_mask=MASK, frozen=range(4)),
+    # reference_attributions
+    kind(
+        "`reference_attributions` must be a tensor or a tuple of tensors, got dict", reference_attributions={"a": phi}
+    ),
+    kind("`reference_attributions` must be .* of tensors, got NoneType", reference_attributions=None),
+    value(
+        "`reference_attributions` must have one tensor for each of the 1 .*, got 2", reference_attributions=(phi, phi)
+    ),
+    value(
+        r"`reference_attributions` must have the shape of `inputs` \(3, 2, 2, 2\).*, got \(1, 2, 2, 2\)",
+        reference_attributions=phi[:1],
+    ),
+    value("`reference_attributions` is NaN in example 1", reference_attributions=NAN),
     # truth_mask
     kind("`truth_mask` must be a tensor or a tuple of tensors, got a list of Tensor", truth_mask=[TRUTH]),
     kind("`truth_mask` must be a tensor or a tuple of tensors, got NoneType", truth_mask=None),

@@ -58,6 +58,7 @@ class Batch:
     target: Tensor
     seed: Tensor
     truth_mask: Tensor
+    reference_attributions: Tensor
 
     def __getitem__(self, rows: Any) -> Batch:
         return Batch(**{name: value[rows] for name, value in vars(self).items()})
@@ -87,6 +88,7 @@ def tiny_batch(batch: int = B) -> Batch:
         target=torch.arange(batch) % CLASSES,
         seed=torch.arange(batch) * 3 + 11,
         truth_mask=torch.stack([torch.arange(9).reshape(1, 3, 3) % (2 + b % 3) == b % 2 for b in range(batch)]),
+        reference_attributions=normal(),
     )
 
 
@@ -250,7 +252,35 @@ def with_truth(model: Any, b: Batch) -> dict[str, Any]:
     return {"inputs": b.inputs, "attributions": b.attributions, "truth_mask": b.truth_mask}
 
 
+def with_reference(model: Any, b: Batch) -> dict[str, Any]:
+    return {
+        "inputs": b.inputs,
+        "attributions": b.attributions,
+        "reference_attributions": b.reference_attributions,
+    }
+
+
+def with_reference_and_mask(model: Any, b: Batch) -> dict[str, Any]:
+    return with_reference(model, b) | {"feature_mask": b.feature_mask, "sign": "all", "aggregate": "mean"}
+
+
 CASES = {
+    "feature_agreement": Case(exported.feature_agreement, lambda m, b: with_reference(m, b) | {"k": 9}),
+    "feature_agreement upon groups at several k": Case(
+        exported.feature_agreement,
+        lambda m, b: with_reference_and_mask(m, b) | {"k": [2, 0.5]},
+        points=(2,),
+        on_meta=False,
+    ),
+    "pairwise_rank_agreement": Case(exported.pairwise_rank_agreement, with_reference),
+    "pairwise_rank_agreement upon groups": Case(
+        exported.pairwise_rank_agreement, with_reference_and_mask, on_meta=False
+    ),
+    "rank_agreement": Case(exported.rank_agreement, lambda m, b: with_reference(m, b) | {"k": 18}),
+    "rank_correlation": Case(exported.rank_correlation, with_reference),
+    "rank_correlation of groups": Case(exported.rank_correlation, with_reference_and_mask, on_meta=False),
+    "sign_agreement": Case(exported.sign_agreement, lambda m, b: with_reference(m, b) | {"k": 0.5}),
+    "signed_rank_agreement": Case(exported.signed_rank_agreement, lambda m, b: with_reference(m, b) | {"k": 18}),
     "attribution_localisation": Case(
         exported.attribution_localisation, lambda m, b: with_truth(m, b) | {"weighted": True}
     ),
@@ -402,10 +432,10 @@ CAPTUMS_ARGUMENTS = {
 OUR_ARGUMENTS = {
     *("n", "mode", "start", "stop", "n_steps", "activation", "aggregate", "correlation", "seed", "frozen"),
     *("explanation_factory", "order", "similarity", "absolute", "weights_seed", "n_bins", "n_classes", "noise_level"),
-    *("truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
     *("tolerance", "search", "layer", "same_class", "eps_min", "gap"),
     *("tolerance", "search", "layer", "same_class", "eps_min"),
     *("shares",),
+    *("reference_attributions", "truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
@@ -507,7 +537,7 @@ def test_a_tensor_and_a_tuple_of_it_score_the_same(case, model, batch):
     of_tensors = case.of(model, batch)
     as_tuples = {
         name: (of_tensors[name],)
-        for name in ("inputs", "attributions", "baselines", "feature_mask", "truth_mask")
+        for name in ("inputs", "attributions", "baselines", "feature_mask", "truth_mask", "reference_attributions")
         if isinstance(of_tensors.get(name), Tensor)
     }
     assert "inputs" in as_tuples

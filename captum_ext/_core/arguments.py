@@ -131,14 +131,14 @@ class Attributions:
 
 def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attributions:
     if not isinstance(attributions, Mapping):
-        return Attributions(None, (_attribution_maps(attributions, inputs, "attributions"),))
+        return Attributions(None, (attribution_maps(attributions, inputs, "attributions"),))
     if not attributions:
         raise ValueError("`attributions` is a mapping without a method; give it at least one, name -> attributions.")
-    maps = tuple(_attribution_maps(a, inputs, f"attributions[{name!r}]") for name, a in attributions.items())
+    maps = tuple(attribution_maps(a, inputs, f"attributions[{name!r}]") for name, a in attributions.items())
     return Attributions(tuple(attributions), maps)
 
 
-def _attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensors:
+def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensors:
     maps = as_tuple(value, name)
     if len(maps) != len(inputs):
         raise ValueError(

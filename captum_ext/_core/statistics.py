@@ -66,6 +66,7 @@ def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
     values = values.masked_fill(~where, torch.inf).contiguous()
     in_order = values.sort(-1).values
     below, up_to = (torch.searchsorted(in_order, values, right=right) for right in (False, True))
+    up_to = torch.minimum(up_to, where.sum(-1, keepdim=True))  # an infinite value is not tied with the other places
     return wide(below + up_to - 1) / 2
 
 

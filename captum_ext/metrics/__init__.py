@@ -15,6 +15,10 @@ from .effective_complexity import effective_complexity as effective_complexity
 from .efficient_mprt import efficient_mprt as efficient_mprt
 from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
+from .feature_agreement import feature_agreement as feature_agreement
+from .feature_agreement import rank_agreement as rank_agreement
+from .feature_agreement import sign_agreement as sign_agreement
+from .feature_agreement import signed_rank_agreement as signed_rank_agreement
 from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from .irof import irof as irof
@@ -27,6 +31,8 @@ from .parameter_randomization import parameter_randomization as parameter_random
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .pointing_game import pointing_game as pointing_game
 from .random_logit import random_logit as random_logit
+from .rank_correlation import pairwise_rank_agreement as pairwise_rank_agreement
+from .rank_correlation import rank_correlation as rank_correlation
 from .rationales import comprehensiveness as comprehensiveness
 from .rationales import log_odds as log_odds
 from .rationales import sufficiency as sufficiency
@@ -67,6 +73,7 @@ __all__ = [
     "energy_pointing_game",
     "entropy",
     "faithfulness_correlation",
+    "feature_agreement",
     "focus",
     "infidelity",
     "infidelity_perturb_func_decorator",
@@ -81,10 +88,13 @@ __all__ = [
     "mu_fidelity",
     "non_sensitivity",
     "optimal_explanation",
+    "pairwise_rank_agreement",
     "parameter_randomization",
     "parameter_randomization_curve",
     "pointing_game",
     "random_logit",
+    "rank_agreement",
+    "rank_correlation",
     "relative_input_stability",
     "relative_output_stability",
     "relative_representation_stability",
@@ -94,6 +104,8 @@ __all__ = [
     "sensitivity_avg",
     "sensitivity_max",
     "sensitivity_n",
+    "sign_agreement",
+    "signed_rank_agreement",
     "smooth_mprt",
     "smooth_mprt_curve",
     "sparseness",
