@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .findings import Agreement, Column
 
 MOST_NAMED = 4  # in a sentence
+AGAINST = -0.2  # a correlation nearer to 0 is no order, neither the same nor the opposite
 
 
 def verdict(methods: list[str], columns: list[Column], leads: list[int], examples: int) -> str:
@@ -101,7 +102,7 @@ def _about_agreement(found: Agreement | None) -> list[str]:
     if found is None:
         return []
     rows = np.array(found.rows)
-    if not (rows < 0).any():
+    if not (rows < AGAINST).any():
         return []
     one, other = np.unravel_index(np.nanargmin(rows), rows.shape)
     return [

@@ -1,0 +1,151 @@
+"""Examples one by one: which, with what pictures, and what is wrong with what was handed over."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from captum_ext import Evaluation, attribute_dataset, random_attribution
+from captum_ext.report import gallery, pictures
+
+from .runs import METHODS, images, maps, page_of, result
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def shown(data=None, attributions=None, n_examples=4, dataset=None):
+    return gallery.examples(result().dataset if dataset is None else dataset, data, attributions, n_examples)
+
+
+def pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.split(",")[1]))).convert("RGB")).astype(int)
+
+
+def test_the_examples_are_spread_evenly_over_the_data_set():
+    assert [e.number for e in shown(n_examples=4)] == [0, 6, 13, 19]
+    assert [e.number for e in shown(n_examples=99)] == list(range(20))
+    assert shown(n_examples=0) == []
+
+
+def test_an_example_has_the_scores_of_the_results_with_the_best_marked():
+    dataset = result().dataset
+    example = shown()[1]
+    assert [s.label for s in example.scores] == ["up", "down", "sized (n=1)", "sized (n=5)"]
+    assert example.scores[1].values == dataset["down"].values[:, 6].tolist()
+    assert [s.best for s in example.scores] == [[True, False, False]] * 4
+    assert [s.texts[1] for s in shown()[0].scores][2:] == ["–", "–"]
+
+
+def test_inputs_targets_and_maps_are_those_of_the_example():
+    data, attributions = images(), maps()
+    example = shown(data, attributions)[1]
+    assert example.target == "0"
+    expected = np.round(255 * data[6][0].numpy()).transpose(1, 2, 0)
+    np.testing.assert_array_equal(pixels(example.image), expected)
+    total = attributions[METHODS[0]][6].sum(0).numpy()
+    red, _, blue = np.moveaxis(pixels(example.maps[0]), -1, 0)
+    strong = np.abs(total) > 0.5
+    np.testing.assert_array_equal((blue > red)[strong], (total > 0)[strong])  # purple for it, orange against it
+    assert example.maps[1] is not None
+    assert example.maps[2] is None
+
+
+def test_examples_are_looked_up_by_their_number_in_the_data_set():
+    later = result().dataset.isel(example=slice(10, 20))
+    attributions = maps()
+    example = shown(None, attributions, 1, later)[0]
+    assert example.number == 10
+    assert example.maps == shown(None, attributions, 99)[10].maps
+
+
+def test_a_file_of_attribute_dataset_serves_all_methods_or_one(tmp_path):
+    data = [(torch.rand(1, 4, 4), 0) for _ in range(20)]
+    methods = {"a": random_attribution, "random": random_attribution}
+    attribute_dataset(torch.nn.Flatten(), data, methods, tmp_path / "maps.h5")
+    variable = xr.DataArray(np.zeros((2, 20)), dims=("attribution", "example"))
+    dataset = xr.Dataset({"up": variable}, {"attribution": ["a", "random"], "example": np.arange(20)})
+    (both,) = shown(data, str(tmp_path / "maps.h5"), 1, dataset)
+    (one,) = shown(data, {"a": tmp_path / "maps.h5"}, 1, dataset)
+    assert all(both.maps)
+    assert one.maps[0] == both.maps[0]
+    assert one.maps[1] is None
+
+
+def test_of_several_inputs_the_first_that_can_be_shown_is_shown_with_its_map():
+    data = [((torch.rand(2, 2, 2, 2), torch.rand(1, 4, 4)), (0, 1)) for _ in range(20)]
+    attributions = {"random": (torch.rand(20, 2, 2, 2, 2), torch.rand(20, 1, 4, 4))}
+    example = shown(data, attributions)[0]
+    assert (example.image.width, example.maps[2].width) == (4, 4)
+    assert example.target == "(0, 1)"
+
+
+def test_what_has_no_picture_still_has_its_scores(tmp_path):
+    example = shown([(torch.rand(5, 4, 4), None)] * 20, {"random": torch.rand(20, 2, 2, 2, 2)})[0]
+    assert (example.image, example.maps, example.target) == (None, [None] * 3, "")
+    assert not example.has_pictures
+    assert not page_of(result(), tmp_path, [(torch.rand(5, 4, 4), 1)] * 20).all("img")
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [(np.ones((3, 5, 7)), (7, 5)), (np.ones((1, 5, 7)), (7, 5)), (np.ones((5, 7)), (7, 5)), (np.ones(30), (30, 12))],
+)
+def test_images_and_vectors_have_pictures(values, size):
+    for picture in (pictures.of_input(values, "text"), pictures.of_attribution(values, "text")):
+        assert (picture.width, picture.height, picture.text) == (*size, "text")
+
+
+def test_large_pictures_are_made_smaller_and_small_ones_are_shown_in_squares():
+    picture = pictures.of_input(np.random.default_rng(0).random((3, 300, 600)), "")
+    assert (picture.width, picture.height, picture.in_squares) == (224, 112, False)
+    assert pictures.of_attribution(np.eye(600), "").width == 224
+    assert pictures.of_input(np.ones((1, 32, 32)), "").in_squares
+    assert pictures.of_input(np.zeros((1, 1, 2000)), "").height == 1
+
+
+def test_images_out_of_range_are_stretched():
+    values = np.array([[[-1.0, 3.0], [1.0, 1.0]]])
+    assert pixels(pictures.of_input(values, ""))[..., 0].tolist() == [[0, 255], [128, 128]]
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_a_map_without_anything_to_show_is_pale(value, recwarn):
+    picture = pixels(pictures.of_attribution(np.full((1, 4, 4), value), ""))
+    assert (picture > 230).all()
+    assert not recwarn.list
+
+
+def test_a_single_outlier_does_not_hide_the_rest():
+    values = np.ones(1000)
+    values[0] = 10
+    assert pictures.largest(values) == 1
+    assert pictures.largest(np.array([0.0, -3.0])) == 3
+
+
+def test_what_does_not_fit_the_results_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"`data` has 5 examples, but the results are of examples up to number 19"):
+        shown(images(5))
+    with pytest.raises(ValueError, match=r"`attributions\['random'\]` has 5 examples"):
+        shown(images(), {"random": torch.rand(5, 3, 8, 8)})
+    with pytest.raises(ValueError, match=r"`attributions` has Lime, but the results are of IntegratedGradients"):
+        shown(images(), {"Lime": torch.rand(20, 3, 8, 8)})
+    with pytest.raises(TypeError, match=r"`attributions` must be a mapping from methods' names.*got Tensor"):
+        shown(images(), torch.rand(20, 3, 8, 8))
+    with pytest.raises(TypeError, match="`data` must be a torch data set with a length"):
+        shown(iter([]))
+    with pytest.raises(ValueError, match="`n_examples` must be an integer of at least 0, got True"):
+        shown(n_examples=True)
+
+
+def test_a_page_with_pictures_says_what_their_colours_mean(tmp_path):
+    page = page_of(Evaluation(result().dataset), tmp_path, images(), maps(), n_examples=1)
+    assert "purple speaks for the output" in page.text
+    assert [node.attributes["alt"] for node in page.all("img")] == [
+        "Example 0",
+        *(f"Map of {name} for example 0" for name in METHODS[:2]),
+    ]

@@ -1,0 +1,142 @@
+"""The verdict says what the table shows, and no more; what limits it is said beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from captum_ext.evaluation import comparison
+from captum_ext.report import findings
+
+from .runs import result, scored
+
+N = 20
+RNG = np.random.default_rng(0)
+NOISE = RNG.normal(size=(4, N))
+CLEAR = NOISE + np.array([30.0, 20.0, 10.0, 0.0])[:, None]  # a is the best on every example, then b, c, random
+
+
+def overview(dataset, baseline="random"):
+    return findings.overview(dataset, baseline, 0.95)
+
+
+def verdict(dataset):
+    return overview(dataset).verdict
+
+
+def test_who_is_clearly_the_best_on_all_metrics_leads():
+    assert verdict(scored(one=CLEAR, two=CLEAR)) == "a leads: the best on all 2 metrics."
+    assert verdict(scored(one=CLEAR)) == "a leads: the best on the one metric."
+
+
+def test_who_is_the_best_on_some_is_said_to_be_so():
+    assert verdict(scored(one=CLEAR, two=CLEAR, three=CLEAR[[1, 0, 2, 3]])) == "a leads: the best on 2 of 3 metrics."
+
+
+def test_not_distinguishable_is_no_better_and_no_worse():
+    close = CLEAR.copy()
+    close[1] = close[0] + 0.01 * NOISE[3]  # b can't be told from a
+    assert verdict(scored(one=close, two=CLEAR)) == (
+        "a leads: the best, or not distinguishable from the best, on all 2 metrics (alone on 1)."
+    )
+    assert verdict(scored(one=close)) == (
+        "a and b lead: each the best, or not distinguishable from the best, on the one metric."
+    )
+
+
+def test_where_none_can_be_told_from_the_best_none_is_named():
+    assert verdict(scored(one=NOISE)) == "On these 20 examples no method can be told from the best on any metric."
+
+
+def test_a_few_examples_tell_nothing():
+    few = {"one": CLEAR[:, :4], "two": CLEAR[[1, 0, 2, 3], :4], "three": CLEAR[:, :4]}
+    assert verdict(scored(4, **few)) == (
+        "With 4 examples no method can be told from another (that takes 6); "
+        "by the means alone a leads: the best on 2 of 3 metrics."
+    )
+    assert verdict(scored(1, one=CLEAR[:, :1])).startswith("With 1 example no method")
+
+
+def test_one_method_or_no_score_is_no_contest():
+    assert verdict(scored(one=CLEAR[:1])) == "Only random was evaluated, so there is nothing to compare it with."
+    assert verdict(scored(one=np.full((3, N), np.nan))) == "No method has a score."
+
+
+def test_many_leaders_are_counted():
+    tied = np.concatenate([CLEAR[:1] + 0.01 * RNG.normal(size=(6, N)), CLEAR[3:]])
+    assert verdict(scored(one=tied)).startswith("a, b, c, d and 2 more lead: each the best")
+
+
+def test_a_metric_of_several_sizes_is_several_columns():
+    assert verdict(result().dataset) == "IntegratedGradients leads: the best on all 4 columns of the table."
+
+
+def test_the_columns_are_those_of_the_summary():
+    dataset = result().dataset
+    table = comparison.summary(dataset)
+    columns = overview(dataset).columns
+    assert [c.label for c in columns] == ["up", "down", "sized (n=1)", "sized (n=5)"]
+    assert [cell.value for c in columns for cell in c.cells] == table["mean"].tolist()
+    assert [cell.tied for c in columns for cell in c.cells] == table["tied_with_best"].tolist()
+    assert [c.higher_is_better for c in columns] == [True, False, True, True]
+    assert columns[2].cells[1].undefined == "5% undefined"
+    assert columns[0].cells[1].undefined == ""
+    for column in columns:
+        low, at, high = np.array([cell.bar for cell in column.cells]).T
+        assert (low <= at).all()
+        assert (at <= high).all()
+        assert low.min() == 0
+        assert high.max() == pytest.approx(100)
+
+
+def test_who_is_not_shown_to_beat_the_control_is_marked():
+    doubtful = [[cell.as_control for cell in c.cells] for c in overview(scored(one=CLEAR, two=NOISE)).columns]
+    assert doubtful == [[False] * 4, [True, True, True, False]]
+    assert not overview(scored(one=NOISE), baseline="nobody").has_control
+
+
+def caveats(dataset, baseline="random"):
+    return overview(dataset, baseline).caveats
+
+
+def test_a_clear_result_has_no_caveat():
+    assert caveats(scored(one=CLEAR, two=CLEAR)) == []
+
+
+def test_a_control_among_the_best_is_a_caveat():
+    (caveat,) = caveats(scored(one=CLEAR, two=CLEAR + 100 * NOISE))
+    assert caveat == (
+        "The control random is the best or cannot be told from it on two: there the scores do not tell these methods from noise."
+    )
+    (caveat,) = caveats(scored(one=CLEAR), baseline="nobody")
+    assert caveat.startswith("No control (nobody) was evaluated")
+
+
+def test_undefined_scores_failures_and_disagreement_are_caveats():
+    holes = CLEAR.copy()
+    holes[1, :5] = np.nan
+    dataset = scored(one=holes, two=-CLEAR).assign_attrs(failures='[{"metric": "one"}]')
+    control, undefined, disagree, failures = caveats(dataset)
+    assert control.startswith("The control random is the best")
+    assert undefined == "Some scores are undefined and left out, at most 25% of b on one."
+    assert disagree.startswith("Metrics disagree: one and two rank the methods against each other (correlation -1.00)")
+    assert failures == "1 failure left scores undefined; they are listed at the end."
+
+
+def test_agreement_is_symmetric_with_ones_on_the_diagonal():
+    found = findings.agreement(result().dataset)
+    grid = np.array(found.rows)
+    np.testing.assert_array_equal(grid, grid.T)
+    np.testing.assert_array_equal(np.diag(grid), 1)
+    np.testing.assert_allclose(grid[np.triu_indices(4, 1)], comparison.agreement(result().dataset)["correlation"])
+    assert findings.agreement(scored(one=CLEAR)) is None
+    assert findings.agreement(scored(one=CLEAR[:2], two=CLEAR[:2])) is None
+
+
+def test_a_metric_says_how_it_was_configured_and_whether_examples_agree():
+    up, down, sized, *curves = findings.metrics(result().dataset)
+    assert down.arguments == [("n_steps", "5"), ("mode", "<b>morf</b>")]
+    assert (up.direction, down.direction, curves[0].direction) == (True, False, None)
+    assert up.reference == "Ada 2020, arXiv:1806.07421"
+    assert [text.split(":")[0] for text in sized.consistency] == ["n=1", "n=5"]
+    assert curves[0].consistency == []
