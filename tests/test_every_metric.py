@@ -838,6 +838,12 @@ def test_arguments_have_known_names(metric):
 
 
 @every_metric
+def test_a_metric_whose_features_are_groups_takes_frozen_ones(metric):
+    parameters = inspect.signature(metric).parameters
+    assert ("frozen" in parameters) == ("feature_mask" in parameters and metric is not exported.infidelity)
+
+
+@every_metric
 def test_examples_come_first_and_the_limit_may_be_left_out(metric):
     parameters = inspect.signature(metric).parameters
     required = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]

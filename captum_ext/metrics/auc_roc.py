@@ -14,7 +14,7 @@ from .._core.statistics import mean_ranks
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Fawcett 2006, doi:10.1016/j.patrec.2005.10.010",
 )
 def auc_roc(

@@ -12,7 +12,7 @@ from .._core.statistics import wide
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Choe et al. 2020, arXiv:2001.07437",
 )
 def average_precision(

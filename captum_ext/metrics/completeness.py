@@ -12,6 +12,7 @@ from .._core.arguments import (
     AttributionsType,
     BaselinesType,
     FeatureMaskType,
+    FrozenType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -53,6 +54,7 @@ def completeness(
     gap: str = "absolute",
     activation: Callable[[Tensor], Tensor] | None = None,
     aggregate: str = "sum",
+    frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores:
     r"""How far the attributions are from adding up to the output's change from the baseline.
@@ -68,6 +70,7 @@ def completeness(
             attributions add up to too much.
         activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
         aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`.
+        frozen: ids of `feature_mask` that are no features: their attribution is left out and they stay as they are, such as those of special tokens or of padding.
 
     Returns:
         `[B]`, on the scale of the output (`"relative"`: a ratio), or a mapping name -> `[B]`. Lower is better, 0 is complete; `"signed"` has no
@@ -86,7 +89,7 @@ def completeness(
     """
     check_choice("gap", gap, GAPS)
     methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask)
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
     f = Forward(
         forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
     )

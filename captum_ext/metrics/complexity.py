@@ -9,6 +9,7 @@ from .._core.arguments import (
     Attributions,
     AttributionsType,
     FeatureMaskType,
+    FrozenType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -33,6 +34,7 @@ def sparseness(
     feature_mask: FeatureMaskType = None,
     *,
     aggregate: str = "sum",
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The Gini index of the features' absolute attributions: 0 where all are equal, near 1 where one feature has everything.
 
@@ -46,6 +48,7 @@ def sparseness(
             channel, positions are the features of all.
         feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`.
         aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`; taken before the absolute value.
+        frozen: ids of `feature_mask` that are no features: their attribution does not count, such as those of special tokens or of padding.
 
     Returns:
         `[B]`, from 0 to `1 - 1 / F`, or a mapping name -> `[B]`. Higher is better (fewer features); about 0.41 for Gaussian noise.
@@ -62,7 +65,7 @@ def sparseness(
         >>> sparseness(phi, phi)
         tensor([0.7500, 0.0000])
     """
-    methods, magnitude, count = _magnitudes(inputs, attributions, feature_mask, aggregate)
+    methods, magnitude, count = _magnitudes(inputs, attributions, feature_mask, aggregate, frozen)
     ascending = magnitude.sort(-1).values  # a feature that an example lacks is 0, so first
     place = torch.arange(1, 1 + magnitude.shape[-1], device=count.device) - (magnitude.shape[-1] - count)  # k, [B, F]
     gini = ((2 * place - count - 1) * ascending).sum(-1) / (count[:, 0] * ascending.sum(-1))
@@ -78,7 +81,11 @@ def sparseness(
 )
 @arguments_of(sparseness)
 def entropy(
-    inputs: TensorOrTuple, attributions: AttributionsType, feature_mask: FeatureMaskType, aggregate: str
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    feature_mask: FeatureMaskType,
+    aggregate: str,
+    frozen: FrozenType,
 ) -> Scores:
     r"""The entropy of the features' shares of the attribution: Bhatt's complexity, 0 where one feature has everything.
 
@@ -102,16 +109,20 @@ def entropy(
         >>> entropy(phi, phi).exp()
         tensor([1., 4.])
     """
-    methods, magnitude, _ = _magnitudes(inputs, attributions, feature_mask, aggregate)
+    methods, magnitude, _ = _magnitudes(inputs, attributions, feature_mask, aggregate, frozen)
     share = magnitude / magnitude.sum(-1, keepdim=True)
     return methods.unpack(torch.special.entr(share).sum(-1).clamp(min=0).to(methods.dtype()))
 
 
 def _magnitudes(
-    inputs: TensorOrTuple, attributions: AttributionsType, feature_mask: FeatureMaskType, aggregate: str
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    feature_mask: FeatureMaskType,
+    aggregate: str,
+    frozen: FrozenType,
 ) -> tuple[Attributions, Tensor, Tensor]:
     """The methods, the features' absolute attributions `[methods, B, F]` and the examples' own numbers of features `[B, 1]`."""
     methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, feature_mask=feature_mask)
+    x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
     magnitude = wide(x.totals(aggregate)).abs()
     return methods, magnitude, x.counts.to(magnitude.device)[:, None]

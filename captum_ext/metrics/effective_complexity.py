@@ -12,6 +12,7 @@ from .._core.arguments import (
     AttributionsType,
     BaselinesType,
     FeatureMaskType,
+    FrozenType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -48,6 +49,7 @@ def effective_complexity(
     tolerance: float = 0.1,
     activation: Callable[[Tensor], Tensor] | None = None,
     aggregate: str = "sum",
+    frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores:
     r"""The smallest share of the features, those of largest absolute attribution, that keeps the output nearly as it was.
@@ -66,6 +68,7 @@ def effective_complexity(
         tolerance: :math:`\varepsilon`, the part of the output's whole change that may be lost.
         activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
         aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`; taken before the absolute value.
+        frozen: ids of `feature_mask` that are no features: never removed or counted, such as those of special tokens or of padding.
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`; `F` times it is the number of features. Lower is better. 0 where replacing all features
@@ -85,7 +88,7 @@ def effective_complexity(
     check_fraction("tolerance", tolerance)
     shares = torch.linspace(0, 1, check_count("n_steps", n_steps, least=2), dtype=torch.float64)
     methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask)
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
     f = Forward(
         forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
     )

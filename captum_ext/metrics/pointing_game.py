@@ -14,7 +14,7 @@ from .._core.statistics import wide
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Zhang et al. 2018, arXiv:1608.00507",
 )
 def pointing_game(

@@ -15,7 +15,7 @@ from .._core.statistics import wide
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Arras et al. 2022, arXiv:2003.07258",
 )
 def relevance_mass_accuracy(
@@ -64,7 +64,7 @@ def relevance_mass_accuracy(
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Wang et al. 2020, arXiv:1910.01279",
 )
 @arguments_of(relevance_mass_accuracy)
@@ -98,7 +98,7 @@ def energy_pointing_game(**arguments: Any) -> Scores:
     family="localisation",
     higher_is_better=True,
     range=(0, float("inf")),
-    rows="0",
+    rows="none",
     reference="Kohlbrenner et al. 2020, arXiv:1910.09840",
 )
 def attribution_localisation(
@@ -144,7 +144,7 @@ def attribution_localisation(
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Arias-Duart et al. 2022, arXiv:2109.15035",
 )
 @arguments_of(relevance_mass_accuracy)

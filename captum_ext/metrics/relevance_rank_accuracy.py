@@ -15,7 +15,7 @@ from .._core.statistics import wide
     family="localisation",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Arras et al. 2022, arXiv:2003.07258",
 )
 def relevance_rank_accuracy(
@@ -65,7 +65,7 @@ def relevance_rank_accuracy(
     family="localisation",
     higher_is_better=True,
     range=(0, float("inf")),
-    rows="0",
+    rows="none",
     reference="Theiner et al. 2021, arXiv:2104.14995",
     axis=("k", several("k")),
 )

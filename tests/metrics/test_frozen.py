@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from captum_ext.metrics import deletion, deletion_curve, insertion, insertion_curve, sensitivity_n
+from captum_ext.metrics import (
+    completeness,
+    deletion,
+    deletion_curve,
+    effective_complexity,
+    entropy,
+    insertion,
+    insertion_curve,
+    sensitivity_n,
+    sparseness,
+)
 
 from .. import oracles
 from ..conftest import smooth_model
@@ -73,6 +83,19 @@ def test_all_features_that_are_left_can_be_drawn_and_no_more(linear, x):
     assert score(n=[4, 1.0]).isnan().all()  # one set only: constant
     with pytest.raises(ValueError, match="number of features, 4 in example 0; got 5"):
         score(n=5)
+
+
+def test_what_is_frozen_counts_neither_in_complexity_nor_in_completeness(linear, w, x):
+    phi = (w * x).index_fill(1, torch.tensor([0, 5]), 1e3)
+    frozen = {"feature_mask": torch.tensor([8, 1, 2, 3, 4, 8]), "frozen": 8}
+    inner = phi[:, 1:5]
+    closely(sparseness(x, phi, **frozen), sparseness(inner, inner))
+    closely(entropy(x, phi, **frozen), entropy(inner, inner))
+    closely(completeness(linear, x, phi, **frozen), torch.zeros(3, dtype=torch.float64))
+    whole = effective_complexity(linear, x, phi, n_steps=5, tolerance=0.0, **frozen)
+    closely(whole, torch.ones(3, dtype=torch.float64))  # of a linear model every feature is needed
+    half = effective_complexity(linear, x, phi, n_steps=5, tolerance=0.6, **frozen)
+    closely(half, effective_complexity(lambda rows: rows @ w[1:5], x[:, 1:5], inner, n_steps=5, tolerance=0.6))
 
 
 # ---------------------------------------------------------------- frozen is the same as hidden from removal
