@@ -26,6 +26,8 @@ from captum_ext.metrics import (
     aopc,
     attribution_localisation,
     auc_roc,
+    average_drop,
+    average_gain,
     average_precision,
     completeness,
     comprehensiveness,
@@ -38,8 +40,10 @@ from captum_ext.metrics import (
     energy_pointing_game,
     entropy,
     faithfulness_correlation,
+    faithfulness_estimate,
     feature_agreement,
     focus,
+    increase_in_confidence,
     infidelity,
     infidelity_perturb_func_decorator,
     insertion,
@@ -121,12 +125,21 @@ def sigmoid(output: Any) -> Any:
     return output.sigmoid() if isinstance(output, torch.Tensor) else output
 
 
+def smaller(output: Any) -> Any:
+    """Probabilities of float32 that are not 1."""
+    return (output / 100).sigmoid() if isinstance(output, torch.Tensor) else output
+
+
 GOOD = {
     deletion: {},
     deletion_curve: {},
     insertion: {},
     insertion_curve: {},
     removal_curves: {},
+    average_drop: {"activation": sigmoid},
+    average_gain: {"activation": smaller},
+    increase_in_confidence: {},
+    faithfulness_estimate: {},
     aopc: {},
     comprehensiveness: {},
     irof: {},
@@ -402,6 +415,11 @@ BAD_ARGUMENTS = [
         "`feature_mask` is for a `perturb_func` with an argument of that name, such as segment_removal. Leave it out",
         feature_mask=MASK,
         only=(infidelity,),
+    ),
+    kind(
+        r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For token ids give the embeddings",
+        inputs=x.long(),
+        only=(average_drop, average_gain, increase_in_confidence),
     ),
     # choices
     value(

@@ -153,6 +153,10 @@ def for_predictions(model: Any, b: Batch) -> dict[str, Any]:
     return {name: v for name, v in with_steps(model, b).items() if name != "target"}
 
 
+def through_maps(model: Any, b: Batch) -> dict[str, Any]:
+    return on_features(model, b) | {"activation": torch.sigmoid}
+
+
 def with_draws(model: Any, b: Batch) -> dict[str, Any]:
     return on_features(model, b) | {"n": 4, "n_perturb_samples": 7}
 
@@ -300,6 +304,13 @@ CASES = {
     "local_lipschitz by blocks": Case(
         exported.local_lipschitz, lambda m, b: with_explanation(m, b) | {"search": "block"}
     ),
+    "average_drop": Case(exported.average_drop, through_maps),
+    "average_gain": Case(exported.average_gain, through_maps),
+    "increase_in_confidence": Case(exported.increase_in_confidence, through_maps),
+    "faithfulness_estimate": Case(exported.faithfulness_estimate, on_features),
+    "faithfulness_estimate of groups": Case(
+        exported.faithfulness_estimate, lambda m, b: on_features(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
+    ),
     "aopc": Case(exported.aopc, with_steps),
     "aopc of a part of the curve": Case(
         exported.aopc, lambda m, b: with_steps_and_mask(m, b) | {"start": 0.25}, on_meta=False
@@ -418,6 +429,7 @@ CASES = {
 SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
     exported.completeness,
     exported.faithfulness_correlation,
+    exported.faithfulness_estimate,
     exported.infidelity,
     exported.monotonicity_correlation,
     exported.mu_fidelity,

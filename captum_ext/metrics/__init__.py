@@ -2,6 +2,9 @@
 
 from .aopc import aopc as aopc
 from .auc_roc import auc_roc as auc_roc
+from .average_drop import average_drop as average_drop
+from .average_drop import average_gain as average_gain
+from .average_drop import increase_in_confidence as increase_in_confidence
 from .average_precision import average_precision as average_precision
 from .completeness import completeness as completeness
 from .complexity import entropy as entropy
@@ -15,6 +18,7 @@ from .effective_complexity import effective_complexity as effective_complexity
 from .efficient_mprt import efficient_mprt as efficient_mprt
 from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
 from .faithfulness_correlation import mu_fidelity as mu_fidelity
+from .faithfulness_estimate import faithfulness_estimate as faithfulness_estimate
 from .feature_agreement import feature_agreement as feature_agreement
 from .feature_agreement import rank_agreement as rank_agreement
 from .feature_agreement import sign_agreement as sign_agreement
@@ -61,6 +65,8 @@ __all__ = [
     "aopc",
     "attribution_localisation",
     "auc_roc",
+    "average_drop",
+    "average_gain",
     "average_precision",
     "completeness",
     "comprehensiveness",
@@ -73,8 +79,10 @@ __all__ = [
     "energy_pointing_game",
     "entropy",
     "faithfulness_correlation",
+    "faithfulness_estimate",
     "feature_agreement",
     "focus",
+    "increase_in_confidence",
     "infidelity",
     "infidelity_perturb_func_decorator",
     "insertion",
