@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
+import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+UNSEEN = 3600  # seconds after which what another machine has half written is taken for abandoned
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file or a folder at; it takes the name `path` when all is on disk, and goes if writing fails."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    aside = path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield aside
         for file in [aside, *aside.rglob("*")] if aside.is_dir() else [aside]:
@@ -22,19 +27,46 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
         _sync(path.parent)
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
+        _remove(aside)
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Removes what a killed process had half written at `name` (a pattern) in a folder."""
-    for leftover in folder.glob(f"{name}.????????.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    """Removes what killed processes had half written at `name` (a pattern) in a folder, and leaves what others are writing."""
+    for file in folder.glob(f"{name}.*-*-????????.tmp"):
+        machine, pid, _ = file.name.split(".")[-2].split("-")
+        if not _is_being_written(file, int(machine, 16), int(pid)):
+            _remove(file)
+
+
+def _is_being_written(file: Path, machine: int, pid: int) -> bool:
+    if machine == _this_machine():
+        return is_alive(pid)
+    try:
+        return time.time() - file.stat().st_mtime < UNSEEN
+    except FileNotFoundError:
+        return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _this_machine() -> int:
+    return zlib.crc32(socket.gethostname().encode())
+
+
+def _remove(file: Path) -> None:
+    if file.is_dir():
+        shutil.rmtree(file, ignore_errors=True)
+    else:
+        file.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:

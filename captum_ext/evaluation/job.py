@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import __version__
 from .fingerprint import described
@@ -30,10 +31,18 @@ class Job:
     on_error: str
     halves: bool = False
     keep_attributions: bool = False
+    maker: Callable[[], Any] | None = None  # what made the model, where a function did: other processes call it again
 
 
-def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
-    """What the scores depend on: a stored run goes on only if all of it is the same."""
+def device_of(model: Any, device: torch.device | str | None) -> torch.device:
+    """Where to compute: on the device that was asked for, else where the model is."""
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    own = tensors[0].device if tensors else torch.device("cpu")
+    return own if device is None else torch.device(device)
+
+
+def manifest_of(job: Job, examples: int, shard_size: int, threads: int | None = None) -> dict[str, Any]:
+    """What the scores depend on, down to their last bits: a stored run goes on only if all of it is the same."""
     import captum
     import numpy
 
@@ -46,8 +55,8 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
         "on_error": job.on_error,
         "halves": job.halves,
         "keep_attributions": job.keep_attributions,
-        "device": str(job.device or "the model's"),
-        "threads": torch.get_num_threads(),
+        "device": device_of(job.model, job.device).type,
+        "threads": threads or torch.get_num_threads(),
         "model": described(job.model),
         "methods": {name: _described_method(m) for name, m in job.methods.items()},
         "metrics": {name: described(m) for name, m in job.metrics.items()},

@@ -5,20 +5,21 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from .._core.card import arguments_of_partial, card_of, configured, name_of
-from .engines.inline import Inline
+from .engines import Engine, Resources
 from .examples import Examples
 from .explanations import set_arguments
 from .files import check_writable, sweep
 from .fingerprint import described
 from .job import Job, manifest_of
+from .progress import Progress
+from .resources import Device, check_whole, resources_of
 from .results import Evaluation, assemble, load, save_hdf5
 from .store import ShardStore
 from .worker import made
@@ -42,6 +43,11 @@ def evaluate(
     shard_size: int | None = None,
     on_error: str = "raise",
     halves: bool = False,
+    devices: Sequence[Device] | None = None,
+    engine: Any = "auto",
+    max_restarts: int = 100,
+    shard_timeout: float | None = None,
+    threads_per_worker: int | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
     r"""Scores every explanation method with every metric, over a whole data set.
@@ -73,7 +79,16 @@ def evaluate(
         shard_size: examples of a shard, the unit of storing and of resuming; `batch_size` by default.
         on_error: `"raise"`, or `"record"`: a method that fails on a batch leaves NaN there and its message in `Evaluation.failures`.
         halves: also score with two halves of the draws, which `Evaluation.reliability` needs; doubles the metrics' cost.
-        show_progress: a bar of the examples done.
+        devices: a worker process for each, such as ``["cuda:0", "cuda:1"]`` or ``["cpu", "cpu"]``; one named twice has two. All of one type.
+        engine: who starts the workers: `"inline"` (this process), `"elastic"` (torch's elastic agent), `"ray"` (a Ray cluster), the name of
+            one that another package has registered, or an engine. `"auto"`: this process for one device, else elastic. With it and a
+            `path`, processes that torchrun, srun, a SLURM array or a Kubernetes Indexed Job started share the work, each with its `devices`.
+        max_restarts: how often a machine's workers are started again, in all, after one of them died. A shard at which a worker died three
+            times is set aside, and the rest finishes.
+        shard_timeout: seconds after which a worker that is still at a shard is ended and started again; never by default.
+        threads_per_worker: threads of torch in a worker: 1 in a process of its own by default, as many as now in this process. The last bits
+            of scores depend on it, so a kept run goes on with the same number only.
+        show_progress: a bar of the examples done, by all workers together; a line every half minute where there is no terminal.
 
     Returns:
         an `Evaluation`; its `dataset` is an `xarray.Dataset` with a variable per metric over attribution, example and the metric's own axis.
@@ -81,6 +96,8 @@ def evaluate(
     Raises:
         ValueError, TypeError: arguments that do not fit, an example that cannot be loaded (named by its index), another run's `path`.
         FileExistsError: something that is not this run's is at `path`; before any work.
+        IncompleteRun: workers died until they were given up on; names the examples. What is finished is kept at `path`.
+        OSError: the disk is full or cannot be written to. Finished shards are kept, and the same call goes on.
 
     Example:
         >>> from captum.attr import InputXGradient, Saliency
@@ -100,28 +117,34 @@ def evaluate(
     _check(methods, metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
     if shard_size is not None:
-        _check_whole("shard_size", shard_size)
+        check_whole("shard_size", shard_size)
+    built = made(model)
+    runner, resources = resources_of(
+        built, device, devices, engine, max_restarts, shard_timeout, threads_per_worker, shared=path is not None
+    )
     job = Job(
-        made(model),
+        built,
         data,
         dict(methods),
         dict(metrics),
         batch_size,
         max_examples_per_batch,
-        device,
+        resources.devices[0],
         seed,
         on_error,
         halves,
+        maker=None if built is model else model,
     )
-    manifest = manifest_of(job, len(examples), shard_size or batch_size)
+    manifest = manifest_of(job, len(examples), shard_size or batch_size, resources.threads)
     if path is None:
         with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
-            return _run(job, ShardStore(Path(folder), manifest), show_progress)
+            return _run(job, ShardStore(Path(folder), manifest), runner, resources, show_progress)
     path = Path(path)
     store = kept_beside(path, manifest, examples)
     _check_own_result(path, store.run_id)
-    result = _run(job, store, show_progress)
-    save_hdf5(result.dataset, path)
+    result = _run(job, store, runner, resources, show_progress)
+    if resources.place.index == 0 or not path.exists():  # another member may have written it
+        save_hdf5(result.dataset, path)
     return result
 
 
@@ -142,20 +165,19 @@ def _check_own_result(path: Path, run_id: str) -> None:
         check_writable(path)
 
 
-def _run(job: Job, store: ShardStore, show_progress: bool) -> Evaluation:
-    run_to_end(job, store, show_progress)
+def _run(job: Job, store: ShardStore, runner: Engine, resources: Resources, show_progress: bool) -> Evaluation:
+    run_to_end(job, store, runner, resources, show_progress)
     return Evaluation(assemble(store, {name: _variable(metric) for name, metric in job.metrics.items()}))
 
 
-def run_to_end(job: Job, store: ShardStore, show_progress: bool) -> None:
+def run_to_end(job: Job, store: ShardStore, runner: Engine, resources: Resources, show_progress: bool) -> None:
     """Computes the shards that are missing, and makes sure that none is."""
     missing = store.missing()
-    total = store.manifest["examples"]
-    there = total - sum(len(store.edges(s)) for s in missing)
-    with tqdm(total=total, initial=there, unit="example", desc="evaluate", disable=not show_progress) as bar:
+    reasons: Mapping[int, str] = {}
+    with Progress(store, show_progress and resources.place.index == 0):
         if missing:
-            Inline().run(job, missing, store, bar.update)
-    store.verify()
+            reasons = runner.run(job, missing, store, resources)
+    store.verify(reasons)
 
 
 def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
@@ -185,15 +207,10 @@ def _check(methods: Any, metrics: Any, on_error: Any, examples: Examples) -> Non
 
 
 def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> None:
-    _check_whole("batch_size", batch_size)
-    _check_whole("seed", seed, least=0)
+    check_whole("batch_size", batch_size)
+    check_whole("seed", seed, least=0)
     if max_examples_per_batch is not None:
-        _check_whole("max_examples_per_batch", max_examples_per_batch)
-
-
-def _check_whole(name: str, value: Any, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+        check_whole("max_examples_per_batch", max_examples_per_batch)
 
 
 def check_methods(methods: Any) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,24 @@ from .files import sweep, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
+NAMED = 8  # of the missing shards, in a message
 DIGEST = hashlib.sha256().digest_size
 
 
 class IncompleteRun(RuntimeError):
-    """A run that could not finish: the message names the examples that are missing."""
+    """A run that could not finish; the message names the examples that are missing, and `examples` holds them as ranges."""
+
+    def __init__(self, message: str, examples: Sequence[range] = ()):
+        super().__init__(message)
+        self.examples = list(examples)
 
 
 class ShardStore:
     """Shard `i` holds the examples `edges(i)`; a shard is there and whole, or it is missing.
 
     A file is an `.npz` followed by a digest of it, of its number and of the manifest: what is damaged, of another run or of other examples
-    is no shard. The folder and the manifest are written with the first shard, so a run that never began binds nobody.
+    is no shard. Any number of processes, on any machines that see the folder, may write to it: a shard that comes twice is the same shard.
+    The folder and the manifest are written with the first shard, so a run that never began binds nobody.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
@@ -73,12 +81,35 @@ class ShardStore:
         size: int = self.manifest["shard_size"]
         return range(shard * size, min((shard + 1) * size, self.manifest["examples"]))
 
+    def begin(self) -> None:
+        """The folder and the manifest, where there are none yet."""
+        manifest = self.folder / MANIFEST
+        if manifest.exists() and manifest.read_text() == self.text:
+            return
+        if self.folder.exists():
+            self._check_own()  # another run may have begun here meanwhile
+        with self._disk_errors_named():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with written_aside(manifest) as aside:
+                aside.write_text(self.text)
+
     def write(self, shard: int, arrays: Arrays) -> None:
-        self._begin()
+        self.begin()
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **arrays)
-        with written_aside(self._file(shard)) as aside:
+        with self._disk_errors_named(), written_aside(self._file(shard)) as aside:
             aside.write_bytes(file.getvalue() + self._digest(shard, file.getvalue()))
+
+    @contextmanager
+    def _disk_errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. The shards that it holds are kept: mend this and "
+                "run again to go on",
+            ) from error
 
     def read(self, shard: int) -> Arrays:
         content = self._file(shard).read_bytes()
@@ -88,28 +119,39 @@ class ShardStore:
         with np.load(io.BytesIO(payload), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
+    def has(self, shard: int) -> bool:
+        """Whether there is a file, which is quick to see; `missing` looks inside."""
+        return self._file(shard).exists()
+
+    def count(self) -> int:
+        """How many shards there are, damaged ones included."""
+        if not self.folder.exists():
+            return 0
+        with os.scandir(self.folder) as files:
+            return sum(file.name.endswith(".npz") for file in files)
+
     def missing(self) -> list[int]:
         """The shards still to be computed; a damaged one is removed and counts as missing."""
         return [shard for shard in range(len(self)) if not self._is_whole(shard)]
 
-    def verify(self) -> None:
-        """Raises `IncompleteRun` unless every shard is there and whole."""
+    def verify(self, reasons: Mapping[int, str] | None = None) -> None:
+        """Raises `IncompleteRun` unless every shard is there and whole; `reasons` says of a shard why it is not."""
         missing = self.missing()
         if missing:
-            spans = ", ".join(f"{self.edges(s)[0]} to {self.edges(s)[-1]}" for s in missing[:8])
             raise IncompleteRun(
-                f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {spans}. Run again to go on."
+                f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {self._spans(missing, reasons or {})}. "
+                "Run again to go on.",
+                [self.edges(s) for s in missing],
             )
+
+    def _spans(self, shards: Sequence[int], reasons: Mapping[int, str]) -> str:
+        named = [
+            f"{self.edges(s)[0]} to {self.edges(s)[-1]}" + (f" ({reasons[s]})" if s in reasons else "") for s in shards
+        ]
+        return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
-
-    def _begin(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        manifest = self.folder / MANIFEST
-        if not manifest.exists() or manifest.read_text() != self.text:
-            with written_aside(manifest) as aside:
-                aside.write_text(self.text)
 
     def _is_whole(self, shard: int) -> bool:
         if not self._file(shard).exists():
@@ -118,7 +160,7 @@ class ShardStore:
             self.read(shard)
         except ValueError as error:
             warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed anew.", stacklevel=3)
-            self._file(shard).unlink()
+            self._file(shard).unlink(missing_ok=True)
             return False
         return True
 

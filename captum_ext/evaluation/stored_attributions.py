@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from .. import __version__
 from .examples import Examples
 from .files import check_writable, escaped, unescaped, written_aside
 from .job import Job, manifest_of
+from .resources import Device, resources_of
 from .store import ShardStore
 from .worker import made
 
@@ -29,13 +30,18 @@ def attribute_dataset(
     max_examples_per_batch: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
+    devices: Sequence[Device] | None = None,
+    engine: Any = "auto",
+    max_restarts: int = 100,
+    shard_timeout: float | None = None,
+    threads_per_worker: int | None = None,
     show_progress: bool = False,
 ) -> None:
     """Explains every example of a data set with every method and writes the attributions to `path` (HDF5).
 
     The arguments are those of `evaluate`, which takes the path in place of a method: ``methods={"ig": "attributions.h5", ...}`` (the method
     of that name in the file, or its only one). Batches are kept in `<path>.parts/` as they come, so the same call goes on where it was
-    interrupted; they are removed when the file is whole.
+    interrupted; they are removed when the file is whole (not by processes that a launcher started, of which others may still read them).
 
     Raises:
         ValueError, TypeError: as `evaluate`.
@@ -46,24 +52,31 @@ def attribute_dataset(
     target = check_writable(path)
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
+    built = made(model)
+    runner, resources = resources_of(
+        built, device, devices, engine, max_restarts, shard_timeout, threads_per_worker, shared=True
+    )
     job = Job(
-        made(model),
+        built,
         data,
         dict(methods),
         {},
         batch_size,
         max_examples_per_batch,
-        device,
+        resources.devices[0],
         seed,
         "raise",
         False,
         keep_attributions=True,
+        maker=None if built is model else model,
     )
     examples = Examples(data)
-    store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
-    run_to_end(job, store, show_progress)
-    _export(store, list(methods), target)
-    store.remove()
+    store = kept_beside(target, manifest_of(job, len(examples), batch_size, resources.threads), examples)
+    run_to_end(job, store, runner, resources, show_progress)
+    if resources.place.index == 0 or not target.exists():
+        _export(store, list(methods), target)
+    if resources.place.count == 1:  # else another member may still be looking at it
+        store.remove()
 
 
 def _export(store: ShardStore, methods: list[str], path: Path) -> None:

@@ -20,7 +20,7 @@ from .._core.sharing import sharing
 from .calls import Calls
 from .examples import Batch, Examples
 from .explanations import as_method
-from .job import Job
+from .job import Job, device_of
 from .randomness import example_seeds
 from .store import Arrays
 
@@ -158,10 +158,8 @@ def made(model: Any) -> Any:
 
 def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.device]:
     """The model and where it is; one that is elsewhere is copied, so that the caller's stays."""
-    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-    own = tensors[0].device if tensors else torch.device("cpu")
-    device = own if device is None else torch.device(device)
-    return (copy.deepcopy(model).to(device) if tensors and device != own else model), device
+    there, device = device_of(model, None), device_of(model, device)
+    return (copy.deepcopy(model).to(device) if isinstance(model, nn.Module) and there != device else model), device
 
 
 def _takes_nothing(function: Any) -> bool:

@@ -1,0 +1,167 @@
+"""Several devices of this machine: torch's elastic agent starts a worker process for each, watches them and starts them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+
+from torch import distributed
+from torch.distributed.elastic.agent.server.api import WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+
+from .. import payload
+from .._worker import errors_in, name_of
+from ..errors import again
+from ..files import is_alive
+from ..job import Job
+from ..store import ShardStore
+from ..strikes import OUT, Strikes
+from . import Resources
+
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+)  # by the agent, which leaves its handlers behind
+
+# A module and not a function, so that nothing imports the user's script again: it needs no `__main__` guard, and may be a notebook.
+ENTRY = "import sys; sys.path.append(sys.argv[3]); from captum_ext.evaluation._worker import main; main(*sys.argv[1:3])"
+
+
+class Elastic:
+    """An agent per machine, and none between machines: each worker walks all shards, so a machine that is lost or late needs no one."""
+
+    def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]:
+        content = payload.packed(job)
+        store.begin()  # so that a path that cannot be written to is known before any worker starts
+        with own_signal_handlers(), tempfile.TemporaryDirectory(prefix="captum_ext-") as name:
+            folder = Path(name)
+            (folder / "strikes").mkdir()
+            settings = payload.settings_of(
+                store,
+                driver=os.getpid(),
+                devices=[str(d) for d in resources.devices],
+                threads=resources.threads or 1,
+                place=astuple(resources.place),
+            )
+            payload.write(folder, content, settings)
+            agent = agent_of(folder, payload.digest_of(content), resources)
+            with Watch(Strikes(folder / "strikes"), resources.shard_timeout) as watch:
+                failed = agent.run().is_failed()
+            raise_noted(folder)
+            return watch.reasons(shards) or (
+                {s: f"more than {resources.max_restarts} restarts" for s in shards if failed}
+            )
+
+
+def agent_of(folder: Path, digest: str, resources: Resources) -> LocalElasticAgent:
+    spec = WorkerSpec(
+        role="captum_ext",
+        local_world_size=len(resources.devices),
+        entrypoint=sys.executable,
+        args=("-c", ENTRY, str(folder), digest, str(Path(__file__).parents[3])),
+        rdzv_handler=OneNode(),
+        max_restarts=resources.max_restarts,
+        monitor_interval=0.1,
+    )
+    return LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=str(folder)))
+
+
+class OneNode(RendezvousHandler):
+    """The meeting of one agent with itself: in memory, so that no port is opened."""
+
+    def get_backend(self) -> str:
+        return "one node"
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        return RendezvousInfo(distributed.HashStore(), 0, 1, RendezvousStoreInfo("127.0.0.1", 0))  # type: ignore[attr-defined]
+
+    def is_closed(self) -> bool:
+        return False
+
+    def set_closed(self) -> None: ...
+
+    def num_nodes_waiting(self) -> int:
+        return 0
+
+    def get_run_id(self) -> str:
+        return "captum_ext"
+
+    def shutdown(self) -> bool:
+        return True
+
+
+class Watch:
+    """Ends workers that take too long for a shard, and knows afterwards what was given up. As a context manager."""
+
+    def __init__(self, strikes: Strikes, timeout: float | None):
+        self.strikes, self.timeout = strikes, timeout
+        self.late: set[str] = set()
+        self.ended = threading.Event()
+
+    def __enter__(self) -> Watch:
+        if self.timeout is not None:
+            self.thread = threading.Thread(target=self._look, daemon=True)
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        if self.timeout is not None:
+            self.thread.join()
+
+    def _look(self) -> None:
+        timeout = self.timeout or 0.0
+        while not self.ended.wait(min(timeout / 4, 1.0)):
+            for work, pid in self.strikes.overdue(timeout):
+                self.late.add(work)
+                end(pid)
+
+    def reasons(self, shards: Sequence[int]) -> dict[int, str]:
+        return {s: self._reason(name_of(s)) for s in shards if self.strikes.against(name_of(s)) >= OUT}
+
+    def _reason(self, work: str) -> str:
+        late = f"took longer than shard_timeout={self.timeout} s" if work in self.late else "killed its worker"
+        return f"{late} {self.strikes.against(work)} times"
+
+
+def end(pid: int) -> None:
+    if is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def raise_noted(folder: Path) -> None:
+    """The first error that a worker noted."""
+    for file in errors_in(folder):
+        raise again(json.loads(file.read_text()))
+
+
+@contextmanager
+def own_signal_handlers() -> Iterator[None]:
+    """Gives back the caller's handlers, and lets these have the signal that ended the run."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in HANDLED} if main else {}
+    ended_by = None
+    try:
+        yield
+    except SignalException as error:
+        ended_by = error.sigval
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that Python did not set
+                signal.signal(number, handler)
+    if ended_by is not None:
+        signal.raise_signal(ended_by)
+        raise KeyboardInterrupt(f"ended by {ended_by.name}")  # a handler of the caller's that returned

@@ -1,0 +1,68 @@
+"""One bar for the whole job, read from the store: whoever computes, and wherever."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Generator
+from types import TracebackType
+from typing import TextIO
+
+from tqdm.auto import tqdm
+
+from .store import ShardStore
+
+LOOKS_EVERY, WRITES_EVERY = 0.5, 30.0  # seconds
+
+
+class Progress:
+    """Examples done, their rate and the time left; a line now and then where there is no terminal. As a context manager."""
+
+    def __init__(self, store: ShardStore, show: bool, file: TextIO | None = None):
+        self.store, self.show, self.file = store, show, file or sys.stderr
+        self.total: int = store.manifest["examples"]
+        self.ended = threading.Event()
+
+    def __enter__(self) -> Progress:
+        if self.show:
+            self.began, self.at_first = time.monotonic(), self._done()
+            self.write = self._bar() if self.file.isatty() or "ipykernel" in sys.modules else self._lines()
+            self.thread = threading.Thread(target=self._follow, daemon=True)
+            self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.show:
+            self.ended.set()
+            self.thread.join()
+
+    def _done(self) -> int:
+        return min(self.store.count() * self.store.manifest["shard_size"], self.total)
+
+    def _follow(self) -> None:
+        next(self.write)
+        while not self.ended.wait(LOOKS_EVERY):
+            self.write.send(self._done())
+        self.write.send(self._done())
+        self.write.close()
+
+    def _bar(self) -> Generator[None, int, None]:
+        with tqdm(total=self.total, initial=self.at_first, unit="example", desc="evaluate", file=self.file) as bar:
+            while True:
+                bar.update((yield) - bar.n)
+
+    def _lines(self) -> Generator[None, int, None]:
+        last = self.began
+        while True:
+            done = yield
+            if time.monotonic() - last >= WRITES_EVERY or self.ended.is_set():
+                last = time.monotonic()
+                print(self._line(done), file=self.file, flush=True)
+
+    def _line(self, done: int) -> str:
+        rate = (done - self.at_first) / max(time.monotonic() - self.began, 1e-9)
+        left = f", {(self.total - done) / rate / 60:.1f} min left" if rate > 0 and done < self.total else ""
+        return f"evaluate: {done:,} of {self.total:,} examples, {rate:.3g} a second{left}"
