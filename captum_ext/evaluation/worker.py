@@ -163,10 +163,12 @@ def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.
 
 
 def _takes_nothing(function: Any) -> bool:
+    """A class may have arguments, if all have defaults: a model is no class."""
     try:
-        return callable(function) and not inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters.values() if callable(function) else ()
     except ValueError:  # built-ins without a signature
         return False
+    return callable(function) and all(isinstance(function, type) and p.default is not p.empty for p in parameters)
 
 
 @contextmanager

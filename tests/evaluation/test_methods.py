@@ -304,7 +304,7 @@ def test_a_failing_method_is_named_and_leaves_no_file(tmp_path):
 
 def test_attributing_shows_progress_when_asked(tmp_path, capsys):
     attribute_dataset(Net(), examples(), {"it": Saliency}, tmp_path / "maps.h5", show_progress=True)
-    assert f"{N}/{N}" in capsys.readouterr().err
+    assert f"{N} of {N} examples" in capsys.readouterr().err
 
 
 # ---- attributions that do not fit

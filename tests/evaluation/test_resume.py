@@ -285,7 +285,6 @@ OTHERS = {
     "seed": ({"seed": 6}, "seed: 6, not 5"),
     "on_error": ({"on_error": "record"}, "on_error: 'record', not 'raise'"),
     "halves": ({"halves": True}, "halves: True, not False"),
-    "device": ({"device": "cpu"}, "device: 'cpu', not \"the model's\""),
     "state of the model": (
         {"model": another_state()},
         r"model: 'tests.evaluation.runs.Net \w{16}', not '.*Net \w{16}'",

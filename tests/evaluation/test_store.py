@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from captum_ext import IncompleteRun, metrics
-from captum_ext.evaluation.files import check_writable, sweep, written_aside
+from captum_ext.evaluation.files import _this_machine, check_writable, sweep, written_aside
 from captum_ext.evaluation.fingerprint import described
 from captum_ext.evaluation.store import ShardStore, differences
 
@@ -318,17 +318,42 @@ def is_folder(handle):
     return stat.S_ISDIR(os.fstat(handle).st_mode)
 
 
+HERE, ELSEWHERE = f"{_this_machine():08x}", "00000000"
+DEAD = 2**22 + 1  # above the highest number that Linux gives
+
+
 def test_half_written_files_are_swept(full):
-    (full.folder / "00000001.npz.1234abcd.tmp").write_bytes(b"half")
+    (full.folder / f"00000001.npz.{HERE}-{DEAD}-1234abcd.tmp").write_bytes(b"half")
     ShardStore(full.folder, MANIFEST)
     assert sorted(f.name for f in full.folder.iterdir()) == [*(f"{i:08d}.npz" for i in range(3)), "manifest.json"]
 
 
 def test_only_half_written_files_are_swept(tmp_path):
-    for name in ("a.npz.0a1b2c3d.tmp", "a.h5.0a1b2c3d.tmp", "b.npz", "thesis.tmp", "tmp"):
+    kept = {f"a.h5.{HERE}-{DEAD}-0a1b2c3d.tmp", "b.npz", "thesis.tmp", "tmp", "a.npz.0a1b2c3d.tmp"}
+    for name in {f"a.npz.{HERE}-{DEAD}-0a1b2c3d.tmp", *kept}:
         (tmp_path / name).touch()
     sweep(tmp_path, "*.npz")
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["a.h5.0a1b2c3d.tmp", "b.npz", "thesis.tmp", "tmp"]
+    assert {f.name for f in tmp_path.iterdir()} == kept
+
+
+def test_what_others_are_writing_is_left_to_them(tmp_path):
+    """A process that lives, and another machine's that was at it within the hour."""
+    names = [f"a.npz.{HERE}-{os.getpid()}-0a1b2c3d.tmp", f"a.npz.{ELSEWHERE}-{DEAD}-0a1b2c3d.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    sweep(tmp_path, "*.npz")
+    assert {f.name for f in tmp_path.iterdir()} == set(names)
+    os.utime(tmp_path / names[1], (0, 0))
+    sweep(tmp_path, "*.npz")
+    assert {f.name for f in tmp_path.iterdir()} == {names[0]}
+
+
+def test_a_file_being_written_is_one_that_sweeping_leaves(tmp_path):
+    with written_aside(tmp_path / "a.npz") as aside:
+        aside.write_text("half")
+        sweep(tmp_path, "*.npz")
+        assert aside.exists()
+    assert [f.name for f in tmp_path.iterdir()] == ["a.npz"]
 
 
 @pytest.mark.parametrize("make", ["touch", "mkdir"])
