@@ -74,6 +74,11 @@ class ShardStore:
                 + "\nChoose another `path`, or remove it."
             )
 
+    @property
+    def digest(self) -> str:
+        """Of everything that the run depends on, its data included."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
     def __len__(self) -> int:
         return -(-self.manifest["examples"] // self.manifest["shard_size"])
 

@@ -45,11 +45,11 @@ def attribute_dataset(
 
     Raises:
         ValueError, TypeError: as `evaluate`.
-        FileExistsError: `path` exists; before any work.
+        FileExistsError: `path` exists and is not what this very call gave before; before any work.
     """
     from .run import check_methods, check_numbers, kept_beside, run_to_end
 
-    target = check_writable(path)
+    target = Path(path)
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
     built = made(model)
@@ -72,6 +72,9 @@ def attribute_dataset(
     )
     examples = Examples(data)
     store = kept_beside(target, manifest_of(job, len(examples), batch_size, resources.threads), examples)
+    if _holds(target, store):
+        return
+    check_writable(target)
     run_to_end(job, store, runner, resources, show_progress)
     if resources.place.index == 0 or not target.exists():
         _export(store, list(methods), target)
@@ -79,9 +82,18 @@ def attribute_dataset(
         store.remove()
 
 
+def _holds(path: Path, store: ShardStore) -> bool:
+    """Whether a file is what this very run gave before."""
+    try:
+        with h5py.File(path) as file:
+            return bool(file.attrs.get("run") == store.digest)
+    except OSError:
+        return False
+
+
 def _export(store: ShardStore, methods: list[str], path: Path) -> None:
     with written_aside(path) as aside, h5py.File(aside, "w") as file:
-        file.attrs["captum_ext"] = __version__
+        file.attrs["captum_ext"], file.attrs["run"] = __version__, store.digest
         for shard in range(len(store)):
             for key, rows in store.read(shard).items():
                 if key != "failures":

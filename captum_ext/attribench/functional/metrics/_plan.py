@@ -36,7 +36,9 @@ class Plan(Generic[Result]):
         methods = self.methods or {name: MethodView(self.dataset, name) for name in self.dataset.method_names}
         metrics = {self._variable(name): metric for name, metric in self.metrics.items()}
         samples = Subset(self.dataset.samples_dataset, range(self.dataset.num_samples))
-        options = {"batch_size": batch_size, "max_examples_per_batch": batch_size, "device": device or CPU, **options}
+        if "devices" not in options:
+            options["device"] = device or CPU
+        options = {"batch_size": batch_size, "max_examples_per_batch": batch_size, **options}
         return self.filled(evaluate(model, samples, methods, metrics, **options))
 
     def filled(self, evaluation: Evaluation) -> Result:

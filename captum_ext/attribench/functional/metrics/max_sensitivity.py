@@ -67,7 +67,7 @@ def max_sensitivity_plan(
         raise ValueError(f"`radius` must be at least 0, got {radius}.")
     metric = partial(_largest_move, num_perturbations=num_perturbations, radius=radius)
     result = MaxSensitivityResult(list(methods), dataset.num_samples)
-    explanations = {name: partial(_explanation, method) for name, method in methods.items()}
+    explanations = {name: explanation(method) for name, method in methods.items()}
     return Plan(dataset, {"max_sensitivity": metric}, result, methods=explanations)
 
 
@@ -100,6 +100,11 @@ def _scaled(phi: Tensor) -> Tensor:
 
 def _ready(method: Method, model: Any) -> Method:
     return method
+
+
+def explanation(make: Callable[[Any], Method]) -> Callable[[Any], Method]:
+    """What `evaluate` takes as a method: a function of the model."""
+    return partial(_explanation, make)
 
 
 def _explanation(make: Callable[[Any], Method], model: Any) -> Method:

@@ -1,0 +1,168 @@
+"""AttriBench's computations on two workers give what their functional forms give in one process."""
+
+from __future__ import annotations
+
+import inspect
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from captum_ext.attribench import AttributionMethod, BasicModelFactory, MethodFactory, distributed
+from captum_ext.attribench.data import AttributionsDataset
+from captum_ext.attribench.distributed import metrics
+from captum_ext.attribench.functional import select_samples
+from captum_ext.attribench.functional.metrics import deletion, infidelity, insertion, max_sensitivity, sensitivity_n
+from captum_ext.attribench.functional.metrics.infidelity import GaussianPerturbationGenerator
+from captum_ext.attribench.masking.image import ConstantImageMasker
+from captum_ext.attribench.result import MetricResult
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+TWO = ("cpu", "cpu")
+SIGNATURES = {
+    metrics.Deletion: "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100",
+    metrics.Insertion: "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100",
+    metrics.SensitivityN: "model_factory attributions_dataset batch_size maskers activation_fns min_subset_size max_subset_size num_steps "
+    "num_subsets segmented=False",
+    metrics.Infidelity: "model_factory attributions_dataset batch_size activation_fns perturbation_generators num_perturbations",
+    metrics.MaxSensitivity: "model_factory attributions_dataset batch_size method_factory num_perturbations radius",
+    distributed.ComputeAttributions: "model_factory method_factory dataset batch_size",
+    distributed.SelectSamples: "model_factory dataset num_samples batch_size",
+}
+
+
+class Gradient(AttributionMethod):
+    def __init__(self, model, times_input=False):
+        super().__init__(model)
+        self.times_input = times_input
+
+    def __call__(self, batch_x, batch_target):
+        x = batch_x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)
+        return (gradient * batch_x if self.times_input else gradient).mean(1, keepdim=True)
+
+
+FACTORY = MethodFactory({"a": Gradient, "b": (Gradient, {"times_input": True})})
+MASKERS = {"zero": ConstantImageMasker("pixel"), "one": ConstantImageMasker("pixel", mask_value=1.0)}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(72, 3)).eval()
+
+
+@pytest.mark.parametrize("kind", SIGNATURES, ids=lambda kind: kind.__name__)
+def test_parameters_order_and_defaults_are_attribenchs(kind):
+    parameters = [p for p in inspect.signature(kind).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    shown = " ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
+    assert shown == f"{SIGNATURES[kind]} address='localhost' port='12355' devices=None"
+
+
+def same(a: MetricResult, b: MetricResult) -> None:
+    assert type(a) is type(b)
+    for key in a.tree.combinations():
+        x, y = (r.tree.get(**dict(zip(a.tree.level_names, key))) for r in (a, b))
+        np.testing.assert_array_equal(x, y)
+
+
+CASES = {  # the class, and its functional form
+    "deletion": (
+        lambda m, d, **o: metrics.Deletion(m, d, 2, MASKERS, ["linear", "softmax"], num_steps=4, **o),
+        lambda m, d: deletion(m, d, 2, MASKERS, ["linear", "softmax"], num_steps=4),
+    ),
+    "insertion": (
+        lambda m, d, **o: metrics.Insertion(m, d, 2, MASKERS, "linear", "lerf", num_steps=4, **o),
+        lambda m, d: insertion(m, d, 2, MASKERS, "linear", "lerf", num_steps=4),
+    ),
+    "sensitivity_n": (
+        lambda m, d, **o: metrics.SensitivityN(m, d, 2, MASKERS, "linear", 0.2, 0.6, 2, 5, **o),
+        lambda m, d: sensitivity_n(m, d, 2, MASKERS, "linear", 0.2, 0.6, 2, 5),
+    ),
+    "infidelity": (
+        lambda m, d, **o: metrics.Infidelity(m, d, 2, ["linear"], {"g": GaussianPerturbationGenerator(0.1)}, 5, **o),
+        lambda m, d: infidelity(m, d, 2, ["linear"], {"g": GaussianPerturbationGenerator(0.1)}, 5),
+    ),
+    "max_sensitivity": (
+        lambda m, d, **o: metrics.MaxSensitivity(m, d, 2, FACTORY, 3, 0.1, **o),
+        lambda m, d: max_sensitivity(d, 2, FACTORY(m), 3, 0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_devices_one_cpu_worker_gives_the_functional_numbers(case, model, dataset):
+    kind, function = CASES[case]
+    computation = kind(BasicModelFactory(model), dataset)
+    computation.run(progress=False)
+    same(computation.result, function(model, dataset))
+
+
+@pytest.mark.parametrize("case", ["deletion", pytest.param("max_sensitivity", marks=pytest.mark.faults)])
+def test_two_workers_give_the_functional_numbers(case, model, dataset, tmp_path):
+    kind, function = CASES[case]
+    computation = kind(lambda: model, dataset, devices=TWO)
+    computation.run(tmp_path / "result.h5", progress=False)
+    same(computation.result, function(model, dataset))
+    same(MetricResult.load(tmp_path / "result.h5"), computation.result)
+    computation.save_result(tmp_path / "folder", "csv")
+    same(MetricResult.load(tmp_path / "folder"), computation.result)
+
+
+def test_a_computation_that_was_done_is_read_and_another_is_refused(model, dataset, tmp_path):
+    path = tmp_path / "result.h5"
+    first, again = (CASES["deletion"][0](model, dataset) for _ in range(2))
+    first.run(path, progress=False)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    again.run(path, progress=False)
+    same(first.result, again.result)
+    assert calls == []
+    with pytest.raises(ValueError, match="`path` holds another run"):
+        CASES["insertion"][0](model, dataset).run(path, progress=False)
+    (tmp_path / "other.h5").touch()
+    with pytest.raises(FileExistsError, match=r"`result_path` .*other\.h5 exists already"):
+        CASES["insertion"][0](model, dataset).run(tmp_path / "other.h5", progress=False)
+
+
+def test_there_is_no_result_before_a_run(model, dataset, tmp_path):
+    computation = CASES["deletion"][0](model, dataset)
+    with pytest.raises(ValueError, match=r"There is no result yet: call run\(\) first"):
+        computation.result
+    with pytest.raises(ValueError, match="There is no result yet"):
+        computation.save_result(tmp_path / "result.h5")
+
+
+@pytest.mark.parametrize("devices", [None, pytest.param(TWO, marks=pytest.mark.faults)])
+def test_attributions_are_those_of_the_methods(devices, model, images, labels, tmp_path):
+    data = list(zip(images, labels))
+    path = tmp_path / "attributions.h5"
+    distributed.ComputeAttributions(lambda: model, FACTORY, data, 2, devices=devices).run(path, progress=False)
+    stored = AttributionsDataset(images, labels, path=path)
+    for name, method in FACTORY(model).items():
+        torch.testing.assert_close(stored.maps(name, range(5)), method(images, labels).detach(), rtol=1e-5, atol=1e-7)
+    assert [f.name for f in tmp_path.iterdir()] == ["attributions.h5"]
+
+
+@pytest.mark.parametrize("devices", [None, pytest.param(TWO, marks=pytest.mark.faults)])
+def test_the_first_samples_that_are_right_are_selected(devices, model, tmp_path):
+    images = torch.rand(40, 3, 8, 8)
+    data = [(x, i % 3) for i, x in enumerate(images)]
+    distributed.SelectSamples(model, data, 6, 3, devices=devices).run(tmp_path / "samples.h5", progress=False)
+    samples, labels = select_samples(model, data, 6, 3)
+    with h5py.File(tmp_path / "samples.h5") as file:
+        np.testing.assert_array_equal(file["samples"][:], samples.numpy())
+        np.testing.assert_array_equal(file["labels"][:], labels.numpy())
+
+
+def test_too_few_samples_are_a_warning(model, tmp_path):
+    data = [(x, int(model(x[None]).argmax()) if i == 3 else -1) for i, x in enumerate(torch.rand(5, 3, 8, 8))]
+    with pytest.warns(UserWarning, match="Only 1 samples were classified correctly, 2 were asked for"):
+        distributed.SelectSamples(model, data, 2, 2).run(tmp_path / "samples.h5", progress=False)
+
+
+def test_no_samples_cannot_be_asked_for(model):
+    with pytest.raises(ValueError, match="`num_samples` must be at least 1, got 0"):
+        distributed.SelectSamples(model, [], 0, 2)
