@@ -79,7 +79,7 @@ CASES = {  # the class, and its functional form
     ),
     "sensitivity_n": (
         lambda m, d, **o: metrics.SensitivityN(m, d, 2, MASKERS, "linear", 0.2, 0.6, 2, 5, **o),
-        lambda m, d: sensitivity_n(m, d, 2, MASKERS, "linear", 0.2, 0.6, 2, 5),
+        lambda m, d: sensitivity_n(m, d, 2, MASKERS, "linear", 0.2, 0.6, 2, 5, False),
     ),
     "infidelity": (
         lambda m, d, **o: metrics.Infidelity(m, d, 2, ["linear"], {"g": GaussianPerturbationGenerator(0.1)}, 5, **o),
