@@ -7,11 +7,12 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-old check doctest benchmark test-captum clean
+.PHONY: help demo test test-faults test-old check doctest benchmark test-captum clean
 
 help:
 	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
 	@echo "make test        the tests"
+	@echo "make test-faults workers, drivers and machines that die, hang or run out of disk"
 	@echo "make check       linter, types, doctests"
 	@echo "make test-old    the tests against captum 0.7"
 	@echo "make benchmark   what the metrics cost beside the bare model"
@@ -31,6 +32,9 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests
 
+test-faults: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -q -m faults tests
+
 check: $(VENV)/check.stamp $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,6 +50,7 @@ test-old:
 benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/scaling.py
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py

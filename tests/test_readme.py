@@ -1,32 +1,63 @@
-"""What the README says in code runs, and gives what it shows."""
+"""What README and documentation say in code runs, and gives what they show."""
 
 import contextlib
 import io
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", README, re.S)
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = {
+    str(file.relative_to(ROOT)): file.read_text() for file in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+}
+
+
+def blocks(language):
+    """Code, and the plain block that follows it, if one does, as what it prints."""
+    found = {}
+    for name, text in DOCUMENTS.items():
+        for number, (code, shown) in enumerate(
+            re.findall(rf"```{language}\n(.*?)```(?:\n\n```\n(.*?)```)?", text, re.S)
+        ):
+            found[f"{name}-{number}"] = code, shown
+    return found
+
+
+def every(language):
+    return pytest.mark.parametrize(("code", "shown"), blocks(language).values(), ids=blocks(language).keys())
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("code", "shown"), BLOCKS, ids=range(len(BLOCKS)))
-def test_a_block_of_code_gives_the_output_that_follows_it(code, shown):
+@every("python")
+def test_a_block_of_code_gives_the_output_that_follows_it(code, shown, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(code, {})
+        exec(code, {"__name__": "__main__"})
     if shown:
         assert [line.rstrip() for line in printed.getvalue().splitlines()] == [
             line.rstrip() for line in shown.splitlines()
         ]
 
 
+@every("bash")
+def test_a_block_of_commands_is_well_formed(code, shown):
+    subprocess.run(["bash", "-n"], input=code, text=True, check=True)
+
+
+@every("yaml")
+def test_a_manifest_is_well_formed(code, shown):
+    assert yaml.safe_load(code)["kind"]
+
+
 def test_the_readme_has_code_and_the_first_block_shows_its_output():
-    assert len(BLOCKS) >= 2
-    assert BLOCKS[0][1]
+    code = blocks("python")
+    assert "README.md-1" in code
+    assert code["README.md-0"][1]
 
 
 def test_no_figure_is_left_open():
-    assert not re.search(r"OUTPUT\d|BENCH\d", README)
+    assert not any(re.search(r"OUTPUT\d|BENCH\d", text) for text in DOCUMENTS.values())
