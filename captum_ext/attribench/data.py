@@ -183,10 +183,14 @@ class AttributionsDataset(Dataset[Any]):
         """The attributions of one sample or of several, aggregated; several indices must grow."""
         with self._arrays() as arrays:
             found = torch.as_tensor(arrays[method_name][indices])
+        return self.aggregated(found, batch=not isinstance(indices, int))
+
+    def aggregated(self, maps: Tensor, batch: bool = True) -> Tensor:
+        """Maps of a batch, or of one sample, reduced as those of the data set are."""
         if self.aggregate_method is None:
-            return found
+            return maps
         axis = self.aggregate_dim % (len(self.attributions_shape) + 1)
-        return AGGREGATES[self.aggregate_method](found, axis + (not isinstance(indices, int)))
+        return AGGREGATES[self.aggregate_method](maps, axis + batch)
 
     def sample(self, index: int) -> Tensor:
         """A sample alone."""

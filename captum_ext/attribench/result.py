@@ -189,15 +189,45 @@ class InfidelityResult(MetricResult):
         return self._table(np.ravel, methods, **names), False
 
 
-class MaxSensitivityResult(MetricResult):
+class MinimalSubsetResult(MetricResult):
+    """Numbers of features `[num_samples, 1]` under levels method and masker; of `mode` `"deletion"` or `"insertion"`."""
+
+    saved = ("mode",)
+
+    def __init__(self, method_names: Sequence[str], maskers: Sequence[str], mode: str, num_samples: int):
+        super().__init__([num_samples, 1], {"method": method_names, "masker": maskers})
+        self.mode = mode
+
+    def get_df(self, masker: str, methods: Sequence[str] | None = None) -> Table:
+        """The numbers as they are."""
+        return self._table(np.ravel, methods, masker=masker), False
+
+
+class OneScoreResult(MetricResult):
     """Scores `[num_samples]` under the level method."""
+
+    higher_is_better = False
 
     def __init__(self, method_names: Sequence[str], num_samples: int):
         super().__init__([num_samples], {"method": method_names})
 
     def get_df(self, methods: Sequence[str] | None = None) -> Table:
         """The scores as they are."""
-        return self._table(np.copy, methods), False
+        return self._table(np.copy, methods), self.higher_is_better
+
+
+class MaxSensitivityResult(OneScoreResult):
+    """Largest distances `[num_samples]` under the level method."""
+
+
+class ParameterRandomizationResult(OneScoreResult):
+    """Rank correlations `[num_samples]` under the level method."""
+
+
+class ImpactCoverageResult(OneScoreResult):
+    """Intersections over unions `[num_samples]` under the level method."""
+
+    higher_is_better = True
 
 
 def _auc(curve: Array) -> Array:
@@ -221,5 +251,14 @@ def _nan_mean(values: Array) -> Array:
 AREAS = {"auc": _auc, "aoc": _aoc}
 RESULTS: dict[str, type[MetricResult]] = {
     kind.__name__: kind
-    for kind in (DeletionResult, InsertionResult, SensitivityNResult, InfidelityResult, MaxSensitivityResult)
+    for kind in (
+        DeletionResult,
+        InsertionResult,
+        SensitivityNResult,
+        InfidelityResult,
+        MaxSensitivityResult,
+        MinimalSubsetResult,
+        ParameterRandomizationResult,
+        ImpactCoverageResult,
+    )
 }

@@ -15,10 +15,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from captum_ext.attribench import _tree_files
 from captum_ext.attribench.result import (
     DeletionResult,
+    ImpactCoverageResult,
     InfidelityResult,
     InsertionResult,
     MaxSensitivityResult,
     MetricResult,
+    MinimalSubsetResult,
+    ParameterRandomizationResult,
     SensitivityNResult,
 )
 
@@ -29,6 +32,9 @@ MAKERS = {
     "sensitivity_n": lambda methods: SensitivityNResult(methods, ["zero"], ["linear"], 4, 2),
     "infidelity": lambda methods: InfidelityResult(methods, ["noise", "square"], ["linear"], 4),
     "max_sensitivity": lambda methods: MaxSensitivityResult(methods, 4),
+    "minimal_subset": lambda methods: MinimalSubsetResult(methods, ["zero", "blur"], "insertion", 4),
+    "parameter_randomization": lambda methods: ParameterRandomizationResult(methods, 4),
+    "impact_coverage": lambda methods: ImpactCoverageResult(methods, 4),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from captum_ext.feature_masks import superpixels
 from captum_ext.metrics import deletion_curve, insertion_curve
 
 from ...data import AttributionsDataset
@@ -86,12 +87,14 @@ def curve_plan(
     start: float,
     stop: float,
     num_steps: int,
+    segmented: bool = False,
 ) -> Plan[Curves]:
     check_whole("num_steps", num_steps, least=2)
-    check_maskers(maskers, dataset)
+    check_maskers(maskers, dataset, attributions=not segmented)
     activations = activation_names(activation_fns)
     on_grid = partial(curve, mode=mode, start=start, stop=stop, n_steps=num_steps)
-    metrics = {name: partial(_curves, masker=m, activations=activations, curve=on_grid) for name, m in maskers.items()}
+    settings: dict[str, Any] = {"activations": activations, "curve": on_grid, "segmented": segmented}
+    metrics = {name: partial(_curves, masker=m, **settings) for name, m in maskers.items()}
     result = kind(dataset.method_names, list(maskers), activations, mode, dataset.num_samples, num_steps)
     return Plan(dataset, metrics, result, "masker")
 
@@ -112,6 +115,13 @@ def _curves(
     masker: Masker,
     activations: Sequence[str],
     curve: Callable[..., Scores],
+    segmented: bool,
 ) -> Scores:
-    fixed = {"baselines": masker(inputs, seed), "target": target, "max_examples_per_batch": max_examples_per_batch}
+    fixed: dict[str, Any] = {
+        "baselines": masker(inputs, seed),
+        "target": target,
+        "max_examples_per_batch": max_examples_per_batch,
+    }
+    if segmented:
+        fixed["feature_mask"] = superpixels(inputs, slic_zero=True)
     return over_activations(lambda f: curve(f, inputs, attributions, **fixed), forward_func, activations)
