@@ -46,6 +46,7 @@ from captum_ext.metrics import (
     increase_in_confidence,
     infidelity,
     infidelity_perturb_func_decorator,
+    input_invariance,
     insertion,
     insertion_curve,
     irof,
@@ -170,6 +171,7 @@ GOOD = {
     sparseness: {},
     entropy: {},
     effective_complexity: {"n_steps": 4},
+    input_invariance: {"forward_func": nn.Sequential(nn.Flatten(), nn.Linear(8, 4))},
     completeness: {},
     attribution_localisation: {"truth_mask": TRUTH},
     auc_roc: {"truth_mask": TRUTH},
@@ -228,9 +230,9 @@ def kind(match: str, only: tuple[Callable[..., Any], ...] = (), **arguments: Any
 
 
 EVERY = tuple(GOOD)
-RANDOMISED = tuple(m for m in EVERY if takes(m, "explanation_factory"))
+RANDOMISED = tuple(m for m in EVERY if takes(m, "explanation_factory") and m is not input_invariance)
 CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explanation_func"))
-FORWARD = tuple(m for m in EVERY if takes(m, "forward_func") and m not in RANDOMISED)
+FORWARD = tuple(m for m in EVERY if takes(m, "forward_func") and not takes(m, "explanation_factory"))
 CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask") and m is not infidelity)  # which hands it on
@@ -549,11 +551,38 @@ BAD_ARGUMENTS = [
         only=SEARCHING,
     ),
     value("`gap` must be one of 'absolute', 'relative', 'signed', got 'squared'", gap="squared"),
+    kind(
+        "`forward_func` must be a module, whose first layer can be changed; got function",
+        (input_invariance,),
+        forward_func=half,
+    ),
+    value("`shift` must have one entry for each of the 1 tensors of `inputs`, got 2", shift=(1.0, 2.0)),
+    kind("`shift` must be a number or a tensor, got str 'one'", shift="one"),
+    value(r"`shift` must be the same for all examples, of shape \(1, 2, 2, 2\); got \(3, 2, 2, 2\)", shift=x),
+    value(
+        "`layer` must say which layer is the first: `forward_func` has no linear or convolutional one",
+        (input_invariance,),
+        forward_func=nn.Sequential(nn.Flatten()),
+    ),
+    value("`layer` must be a part of `forward_func`, got another module", (input_invariance,), layer=nn.Linear(8, 4)),
+    value(
+        "`layer` must be called once and put out one tensor, got 2 of '0.0'",
+        (input_invariance,),
+        forward_func=nn.Sequential(*[nn.Sequential(nn.Flatten(), nn.Linear(8, 8))] * 2),
+        layer="0.0",
+    ),
+    value(
+        "`layer` '2' cannot take the shift back: the outputs differ by up to .*It must be the first one with a parameter",
+        (input_invariance,),
+        forward_func=nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(8, 4)),
+    ),
     value("`eps_min` must be a number above 0, got 0", eps_min=0),
     value("`eps_min` must be a number above 0, got inf", eps_min=float("inf")),
     kind("`layer` must be a module or the name of one, got int 3", layer=3),
     kind(
-        "`layer` can be a name only where `forward_func` is a module, got Model. Give the layer itself", layer="hidden"
+        "`layer` can be a name only where `forward_func` is a module, got Model. Give the layer itself",
+        (relative_representation_stability,),
+        layer="hidden",
     ),
     value("`layer` must be one of 0; got 'hidden'", forward_func=nn.Sequential(nn.Flatten()), layer="hidden"),
     value("`norm_ord` must be a number, 'fro' or 'nuc', got 'max'", norm_ord="max"),
@@ -620,9 +649,14 @@ BAD_OUTPUTS = [
         forward_func=Model(lambda rows: rows.sum()),
     ),
     kind("`forward_func` must return a tensor, got int 3", activation=lambda output: 3),
-    value("`layer` must be a part of `forward_func`: the model was called and the layer was not", layer=nn.Flatten()),
+    value(
+        "`layer` must be a part of `forward_func`: the model was called and the layer was not",
+        (relative_representation_stability,),
+        layer=nn.Flatten(),
+    ),
     value(
         r"`layer` must put out tensors with a row for each of its 1 input rows, got \(8,\)",
+        only=(relative_representation_stability,),
         forward_func=Model(lambda rows: (ACROSS_ROWS(rows), rows.flatten(1))[1]),
         layer=ACROSS_ROWS,
     ),

@@ -252,6 +252,11 @@ def with_factory(model: Any, b: Batch) -> dict[str, Any]:
     return with_factory(Net(), b) | {"explanation_factory": both}
 
 
+def with_first_layer(model: Any, b: Batch) -> dict[str, Any]:
+    """A module is also called by itself, with the further arguments, which one that is no function of them takes and leaves."""
+    return {"shift": 0.5} | with_factory(model, b) | ({} if isinstance(model, nn.Module) else {"forward_func": Alone()})
+
+
 def with_truth(model: Any, b: Batch) -> dict[str, Any]:
     return {"inputs": b.inputs, "attributions": b.attributions, "truth_mask": b.truth_mask}
 
@@ -367,6 +372,7 @@ CASES = {
     "entropy of groups": Case(
         exported.entropy, lambda m, b: without_a_model(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
     ),
+    "input_invariance": Case(exported.input_invariance, with_first_layer, on_meta=False),  # outputs are compared
     "infidelity": Case(exported.infidelity, with_perturbations, random=lambda m, b: {"perturb_func": a_random_step}),
     "infidelity of noise that is told its seed": Case(exported.infidelity, with_told_seeds),
     "infidelity of all squares": Case(
@@ -448,6 +454,7 @@ OUR_ARGUMENTS = {
     *("tolerance", "search", "layer", "same_class", "eps_min"),
     *("shares",),
     *("reference_attributions", "truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
+    *("tolerance", "search", "layer", "same_class", "eps_min", "gap", "shift"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
@@ -720,6 +727,11 @@ def test_the_callers_tensors_are_left_as_they_were(case, model, batch, needs_gra
         assert value._version == versions[name]
         assert value.grad is None
     assert all(tensor.requires_grad == needs_gradient for tensor in floats)
+
+
+class Alone(Net):
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        return super().forward(x)
 
 
 class WorksInPlace(Net):

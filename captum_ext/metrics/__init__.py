@@ -25,6 +25,7 @@ from .feature_agreement import sign_agreement as sign_agreement
 from .feature_agreement import signed_rank_agreement as signed_rank_agreement
 from .infidelity import infidelity as infidelity
 from .infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .input_invariance import input_invariance as input_invariance
 from .irof import irof as irof
 from .local_lipschitz import continuity as continuity
 from .local_lipschitz import local_lipschitz as local_lipschitz
@@ -85,6 +86,7 @@ __all__ = [
     "increase_in_confidence",
     "infidelity",
     "infidelity_perturb_func_decorator",
+    "input_invariance",
     "insertion",
     "insertion_curve",
     "irof",
