@@ -60,11 +60,11 @@ def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
     raise ValueError("`layer` must be a part of `forward_func`, got another module.")
 
 
-def absorbing(f: Forward, name: str, x: Tensors, shift: Tensors) -> nn.Module:
-    """A copy of the model of `f` whose layer `name` subtracts from its output what the shift adds to it: :math:`b - W s` for its bias `b`."""
-    twin = copy.copy(f)
-    twin.forward_func = copy.deepcopy(f.forward_func)
-    layer, row = twin.forward_func.get_submodule(name), torch.arange(1)
+def absorbing(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> nn.Module:
+    """A copy of the model (that of `f`) whose layer `name` subtracts from its output what the shift adds to it: :math:`b - W s` for its bias `b`."""
+    twin, twin_model = copy.copy(f), copy.deepcopy(model)
+    twin.forward_func = twin_model
+    layer, row = twin_model.get_submodule(name), torch.arange(1)
     with recorded(layer) as outputs:
         twin.output(tuple(torch.zeros_like(s) for s in shift), row)
         twin.output(tuple(s.clone() for s in shift), row)
@@ -73,7 +73,7 @@ def absorbing(f: Forward, name: str, x: Tensors, shift: Tensors) -> nn.Module:
     added = outputs[1] - outputs[0]
     layer.register_forward_hook(lambda module, arguments, output: output - added)
     _check_undone(f, twin, name, x, shift)
-    return twin.forward_func
+    return twin_model
 
 
 def _check_undone(f: Forward, twin: Forward, name: str, x: Tensors, shift: Tensors) -> None:

@@ -77,6 +77,6 @@ def input_invariance(
     )
     f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
     with torch.no_grad():
-        twin = absorbing(f, name, x, steps)
+        twin = absorbing(f, model, name, x, steps)
         phi, phi_shifted = flat(explained.maps(model)), flat(explained_shifted.maps(twin))
     return ratio(norm(phi_shifted - phi, order), norm(phi, order)).to(explained.dtype)
