@@ -252,6 +252,22 @@ def with_factory(model: Any, b: Batch) -> dict[str, Any]:
     return with_factory(Net(), b) | {"explanation_factory": both}
 
 
+def with_references(model: Any, b: Batch) -> dict[str, Any]:
+    others = tiny_batch(30).attributions
+    return {
+        "forward_func": model,
+        "inputs": b.inputs,
+        "attributions": b.attributions,
+        "other_attributions": others,
+        "other_classes": torch.arange(30) % CLASSES,
+        "discretize": sign_of_the_first,
+    }
+
+
+def sign_of_the_first(rows: Tensor) -> Tensor:
+    return rows[:, :1].sign()
+
+
 def with_first_layer(model: Any, b: Batch) -> dict[str, Any]:
     """A module is also called by itself, with the further arguments, which one that is no function of them takes and leaves."""
     return {"shift": 0.5} | with_factory(model, b) | ({} if isinstance(model, nn.Module) else {"forward_func": Alone()})
@@ -304,6 +320,7 @@ CASES = {
     "top_k_intersection at several k": Case(
         exported.top_k_intersection, lambda m, b: with_truth(m, b) | {"k": [1, 0.5]}, points=(2,)
     ),
+    "consistency": Case(exported.consistency, with_references, on_meta=False),  # equal explanations are looked for
     "continuity": Case(exported.continuity, with_explanation),
     "local_lipschitz": Case(exported.local_lipschitz, with_explanation),
     "local_lipschitz by blocks": Case(
@@ -434,6 +451,7 @@ CASES = {
 
 SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
     exported.completeness,
+    exported.consistency,
     exported.faithfulness_correlation,
     exported.faithfulness_estimate,
     exported.infidelity,
@@ -455,6 +473,7 @@ OUR_ARGUMENTS = {
     *("shares",),
     *("reference_attributions", "truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
     *("tolerance", "search", "layer", "same_class", "eps_min", "gap", "shift"),
+    *("other_attributions", "other_classes", "n_top", "discretize"),
 }
 
 PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"

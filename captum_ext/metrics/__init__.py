@@ -9,6 +9,7 @@ from .average_precision import average_precision as average_precision
 from .completeness import completeness as completeness
 from .complexity import entropy as entropy
 from .complexity import sparseness as sparseness
+from .consistency import consistency as consistency
 from .deletion import deletion as deletion
 from .deletion import deletion_curve as deletion_curve
 from .deletion import insertion as insertion
@@ -71,6 +72,7 @@ __all__ = [
     "average_precision",
     "completeness",
     "comprehensiveness",
+    "consistency",
     "continuity",
     "default_perturb_func",
     "deletion",
