@@ -20,6 +20,7 @@ from captum_ext._core.statistics import CORRELATIONS
 from captum_ext._core.subsets import Subsets, scores_and_totals_without
 from captum_ext.baselines import box_blur, channel_mean
 from captum_ext.feature_masks import pixels
+from captum_ext.perturbations import square_removal
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "golden" / "attribench"
 pytestmark = pytest.mark.skipif(
@@ -51,11 +52,11 @@ def data_of(name):
     return golden().data(name)
 
 
-def cases(*names):
+def cases(*names, having=lambda case: True):
     """The recorded cases of these metrics, one test each."""
     if not FOLDER.is_dir():
         return pytest.mark.parametrize("case", [None])
-    found = [c for name in names for c in golden().cases(name)]
+    found = [c for name in names for c in golden().cases(name) if having(c)]
     return pytest.mark.parametrize("case", found, ids=[c["id"] for c in found])
 
 
@@ -307,6 +308,40 @@ def test_normalised_infidelity_of_the_recorded_perturbations(case):
 
         scores = metrics.infidelity(
             model, perturb_func, x, methods, target=target(case), n_perturb_samples=len(moved), normalize=True
+        )
+        for method, wanted in recorded.items():
+            infidelities_agree(scores[method], wanted)
+
+
+@cases("infidelity", having=lambda case: "square" in case["call"]["perturbation_generators"])
+def test_squares_at_the_recorded_places_give_the_recorded_scores(case):
+    x, size = samples(case), case["call"]["perturbation_generators"]["square"]["square_size"]
+    corners = torch.tensor(golden().array(case["draws"]["square"]))  # [draw, (row, column)], the same for all samples
+    places = corners[:, 0] * (x.shape[-1] - size + 1) + corners[:, 1]
+
+    def perturb_func(copies):
+        _, perturbed = square_removal(copies, size=size, position=places.repeat(len(x)))
+        perturbed = perturbed.clamp(*case["clamp"])
+        return copies - perturbed, perturbed
+
+    moved, _ = square_removal(x.repeat_interleave(len(places), 0), size=size, position=places.repeat(len(x)))
+    assert_close(moved.unflatten(0, (len(x), -1)).transpose(0, 1), perturbations(case, "square"))
+    for generator, activation, recorded in results(case):
+        if generator != "square":
+            continue
+
+        def model(rows, activation=activation):
+            output = model_of(case["model"])(rows)
+            return output if activation is None else activation(output)
+
+        scores = metrics.infidelity(
+            model,
+            perturb_func,
+            x,
+            attributions(case),
+            target=target(case),
+            n_perturb_samples=len(places),
+            normalize=True,
         )
         for method, wanted in recorded.items():
             infidelities_agree(scores[method], wanted)

@@ -29,7 +29,8 @@ def faithfulness_correlation(**arguments: Any) -> Any:
 
     It is `sensitivity_n` with a tenth of the features as size and 100 sets; arguments, errors and cost are those of `sensitivity_n`.
 
-    Quantus correlates the output without the set itself, after a softmax, so that its sign is the opposite, and takes 224 elements as `n`.
+    Quantus takes 224 elements as `n`, by default after a softmax and with the input's least value in their place; under the same settings it
+    gives this score.
 
     Returns:
         `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0. NaN where a side of
