@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old check doctest benchmark test-captum clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum clean
 
 help:
 	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-faults workers, drivers and machines that die, hang or run out of disk"
 	@echo "make check       linter, types, doctests"
 	@echo "make test-old    the tests against captum 0.7"
+	@echo "make test-peers  the scores against those of Quantus under the same settings"
 	@echo "make benchmark   what the metrics cost beside the bare model"
 	@echo "make test-captum CAPTUM=path   Captum's own tests of the two metrics, from a checkout of its source, on ours"
 
@@ -47,6 +48,12 @@ test-old:
 	$(VENV)-old/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "captum==0.7.0"
 	$(VENV)-old/bin/python -m pytest -q -n $(WORKERS) tests
 
+# Other packages, against which scores are compared, bring requirements of their own.
+test-peers:
+	$(MAKE) $(VENV)-peers/test.stamp VENV=$(VENV)-peers
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "quantus==0.6.0"
+	$(VENV)-peers/bin/python -m pytest -q tests/peers
+
 benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/evaluate.py
@@ -56,4 +63,4 @@ test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-old build *.egg-info .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-old $(VENV)-peers build *.egg-info .pytest_cache .hypothesis
