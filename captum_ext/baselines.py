@@ -4,7 +4,9 @@ Set their options with `functools.partial`::
 
     deletion(model, images, attributions, baselines=partial(box_blur, kernel_size=0.25), target=0)
 
-Each takes a tensor or a tuple and returns the same, in its type and place.
+Each takes a tensor or a tuple and returns the same, in its type and place. A fill depends on what is removed: an object with
+`fill(inputs, mask)`, such as `NoisyLinear()`, that returns copies of the rows `inputs`, replaced where `mask` is true. It goes where features
+are removed (not in `infidelity`, nor in Captum's methods).
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from torch import Tensor
 
 from ._core.arguments import TensorOrTuple, as_given, as_tuple, check_count, shape
 from ._core.draws import SeedType, draw_seeds, normal, uniform
+from ._core.imputation import NoisyLinear as NoisyLinear
 
-__all__ = ["box_blur", "channel_mean", "gaussian_blur", "gaussian_noise", "uniform_noise"]
+__all__ = ["NoisyLinear", "box_blur", "channel_mean", "gaussian_blur", "gaussian_noise", "uniform_noise"]
 
 
 def channel_mean(inputs: TensorOrTuple) -> TensorOrTuple:

@@ -180,13 +180,13 @@ def segment_removal(
         tensor([[0., 0., 1., 1.]])
     """
     x = as_tuple(inputs)
-    features = Features(inputs, Attributions(None, (x,)), baselines, feature_mask, frozen)
+    features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
     sizes, _ = as_sizes("n", n, features.counts)
     removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool)
     for row, count, size, s in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _seeds(seed, x)):
         row[torch.randperm(count, generator=generator(s))[:size]] = True
     masks = tuple(features.spread(removed.to(x[0].device), torch.arange(len(x[0]))))
-    return _removed(masks, x, features.baselines, inputs, multiply_by_inputs)
+    return _removed(masks, x, as_baselines(baselines, inputs), inputs, multiply_by_inputs)
 
 
 def _seeds(seed: SeedType, x: Tensors) -> Tensor:

@@ -59,6 +59,7 @@ from captum_ext.metrics import (
     mu_fidelity,
     non_sensitivity,
     optimal_explanation,
+    oracle_normalized,
     pairwise_rank_agreement,
     parameter_randomization,
     parameter_randomization_curve,
@@ -72,6 +73,8 @@ from captum_ext.metrics import (
     relevance_mass_accuracy,
     relevance_rank_accuracy,
     removal_curves,
+    road,
+    road_accuracy,
     sensitivity_avg,
     sensitivity_max,
     sensitivity_n,
@@ -127,6 +130,13 @@ def sigmoid(output: Any) -> Any:
     return output.sigmoid() if isinstance(output, torch.Tensor) else output
 
 
+@dataclass(frozen=True)
+class Filling:
+    """A fill for `baselines`."""
+
+    fill: Callable[..., Any]
+
+
 def smaller(output: Any) -> Any:
     """Probabilities of float32 that are not 1."""
     return (output / 100).sigmoid() if isinstance(output, torch.Tensor) else output
@@ -142,6 +152,9 @@ GOOD = {
     average_gain: {"activation": smaller},
     increase_in_confidence: {},
     faithfulness_estimate: {},
+    oracle_normalized: {"n_perturb_samples": 3},
+    road: {"start": 0.25},
+    road_accuracy: {"start": 0.25},
     aopc: {},
     comprehensiveness: {},
     irof: {},
@@ -244,6 +257,7 @@ MASSES = (attribution_localisation, energy_pointing_game, focus, relevance_mass_
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
 SEARCHING = tuple(m for m in EVERY if takes(m, "search") and m is not sensitivity_avg)
 ORDERED = tuple(m for m in EVERY if takes(m, "mode") and m is not minimal_subset)
+OF_ANY_OUTPUT = tuple(m for m in WITH_TARGET if m is not road_accuracy)
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -424,6 +438,33 @@ BAD_ARGUMENTS = [
         r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For token ids give the embeddings",
         inputs=x.long(),
         only=(average_drop, average_gain, increase_in_confidence),
+    ),
+    # fills
+    value(
+        r"`baselines.fill` must return the rows it was given, \(1, 2, 2, 2\), got \(1, 8\)",
+        baselines=Filling(lambda rows, mask: rows.flatten(1)),
+        only=CURVES,
+    ),
+    value(r"`baselines.fill` must return the rows .*, got NoneType", baselines=Filling(lambda *_: None), only=CURVES),
+    value(
+        r"`baselines=NoisyLinear\(\)` fills in images \(B, C, H, W\), got `inputs` \(1, 8\)",
+        inputs=x.flatten(1),
+        attributions=phi.flatten(1),
+        only=(road, road_accuracy),
+    ),
+    value("`noise` must be at least 0, got -1", baselines=baselines.NoisyLinear(noise=-1), only=(road, deletion)),
+    value("`seed` must be at least 0, got -1", baselines=baselines.NoisyLinear(seed=-1), only=(road, deletion)),
+    # scores of scores
+    value(
+        "`score` must be a metric with a better side, such as srg or .*; got <function deletion_curve",
+        score=deletion_curve,
+    ),
+    value("`score` must be a metric with a better side, such as srg or .*; got 'srg'", score="srg"),
+    value(
+        "An order is searched for among at most 32 features, got 64 in example 0. Give a `feature_mask` with fewer",
+        inputs=torch.ones(B, 64),
+        attributions=torch.ones(B, 64),
+        only=(oracle_normalized,),
     ),
     # choices
     value(
@@ -624,7 +665,7 @@ BAD_OUTPUTS = [
     value(
         r"`forward_func` must return `\[rows, classes\]`, so that there is a prediction; got \(\d+, 4, 2\)",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
-        only=(minimal_subset,),
+        only=(minimal_subset, road_accuracy),
     ),
     value(
         r"`target` is missing: the model's output has shape \(\d+, 4\), more than one value per row. "
@@ -652,12 +693,12 @@ BAD_OUTPUTS = [
     value(
         r"`target` has 1 indices, but the model's output of shape \(\d+,\) needs 0 .*leave `target` out",
         forward_func=Model(lambda rows: rows.flatten(1).sum(1)),
-        only=WITH_TARGET,
+        only=OF_ANY_OUTPUT,
     ),
     value(
         r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give a tuple of indices",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
-        only=WITH_TARGET,
+        only=OF_ANY_OUTPUT,
     ),
     kind(
         "`forward_func` must return a tensor, got a tuple of Tensor",

@@ -157,6 +157,14 @@ def through_maps(model: Any, b: Batch) -> dict[str, Any]:
     return on_features(model, b) | {"activation": torch.sigmoid}
 
 
+def imputed(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: v for name, v in arguments.items() if name != "baselines"}
+
+
+def normalized(model: Any, b: Batch) -> dict[str, Any]:
+    return on_features(model, b) | {"feature_mask": b.feature_mask % 4, "n_perturb_samples": 3}
+
+
 def with_draws(model: Any, b: Batch) -> dict[str, Any]:
     return on_features(model, b) | {"n": 4, "n_perturb_samples": 7}
 
@@ -333,6 +341,17 @@ CASES = {
     "faithfulness_estimate of groups": Case(
         exported.faithfulness_estimate, lambda m, b: on_features(m, b) | {"feature_mask": b.feature_mask}, on_meta=False
     ),
+    "oracle_normalized": Case(exported.oracle_normalized, normalized, on_meta=False),
+    "oracle_normalized deletion": Case(
+        exported.oracle_normalized,
+        lambda m, b: normalized(m, b) | {"score": partial(exported.deletion, n_steps=4), "frozen": 2},
+        on_meta=False,
+    ),
+    "road": Case(exported.road, lambda m, b: imputed(on_features(m, b)), on_meta=False),
+    "road of the least relevant groups": Case(
+        exported.road, lambda m, b: imputed(with_steps_and_mask(m, b)), on_meta=False
+    ),
+    "road_accuracy": Case(exported.road_accuracy, lambda m, b: imputed(on_features(m, b)), on_meta=False),
     "aopc": Case(exported.aopc, with_steps),
     "aopc of a part of the curve": Case(
         exported.aopc, lambda m, b: with_steps_and_mask(m, b) | {"start": 0.25}, on_meta=False
@@ -470,13 +489,13 @@ OUR_ARGUMENTS = {
     *("explanation_factory", "order", "similarity", "absolute", "weights_seed", "n_bins", "n_classes", "noise_level"),
     *("tolerance", "search", "layer", "same_class", "eps_min", "gap"),
     *("tolerance", "search", "layer", "same_class", "eps_min"),
-    *("shares",),
     *("reference_attributions", "truth_mask", "sign", "tolerance", "k", "weighted", "concept_influence"),
     *("tolerance", "search", "layer", "same_class", "eps_min", "gap", "shift"),
     *("other_attributions", "other_classes", "n_top", "discretize"),
+    *("shares", "score"),
 }
 
-PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[\w.()/-]*\w)"
+PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|openreview:\w+|doi:10\.\d{4,}/[\w.()/-]*\w)"
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())

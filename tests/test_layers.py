@@ -33,7 +33,7 @@ DOORS = {"evaluation.results": "report.write"}
 # What they may import of others, beside the standard library.
 MAY_USE = {
     "metrics": {"torch", "numpy", "typing_extensions"},
-    "_core": {"torch", "numpy", "captum", "skimage", "tqdm", "typing_extensions"},
+    "_core": {"torch", "numpy", "scipy", "captum", "skimage", "tqdm", "typing_extensions"},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,17 @@ Tensors = tuple[Tensor, ...]
 TensorOrTuple = Tensor | Tensors
 Scores = Tensor | dict[str, Tensor]
 AttributionsType = TensorOrTuple | Mapping[str, TensorOrTuple]
-BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
+
+
+@runtime_checkable
+class Fill(Protocol):
+    """What replaces removed elements, where that depends on which are removed."""
+
+    def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Copies of the rows `inputs`, replaced where `mask`, which has their shape, is true."""
+
+
+BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any] | Fill
 FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
 FrozenType = None | int | Sequence[int] | Tensor
 
@@ -197,6 +207,20 @@ def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
             f"`baselines` must broadcast to `inputs` {shape(x)} with 1 or {len(x)} rows, got {shape(value)}."
         )
     return value.detach().to(x).reshape(value.shape if value.dim() else (1,) * x.dim())
+
+
+def as_replacements(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor | Fill, ...]:
+    """As `as_baselines`, or an object with `fill(inputs, mask)`: tried here, on one row of which nothing is removed."""
+    if not isinstance(baselines, Fill) or isinstance(baselines, np.ndarray):
+        return as_baselines(baselines, inputs)
+    for x in as_tuple(inputs):
+        row = x[:1].clone()
+        with torch.no_grad():
+            filled = baselines.fill(row, torch.zeros_like(row, dtype=torch.bool))
+        if not isinstance(filled, Tensor) or filled.shape != row.shape:
+            got = shape(filled) if isinstance(filled, Tensor) else describe(filled)
+            raise ValueError(f"`baselines.fill` must return the rows it was given, {shape(row)}, got {got}.")
+    return (baselines,) * len(as_tuple(inputs))
 
 
 def broadcasts(tensor: Tensor, to: Tensor) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from .arguments import (
     AttributionsType,
@@ -146,3 +147,9 @@ def predicted_class(output: Tensor) -> Tensor:
             f"`forward_func` must return `[rows, classes]`, so that there is a prediction; got {shape(output)}."
         )
     return output.argmax(1)
+
+
+def is_predicted(output: Tensor) -> Tensor:
+    """An activation: 1 for the class of the largest output, 0 for others, `[rows, classes]`."""
+    predicted = predicted_class(output)
+    return one_hot(predicted, output.shape[1]).to(output.dtype) if predicted is not output else output

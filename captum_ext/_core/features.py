@@ -14,12 +14,13 @@ from .arguments import (
     Attributions,
     BaselinesType,
     FeatureMaskType,
+    Fill,
     FrozenType,
     TensorOrTuple,
     Tensors,
-    as_baselines,
     as_feature_mask,
     as_frozen,
+    as_replacements,
     as_tuple,
     check_choice,
     shape,
@@ -49,7 +50,7 @@ class Features:
     ):
         self.given, self.inputs = inputs, as_tuple(inputs)
         self.attributions = attributions
-        self.baselines = as_baselines(baselines, inputs)
+        self.baselines = as_replacements(baselines, inputs)
         masks = as_feature_mask(feature_mask, inputs)
         self.frozen = as_frozen(frozen, masks)
         self.index: Tensor | None = None
@@ -65,7 +66,7 @@ class Features:
     def with_baselines(self, baselines: BaselinesType) -> Features:
         """The same features, replaced by something else."""
         other = copy.copy(self)
-        other.baselines = as_baselines(baselines, self.given)
+        other.baselines = as_replacements(baselines, self.given)
         return other
 
     def totals(self, aggregate: str) -> Tensor:
@@ -112,6 +113,11 @@ class Features:
             _erase(x, b, mask, example)
             for x, b, mask in zip(self.inputs, self.baselines, self.spread(removed, example))
         )
+
+    def as_maps(self, totals: Tensor) -> Tensors:
+        """Attributions whose means over the features are `totals` `[B, width]`."""
+        parts = self.spread(totals, torch.arange(len(totals)))
+        return tuple(part if self.index is None else part.expand_as(x) for part, x in zip(parts, self.inputs))
 
     def spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
         """From features to the grid of each tensor; 0 where it is frozen."""
@@ -183,8 +189,11 @@ def _onto_grid(a: Tensor, grid: tuple[int, ...]) -> Tensor:
     return (wide(a).sum(axes) if axes else a).reshape(len(a), -1)
 
 
-def _erase(x: Tensor, baseline: float | Tensor, mask: Tensor, example: Tensor) -> Tensor:
+def _erase(x: Tensor, baseline: float | Tensor | Fill, mask: Tensor, example: Tensor) -> Tensor:
     rows = x[example]
-    if not isinstance(baseline, Tensor):
+    if isinstance(baseline, (int, float)):
         return rows.masked_fill_(mask, baseline)
+    if not isinstance(baseline, Tensor):
+        filled = baseline.fill(rows.clone(), mask.expand_as(rows))
+        return torch.where(mask, filled.to(rows), rows, out=rows)
     return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows, out=rows)

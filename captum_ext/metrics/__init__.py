@@ -33,6 +33,7 @@ from .local_lipschitz import local_lipschitz as local_lipschitz
 from .minimal_subset import minimal_subset as minimal_subset
 from .monotonicity import monotonicity as monotonicity
 from .optimal_explanation import optimal_explanation as optimal_explanation
+from .oracle_normalized import oracle_normalized as oracle_normalized
 from .parameter_randomization import parameter_randomization as parameter_randomization
 from .parameter_randomization import parameter_randomization_curve as parameter_randomization_curve
 from .pointing_game import pointing_game as pointing_game
@@ -51,6 +52,8 @@ from .relevance_mass_accuracy import focus as focus
 from .relevance_mass_accuracy import relevance_mass_accuracy as relevance_mass_accuracy
 from .relevance_rank_accuracy import relevance_rank_accuracy as relevance_rank_accuracy
 from .relevance_rank_accuracy import top_k_intersection as top_k_intersection
+from .road import road as road
+from .road import road_accuracy as road_accuracy
 from .sensitivity_avg import sensitivity_avg as sensitivity_avg
 from .sensitivity_max import default_perturb_func as default_perturb_func
 from .sensitivity_max import sensitivity_max as sensitivity_max
@@ -100,6 +103,7 @@ __all__ = [
     "mu_fidelity",
     "non_sensitivity",
     "optimal_explanation",
+    "oracle_normalized",
     "pairwise_rank_agreement",
     "parameter_randomization",
     "parameter_randomization_curve",
@@ -113,6 +117,8 @@ __all__ = [
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
     "removal_curves",
+    "road",
+    "road_accuracy",
     "sensitivity_avg",
     "sensitivity_max",
     "sensitivity_n",
