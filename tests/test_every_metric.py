@@ -158,7 +158,8 @@ def through_maps(model: Any, b: Batch) -> dict[str, Any]:
 
 
 def imputed(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: v for name, v in arguments.items() if name != "baselines"}
+    """With the default fill, and from the whole example on, which methods share."""
+    return {name: v for name, v in arguments.items() if name != "baselines"} | {"start": 0.0}
 
 
 def normalized(model: Any, b: Batch) -> dict[str, Any]:
