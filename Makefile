@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme clean
 
 help:
 	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
@@ -16,6 +16,7 @@ help:
 	@echo "make check       linter, types, doctests"
 	@echo "make test-old    the tests against captum 0.7"
 	@echo "make test-peers  the scores against those of Quantus under the same settings"
+	@echo "make readme      the table of metrics in README.md, made anew from the metrics"
 	@echo "make benchmark   what the metrics cost beside the bare model"
 	@echo "make test-captum CAPTUM=path   Captum's own tests of the two metrics, from a checkout of its source, on ours"
 
@@ -61,6 +62,10 @@ benchmark: $(VENV)/demo.stamp
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py
+
+# The table of metrics in README.md, from their cards.
+readme: $(VENV)/test.stamp
+	$(BIN)/python -m tests.readme_metrics
 
 clean:
 	rm -rf $(VENV) $(VENV)-old $(VENV)-peers build *.egg-info .pytest_cache .hypothesis

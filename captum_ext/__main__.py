@@ -10,11 +10,13 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import __version__
 
-ARROWS = {True: "↑", False: "↓", None: " "}
+if TYPE_CHECKING:
+    from ._core.catalogue import Catalogue
+
 EXAMPLES = """examples:
   captum-ext demo                              six explanations of a real network, by five metrics
   captum-ext show scores.h5                    the scores that `evaluate(..., path="scores.h5")` kept, in the terminal
@@ -103,21 +105,21 @@ def metrics(options: argparse.Namespace) -> None:
 
     known = {name: f for name, f in vars(exported).items() if hasattr(f, "card")}
     if options.name is None:
-        print(catalogue(known))
+        print(catalogue(exported.available()))
     elif options.name in known:
         print(f"{call_of(known[options.name])}\n\n{inspect.getdoc(known[options.name])}")
     else:
         raise ValueError(f"no metric is named {options.name!r}; there are {', '.join(sorted(known))}.")
 
 
-def catalogue(known: dict[str, Any]) -> str:
+def catalogue(known: Catalogue) -> str:
     """A line per metric, by family: its name, an arrow to the better side, and its first sentence as far as there is room."""
     lines, room = [], shutil.get_terminal_size((120, 0)).columns
-    longest = max(map(len, known))
-    for family in sorted({metric.card.family for metric in known.values()}):
+    longest = max(len(entry.name) for entry in known)
+    for family, entries in known.families().items():
         lines.append(f"{family}:")
-        for name in sorted(name for name, metric in known.items() if metric.card.family == family):
-            line = f"  {name:{longest}} {ARROWS[known[name].card.higher_is_better]} {first_sentence(known[name])}"
+        for entry in entries:
+            line = f"  {entry.name:{longest}} {entry.arrow} {entry.summary}"
             lines.append(line if len(line) <= room else line[: room - 1] + "…")
     return "\n".join([*lines, "\n↑ higher is better, ↓ lower is better"])
 
@@ -128,10 +130,6 @@ def call_of(function: Callable[..., object]) -> str:
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     call = f"{function.__name__}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
     return textwrap.fill(call, 100, subsequent_indent="    ", break_long_words=False)
-
-
-def first_sentence(function: Callable[..., object]) -> str:
-    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_metrics_explains_one(capsys):
     [
         (["show", "nowhere.h5"], "captum-ext: `path` nowhere.h5 does not exist.\n"),
         (["show", __file__], "is not a result of captum_ext"),
-        (["metrics", "delection"], "no metric is named 'delection'; there are deletion, deletion_curve"),
+        (["metrics", "delection"], "no metric is named 'delection'; there are abpc, aopc"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(arguments, message, capsys):

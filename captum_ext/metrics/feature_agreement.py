@@ -15,7 +15,7 @@ from .._core.sizes import SizeType, several
     family="agreement",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
@@ -72,7 +72,7 @@ def feature_agreement(
     family="agreement",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
@@ -107,7 +107,7 @@ def sign_agreement(k: SizeType, **arguments: Any) -> Scores:
     family="agreement",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
@@ -144,7 +144,7 @@ def rank_agreement(k: SizeType, **arguments: Any) -> Scores:
     family="agreement",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )

@@ -17,7 +17,7 @@ from .._core.statistics import mean_ranks, pearson, wide
     family="agreement",
     higher_is_better=True,
     range=(-1, 1),
-    rows="0",
+    rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
 )
 def rank_correlation(
@@ -72,7 +72,7 @@ def rank_correlation(
     family="agreement",
     higher_is_better=True,
     range=(0, 1),
-    rows="0",
+    rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
 )
 @arguments_of(rank_correlation)

@@ -39,6 +39,7 @@ def arguments_of(metric: Any, some: Domain) -> dict[str, Any]:
         "explanation_factory": Saliency,
         "perturb_func": a_tenth,
         "attributions": random_attribution()(some.inputs),
+        "reference_attributions": random_attribution(seed=1)(some.inputs),
         "truth_mask": masks if isinstance(some.inputs, tuple) else masks[0],
         "layer": some.layer,
         "n_classes": some.classes,
