@@ -2,10 +2,10 @@
 
 from .aopc import aopc as aopc
 from .auc_roc import auc_roc as auc_roc
+from .available import available as available
 from .average_drop import average_drop as average_drop
 from .average_drop import average_gain as average_gain
 from .average_drop import increase_in_confidence as increase_in_confidence
-from .available import available as available
 from .average_precision import average_precision as average_precision
 from .completeness import completeness as completeness
 from .complexity import entropy as entropy
@@ -71,9 +71,9 @@ __all__ = [
     "aopc",
     "attribution_localisation",
     "auc_roc",
+    "available",
     "average_drop",
     "average_gain",
-    "available",
     "average_precision",
     "completeness",
     "comprehensiveness",

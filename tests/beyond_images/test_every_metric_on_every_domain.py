@@ -22,7 +22,7 @@ ROWS = 3
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 
-def a_tenth(inputs: Any, *_: Any) -> Any:
+def a_tenth(inputs: Any, *_: Any, **__: Any) -> Any:
     """A perturbation that draws nothing."""
     step = tuple(x / 10 for x in tuples(inputs))
     perturbed = tuple(x - s for x, s in zip(tuples(inputs), step))
@@ -44,6 +44,7 @@ def arguments_of(metric: Any, some: Domain) -> dict[str, Any]:
         "layer": some.layer,
         "n_classes": some.classes,
         "k": 2,
+        "activation": torch.sigmoid,  # some need a probability
         "n": 2,
         "n_perturb_samples": 4,
         "n_steps": 4,
