@@ -2,6 +2,7 @@
 
 from .deletion import deletion as deletion
 from .deletion import insertion as insertion
+from .impact_coverage import impact_coverage as impact_coverage
 from .infidelity import infidelity as infidelity
 from .irof import irof as irof
 from .max_sensitivity import max_sensitivity as max_sensitivity
@@ -11,6 +12,7 @@ from .sensitivity_n import sensitivity_n as sensitivity_n
 
 __all__ = [
     "deletion",
+    "impact_coverage",
     "infidelity",
     "insertion",
     "irof",

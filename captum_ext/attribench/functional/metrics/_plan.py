@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 class Plan(Generic[Result]):
     """`metrics` has a name for each entry of the result's `level` (such as a masker); each gives `[B, activations * points]`."""
 
-    dataset: AttributionsDataset
+    dataset: Any  # an `AttributionsDataset`, or something else with `samples_dataset` and `num_samples` where `methods` are given
     metrics: Mapping[str, Callable[..., Any]]
     result: Result
     level: str | None = None

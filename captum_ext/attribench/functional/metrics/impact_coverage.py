@@ -1,0 +1,173 @@
+"""Impact coverage."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...result import ImpactCoverageResult
+from ._plan import CPU, Plan
+from .max_sensitivity import Method, _explanation, _ready
+
+ATTEMPTS = 51  # AttriBench's
+PATCH_FILE = re.compile(r".*_([0-9]+)\.pt")
+
+
+def impact_coverage(
+    model: nn.Module,
+    samples_dataset: Any,
+    batch_size: int,
+    method_dict: Mapping[str, Method],
+    patch_folder: str | os.PathLike[str],
+    device: torch.device | None = CPU,
+    *,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> ImpactCoverageResult:
+    r"""Overlap of a patch that changes the prediction and the most relevant features (Lin et al. 2019, arXiv:1910.07387).
+
+    .. math:: \frac{|P \cap T|}{|P \cup T|}
+
+    where `P` are the features under the patch and `T` as many features of the largest attributions, of the patched image for the patch's class.
+
+    Every image gets patches at places of its own, class after class, until the prediction becomes the patch's class, at most 51 times (in AttriBench
+    a batch shares the places, and the patch to begin with depends on the batches before). An image that no patch fools keeps the last one,
+    and there is a warning. All methods see the same patched images.
+
+    Args:
+        samples_dataset: of `(image, label)`.
+        batch_size: images scored together, and the most rows of a call of the model or a method.
+        method_dict: name -> method.
+        patch_folder: with files `<name>_<class>.pt`, as `train_adversarial_patches` writes them.
+        device: where the samples go; the methods' models must be there.
+        seed: of the places, by image.
+
+    Returns:
+        a number from 0 to 1 for each image and method. Higher is better.
+    """
+    plan = impact_coverage_plan(samples_dataset, method_dict, patch_folder)
+    return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a plan needs of a data set."""
+
+    samples_dataset: Any
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.samples_dataset)
+
+
+def impact_coverage_plan(
+    samples_dataset: Any, method_dict: Mapping[str, Method], patch_folder: str | os.PathLike[str]
+) -> Plan[ImpactCoverageResult]:
+    if not method_dict:
+        raise ValueError("`method_dict` must have at least one method, name -> method.")
+    samples = Samples(samples_dataset)
+    coverage = partial(_coverage, attack=Attack(read_patches(patch_folder)))
+    methods = {name: partial(_explanation, partial(_ready, method)) for name, method in method_dict.items()}
+    result = ImpactCoverageResult(list(method_dict), samples.num_samples)
+    return Plan(samples, {"impact_coverage": coverage}, result, methods=methods)
+
+
+def read_patches(folder: str | os.PathLike[str]) -> dict[int, Tensor]:
+    """`[C, height, width]` by class."""
+    files = sorted(file.name for file in Path(folder).iterdir() if file.suffix == ".pt")
+    found = [(PATCH_FILE.fullmatch(file), file) for file in files]
+    unknown = [file for match, file in found if match is None]
+    if unknown or not files:
+        raise ValueError(
+            f"`patch_folder` {folder} must have files of patches, named <name>_<class>.pt; got {unknown or 'none'}."
+        )
+    read = {int(match.group(1)): torch.load(Path(folder) / file, "cpu") for match, file in found if match}
+    return {label: patch.detach().float().reshape(patch.shape[-3:]) for label, patch in sorted(read.items())}
+
+
+@dataclass
+class Attack:
+    """Patched images, once for all methods."""
+
+    patches: Mapping[int, Tensor]
+    last: tuple[Any, Any] = (None, None)
+
+    def __call__(
+        self, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The images under a patch, where it is `[B, 1, H, W]`, and its class `[B]`."""
+        if self.last[0] != tuple(seeds):
+            with torch.no_grad():
+                self.last = tuple(seeds), self._attacked(model, images, labels, seeds)
+        return self.last[1]
+
+    def _attacked(
+        self, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tries = [attempts(self.patches, images.shape[2:], seed) for seed in seeds]
+        before, attacked = model(images).argmax(1), images.clone()
+        under, classes = torch.zeros_like(images[:, :1], dtype=torch.bool), torch.zeros_like(labels)
+        rows = torch.arange(len(images), device=images.device)
+        for _ in range(ATTEMPTS):
+            for row in rows.tolist():
+                classes[row], top, left = next(tries[row])
+                self._put(int(classes[row]), top, left, images[row], attacked[row], under[row])
+            now, wanted = model(attacked[rows]).argmax(1), classes[rows]
+            rows = rows[(now != wanted) | (before[rows] == wanted) | (labels[rows] == wanted)]
+            if not len(rows):
+                break
+        else:
+            warnings.warn(f"No patch changed the prediction of {len(rows)} of {len(images)} images.", stacklevel=2)
+        return attacked, under, classes
+
+    def _put(self, label: int, top: int, left: int, image: Tensor, attacked: Tensor, under: Tensor) -> None:
+        patch = self.patches[label].to(image)
+        place = (..., slice(top, top + patch.shape[1]), slice(left, left + patch.shape[2]))
+        attacked.copy_(image)[place] = patch
+        under.zero_()[place] = True
+
+
+def attempts(patches: Mapping[int, Tensor], size: Sequence[int], seed: int) -> Iterator[tuple[int, int, int]]:
+    """The patch's class, its top and its left, class after class for ever."""
+    stream = np.random.default_rng(seed)
+    for label, patch in itertools.cycle(patches.items()):
+        room = [side - extent for side, extent in zip(size, patch.shape[1:])]
+        if min(room) < 0:
+            raise ValueError(
+                f"The patch of class {label}, {tuple(patch.shape[1:])}, is larger than the images, {tuple(size)}."
+            )
+        yield label, int(stream.integers(room[0] + 1)), int(stream.integers(room[1] + 1))
+
+
+def _coverage(
+    forward_func: Callable[[Tensor], Tensor],
+    explanation_func: Method,
+    inputs: Tensor,
+    target: Tensor,
+    seed: Sequence[int],
+    *,
+    attack: Attack,
+) -> Tensor:
+    """`[B]`"""
+    attacked, under, classes = attack(forward_func, inputs, target, seed)
+    phi = explanation_func(attacked.clone(), classes.clone()).detach()
+    if phi.shape[1] not in (1, inputs.shape[1]) or phi.shape[2:] != inputs.shape[2:]:
+        raise ValueError(
+            f"Impact coverage needs attributions of images {tuple(inputs.shape)}, with as many channels or one; got {tuple(phi.shape)}."
+        )
+    patch = under.expand_as(phi).flatten(1)
+    order = phi.flatten(1).argsort(dim=1, descending=True, stable=True)
+    first = torch.arange(patch.shape[1], device=patch.device) < patch.sum(1, keepdim=True)
+    top = torch.zeros_like(patch).scatter_(1, order, first)
+    return (patch & top).sum(1).double() / (patch | top).sum(1)
