@@ -75,6 +75,38 @@ def test_no_pixel_beyond_its_reach_matters_to_a_pixel_of_a_segmentation():
     assert (curve[:, 2] - curve[:, 0]).abs().min() > 1e-3
 
 
+@every_domain
+def test_shapley_values_are_complete_and_effects_of_single_groups_rank_them(name):
+    some = domain(name)[:4]
+    closely(
+        metrics.completeness(some.model, attributions=spread(some, shapley(some, 1)), **some.arguments), torch.zeros(4)
+    )
+    alone = spread(some, left_out(some))
+    closely(metrics.monotonicity_correlation(some.model, attributions=alone, **some.arguments), torch.ones(4))
+    closely(metrics.non_sensitivity(some.model, attributions=alone, **some.arguments), torch.zeros(4))
+
+
+def test_the_gradient_of_a_pixels_class_lies_where_the_pixel_can_see():
+    some = domain("segmentation")
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    near = torch.stack([((rows - r).abs() <= 2) & ((columns - c).abs() <= 2) for _, r, c in some.target])[:, None]
+    gradient = Saliency(some.model).attribute(some.inputs, target=some.target)
+    maps = {"gradient": gradient, "noise": random_attribution()(some.inputs).abs()}
+    mass = metrics.relevance_mass_accuracy(some.inputs, maps, near)
+    closely(mass["gradient"], torch.ones(len(some)))
+    assert mass["noise"].max() < 0.9
+    closely(metrics.pointing_game(some.inputs, gradient, near), torch.ones(len(some)))
+
+
+@pytest.mark.parametrize("name", ["table", "two inputs", "series", "segmentation"])
+def test_an_explanation_by_the_input_alone_survives_random_parameters_and_gradients_do_not(name):
+    some = domain(name)[:8]
+    kept = {"target": some.target} if some.target is not None else {}
+    alike = partial(metrics.parameter_randomization, some.model, inputs=some.inputs, **kept)
+    closely(alike(explanation_factory=lambda model: lambda inputs, **_: inputs), torch.ones(8))
+    assert alike(explanation_factory=lambda model: partial(Saliency(model).attribute, abs=False)).mean() < 0.9
+
+
 # ---- against the random control, through evaluate
 
 
