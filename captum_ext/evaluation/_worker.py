@@ -71,13 +71,16 @@ def name_of(shard: int) -> str:
 
 
 def note_error(folder: Path, rank: int, error: Exception) -> None:
-    aside = folder / f"error-{rank}.tmp"
-    aside.write_text(json.dumps(noted(error)))
-    aside.rename(folder / f"error-{rank}.json")
+    aside, name = folder / f"error-{rank}.tmp", f"error-{rank}"
+    try:
+        aside.write_text(json.dumps(noted(error)))
+        aside.rename(folder / f"{name}.json")
+    except OSError as full:  # a name needs no room
+        (folder / f"{name}.{getattr(error, 'errno', None) or full.errno}").touch()
 
 
 def errors_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("error-*.json"))
+    return sorted(f for f in folder.glob("error-*") if f.suffix != ".tmp")
 
 
 def _die_with(driver: int, strikes: Strikes, folder: Path) -> None:

@@ -176,6 +176,7 @@ def run_to_end(job: Job, store: ShardStore, runner: Engine, resources: Resources
     reasons: Mapping[int, str] = {}
     with Progress(store, show_progress and resources.place.index == 0):
         if missing:
+            store.begin()  # so that a path that cannot be written to is known before any work
             reasons = runner.run(job, missing, store, resources)
     store.verify(reasons)
 

@@ -19,6 +19,7 @@ from .files import sweep, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
+KEPT = "The shards that it holds are kept: mend this and run again to go on"
 NAMED = 8  # of the missing shards, in a message
 DIGEST = hashlib.sha256().digest_size
 
@@ -36,7 +37,7 @@ class ShardStore:
 
     A file is an `.npz` followed by a digest of it, of its number and of the manifest: what is damaged, of another run or of other examples
     is no shard. Any number of processes, on any machines that see the folder, may write to it: a shard that comes twice is the same shard.
-    The folder and the manifest are written with the first shard, so a run that never began binds nobody.
+    A manifest without shards binds nobody: another run may begin there.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
@@ -112,8 +113,7 @@ class ShardStore:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. The shards that it holds are kept: mend this and "
-                "run again to go on",
+                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. {KEPT}",
             ) from error
 
     def read(self, shard: int) -> Arrays:

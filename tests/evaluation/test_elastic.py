@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_at_once_and_the_same_call_goes_on(tmp_path, mo
     whole = in_one_process(path=tmp_path / "whole.h5")
     monkeypatch.setenv("LEAST_FILE_SIZE", "100")  # the workers' limit: what a full disk does to a write
     with pytest.raises(
-        OSError, match=r"File too large.*run\.h5\.parts cannot be written to\. The shards that it holds are kept"
+        OSError, match=r"File too large.*run\.h5\.parts .*cannot be written to\. The shards that it holds are kept"
     ) as error:
         in_two_workers(model=limited_net, path=tmp_path / "run.h5")
     assert error.value.errno == 27
@@ -173,6 +173,16 @@ def limited_net():
     if "LEAST_FILE_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LEAST_FILE_SIZE"]), resource.RLIM_INFINITY))
     return Net()
+
+
+@pytest.mark.parametrize("devices", [["cpu"], pytest.param(["cpu", "cpu"], marks=pytest.mark.faults)])
+def test_a_path_that_cannot_be_written_to_is_said_before_any_work(devices):
+    calls = []
+    model = Net()
+    model.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(OSError, match=r"/proc/run.h5.parts cannot be written to"):
+        run(model=model, devices=devices, path="/proc/run.h5")
+    assert calls == []
 
 
 @pytest.mark.faults

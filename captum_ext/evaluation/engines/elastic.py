@@ -25,7 +25,7 @@ from .._worker import errors_in, name_of
 from ..errors import again
 from ..files import is_alive
 from ..job import Job
-from ..store import ShardStore
+from ..store import KEPT, ShardStore
 from ..strikes import OUT, Strikes
 from . import Resources
 
@@ -45,7 +45,6 @@ class Elastic:
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]:
         content = payload.packed(job)
-        store.begin()  # so that a path that cannot be written to is known before any worker starts
         with own_signal_handlers(), tempfile.TemporaryDirectory(prefix="captum_ext-") as name:
             folder = Path(name)
             (folder / "strikes").mkdir()
@@ -60,7 +59,7 @@ class Elastic:
             agent = agent_of(folder, payload.digest_of(content), resources)
             with Watch(Strikes(folder / "strikes"), resources.shard_timeout) as watch:
                 failed = agent.run().is_failed()
-            raise_noted(folder)
+            raise_noted(folder, store)
             return watch.reasons(shards) or (
                 {s: f"more than {resources.max_restarts} restarts" for s in shards if failed}
             )
@@ -142,10 +141,13 @@ def end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def raise_noted(folder: Path) -> None:
-    """The first error that a worker noted."""
+def raise_noted(folder: Path, store: ShardStore) -> None:
+    """The first error that a worker noted; of one that had no room for a note the number."""
     for file in errors_in(folder):
-        raise again(json.loads(file.read_text()))
+        if file.suffix == ".json":
+            raise again(json.loads(file.read_text()))
+        number = int(file.suffix[1:])
+        raise OSError(number, f"{os.strerror(number)}: {store.folder} or {folder.parent} cannot be written to. {KEPT}")
 
 
 @contextmanager

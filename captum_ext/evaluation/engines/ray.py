@@ -38,7 +38,6 @@ class Ray:
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]:
         content = payload.packed(job)
-        store.begin()
         settings = payload.settings_of(store, threads=resources.threads or 1)
         with connected(self.address, self.timeout):
             pool = Pool(self._maker(content, settings, resources), resources, deque(shards))
