@@ -149,6 +149,52 @@ def explain(model: nn.Module, method: Any, images: Tensor, targets: Tensor) -> T
     return getattr(made, "attribute", made)(images, target=targets).detach()
 
 
+def small_network() -> nn.Module:
+    """`[B, 3, 32, 32] -> [B, 10]`, untrained, the same each time."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 10)
+    ).eval()
+
+
+def on_two_devices() -> dict[str, Any]:
+    """AttriBench's metrics of small photographs, each by two worker processes on the CPU; name -> table of the result."""
+    from captum.attr import InputXGradient, Saliency
+
+    from captum_ext.attribench import MethodFactory, distributed
+    from captum_ext.attribench.data import AttributionsDataset
+    from captum_ext.attribench.functional.metrics.infidelity import GaussianPerturbationGenerator
+    from captum_ext.attribench.masking.image import ConstantImageMasker
+
+    images, model = photographs(32).contiguous(), small_network()
+    labels = model(images).argmax(1)
+    explain = {"Saliency": Saliency, "InputXGradient": InputXGradient}
+    factory = MethodFactory({name: partial(mean_of_channels, kind) for name, kind in explain.items()})
+    maps = {name: method(images, labels) for name, method in factory(model).items()}
+    dataset = AttributionsDataset(images, labels, attributions=maps)
+    maskers = {"zero": ConstantImageMasker("pixel")}
+    noise = {"gaussian": GaussianPerturbationGenerator(0.1)}
+    classes, first = distributed.metrics, (small_network, dataset, 2)
+    last: dict[str, Any] = {"devices": ("cpu", "cpu")}
+    results = {}
+    for metric in (
+        classes.Insertion(*first, maskers, "softmax", num_steps=10, **last),
+        classes.Deletion(*first, maskers, "softmax", num_steps=10, **last),
+        classes.SensitivityN(*first, maskers, "linear", 0.1, 0.5, 3, 20, **last),
+        classes.Infidelity(*first, ["linear"], noise, 20, **last),
+        classes.MaxSensitivity(*first, factory, 5, 0.02, **last),
+    ):
+        metric.run(progress=False)
+        results[type(metric).__name__] = metric.result
+    return results
+
+
+def mean_of_channels(kind: Any, model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """A class of Captum's as a method of AttriBench's, with the mean over the channels."""
+    method = kind(model)
+    return lambda images, labels: method.attribute(images, target=labels).mean(1, keepdim=True)
+
+
 def main(output: Path) -> None:
     """Runs it, or goes on where it was interrupted, with all it makes in the folder `output`."""
     warnings.filterwarnings("ignore", module="captum")  # it sets gradients and hooks, and says so each time
@@ -173,4 +219,6 @@ def main(output: Path) -> None:
     (output / "report.html").unlink(missing_ok=True)  # of an earlier run
     result.report(output / "report.html", list(zip(shown, targets.tolist())), maps)
     print(f"Report: {output / 'report.html'}, figure: {output / 'explanations.png'}, scores: {output / 'scores.h5'}.")
+    for name, table in on_two_devices().items():
+        print(f"On two CPU workers, AttriBench's {name}: {table.method_names} on {table.num_samples} photographs.")
     print("An interrupted run goes on where it stopped; remove the folder to start anew.")
