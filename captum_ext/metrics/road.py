@@ -28,8 +28,8 @@ def road(**arguments: Any) -> Scores:
     .. math:: \frac1{|S|} \sum_{s \in S} f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
 
     over the shares `S` of removed features, 10, 20, ..., 90 % by default, the most relevant first (`mode="morf"`) or the least (`"lerf"`).
-    What is removed is imputed, `baselines=captum_ext.baselines.NoisyLinear()`; other arguments, errors and cost are those of
-    `deletion_curve`: the arguments, errors and cost are those of `deletion_curve`. `deletion_curve` with these `baselines` is the curve.
+    What is removed is imputed, `baselines=captum_ext.baselines.NoisyLinear()`; the other arguments, errors and cost are those of
+    `deletion_curve`, which with these `baselines` is the curve.
 
     Returns:
         `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order has the same
@@ -67,7 +67,7 @@ def road_accuracy(**arguments: Any) -> Scores:
     .. math:: \frac1{|S|} \sum_{s \in S} \bigl[ \hat y\bigl(x_{\setminus \pi(k)}\bigr) = y \bigr], \qquad k = \operatorname{round}(s F)
 
     where :math:`\hat y` is the class of the largest output and `y` the `target`; over the shares `S` of `road`. The other arguments, errors and
-    cost are those of `deletion_curve`. With one share (`start=0.5`, `n_steps=2`, `stop=0.9` has two) the mean over examples is the paper's accuracy.
+    cost are those of `deletion_curve`. The mean over examples is the paper's accuracy, averaged over the shares.
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order has the same value under

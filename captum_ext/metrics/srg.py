@@ -26,9 +26,8 @@ def srg(**arguments: Any) -> Scores:
 
     .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c_{\text{LeRF}}(s) - c_{\text{MoRF}}(s) \, ds
 
-    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`; `abpc` is another name for it. Arguments,
-    errors and cost are those of `removal_curves`: the arguments, errors and
-    cost are those of `deletion_curve` for both orders.
+    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`; `abpc` is another name for it. The
+    arguments, errors and cost are those of `deletion_curve`, but that both orders are evaluated, as in `removal_curves`.
 
     Returns:
         `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better; 0 is the mean over random orders, on every model, and
