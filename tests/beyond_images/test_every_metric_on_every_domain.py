@@ -19,7 +19,7 @@ from .explained import masks_of, tuples
 
 METRICS = {name: getattr(exported, name) for name in exported.__all__ if hasattr(getattr(exported, name), "card")}
 ROWS = 3
-OF_CLASSES = {exported.minimal_subset, exported.random_logit}
+OF_CLASSES = {exported.consistency, exported.minimal_subset, exported.random_logit}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 
@@ -42,6 +42,8 @@ def arguments_of(metric: Any, some: Domain) -> dict[str, Any]:
         "attributions": random_attribution()(some.inputs),
         "reference_attributions": random_attribution(seed=1)(some.inputs),
         "truth_mask": masks if isinstance(some.inputs, tuple) else masks[0],
+        "other_attributions": random_attribution()(some.inputs),
+        "other_classes": some.target,
         "layer": some.layer,
         "n_classes": some.classes,
         "k": 2,
