@@ -198,3 +198,10 @@ def test_the_seed_governs_training(cnn, images, labels):
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert np.isfinite(first.numpy()).all()
+
+
+def test_a_patch_of_the_predicted_class_or_of_the_label_counts_as_no_attack(scene, images):
+    predicted = BrightestClass()(images).argmax(1)
+    mislabelled, seen = TensorDataset(images, (predicted + 1) % 3), []
+    impact_coverage(BrightestClass(), mislabelled, 5, {"a": lambda x, target: seen.append(target) or x}, scene[1])
+    assert torch.equal(seen[-1], (predicted + 2) % 3)
