@@ -24,7 +24,11 @@ def seeded(seed: int, first_example: int, name: str, device: torch.device) -> It
     states = np.random.get_state(), random.getstate()
     number = _mixed(seed, first_example, zlib.crc32(name.encode()))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(number)
+        torch.default_generator.manual_seed(
+            number
+        )  # torch.manual_seed would note the stack for devices that nobody uses, a millisecond
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(number)
         np.random.seed(number % 2**32)
         random.seed(number)
         try:
