@@ -940,6 +940,11 @@ BAD_CALLS = [
      lambda: DECORATED(lambda rows: rows[:1])(x)),
     (ValueError, "`baselines` must have one entry for each of the 1 tensors of `inputs`, got 2",
      lambda: DECORATED(lambda rows, base: rows)(x, (0, 0))),
+    # metrics of one's own
+    (TypeError, "`higher_is_better` must be True, False or, for a curve, None; got 'yes'",
+     lambda: exported.metric(higher_is_better="yes")),
+    (TypeError, "A metric must take `attributions` or .* by name; len takes obj",
+     lambda: exported.metric(higher_is_better=True)(len)),
     # makers of baselines
     (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0", lambda: baselines.box_blur(x, 0)),
     (ValueError, "`kernel_size` is a fraction of the width, .*; got 3", lambda: baselines.box_blur(x, 3)),

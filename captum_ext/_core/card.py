@@ -27,6 +27,7 @@ class Card:
     flipped_by: tuple[str, str] | None = None  # (argument, value) that turns the direction around
     axis: tuple[str, Coordinates] | None = None  # of a score with several values, and where these are
     undirected_by: tuple[str, str] | None = None  # (argument, value) that leaves the score without a better side
+    together: bool = True  # whether the function takes a mapping of methods, which then share the model's evaluations
 
     def direction(self, arguments: dict[str, Any]) -> bool | None:
         """`higher_is_better` under these arguments."""
@@ -49,13 +50,13 @@ def metric(
     flipped_by: tuple[str, str] | None = None,
     axis: tuple[str, Coordinates] | None = None,
     undirected_by: tuple[str, str] | None = None,
+    together: bool = True,
 ) -> Callable[[F], F]:
     """Gives a function its card; the function itself stays as it is."""
 
     def with_card(function: F) -> F:
-        card = Card(
-            function.__name__, family, higher_is_better, range, rows, reference, flipped_by, axis, undirected_by
-        )
+        name, directions = function.__name__, (flipped_by, axis, undirected_by)
+        card = Card(name, family, higher_is_better, range, rows, reference, *directions, together)
         function.card = card  # type: ignore[attr-defined]
         return function
 

@@ -79,8 +79,8 @@ class Worker:
 
     def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any], seed: int) -> Scores:
         call = functools.partial(self.calls.scores, name, metric, seed)
-        parameters = inspect.signature(metric).parameters
-        if "attributions" in parameters and card_of(metric) is not None and maps:  # ours share the model's evaluations
+        parameters, card = inspect.signature(metric).parameters, card_of(metric)
+        if "attributions" in parameters and card is not None and card.together and maps:
             return self._shared_scores(name, call, batch, maps)
         scores: Scores = {}
         for method in self.methods.values():

@@ -31,6 +31,7 @@ from .input_invariance import input_invariance as input_invariance
 from .irof import irof as irof
 from .local_lipschitz import continuity as continuity
 from .local_lipschitz import local_lipschitz as local_lipschitz
+from .metric import metric as metric
 from .minimal_subset import minimal_subset as minimal_subset
 from .monotonicity import monotonicity as monotonicity
 from .optimal_explanation import optimal_explanation as optimal_explanation
@@ -99,6 +100,7 @@ __all__ = [
     "irof",
     "local_lipschitz",
     "log_odds",
+    "metric",
     "minimal_subset",
     "monotonicity",
     "monotonicity_correlation",
