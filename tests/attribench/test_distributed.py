@@ -13,8 +13,18 @@ from torch import nn
 from captum_ext.attribench import AttributionMethod, BasicModelFactory, MethodFactory, distributed
 from captum_ext.attribench.data import AttributionsDataset
 from captum_ext.attribench.distributed import metrics
-from captum_ext.attribench.functional import select_samples
-from captum_ext.attribench.functional.metrics import deletion, infidelity, insertion, max_sensitivity, sensitivity_n
+from captum_ext.attribench.functional import select_samples, train_adversarial_patches
+from captum_ext.attribench.functional.metrics import (
+    deletion,
+    impact_coverage,
+    infidelity,
+    insertion,
+    irof,
+    max_sensitivity,
+    minimal_subset,
+    parameter_randomization,
+    sensitivity_n,
+)
 from captum_ext.attribench.functional.metrics.infidelity import GaussianPerturbationGenerator
 from captum_ext.attribench.masking.image import ConstantImageMasker
 from captum_ext.attribench.result import MetricResult
@@ -28,6 +38,11 @@ SIGNATURES = {
     "num_subsets segmented=False",
     metrics.Infidelity: "model_factory attributions_dataset batch_size activation_fns perturbation_generators num_perturbations",
     metrics.MaxSensitivity: "model_factory attributions_dataset batch_size method_factory num_perturbations radius",
+    metrics.Irof: "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100",
+    metrics.MinimalSubset: "model_factory attributions_dataset batch_size maskers mode='deletion' num_steps=100",
+    metrics.ParameterRandomization: "model_factory attributions_dataset batch_size method_factory",
+    metrics.ImpactCoverage: "model_factory samples_dataset batch_size method_factory patch_folder",
+    distributed.TrainAdversarialPatches: "model_factory dataset num_patches batch_size path labels=None",
     distributed.ComputeAttributions: "model_factory method_factory dataset batch_size",
     distributed.SelectSamples: "model_factory dataset num_samples batch_size",
 }
@@ -58,7 +73,8 @@ def model():
 def test_parameters_order_and_defaults_are_attribenchs(kind):
     parameters = [p for p in inspect.signature(kind).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     shown = " ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
-    assert shown == f"{SIGNATURES[kind]} address='localhost' port='12355' devices=None"
+    port = "12355" if kind is metrics.ParameterRandomization else "'12355'"  # a number in AttriBench, too
+    assert shown == f"{SIGNATURES[kind]} address='localhost' port={port} devices=None"
 
 
 def same(a: MetricResult, b: MetricResult) -> None:
@@ -84,6 +100,20 @@ CASES = {  # the class, and its functional form
     "infidelity": (
         lambda m, d, **o: metrics.Infidelity(m, d, 2, ["linear"], {"g": GaussianPerturbationGenerator(0.1)}, 5, **o),
         lambda m, d: infidelity(m, d, 2, ["linear"], {"g": GaussianPerturbationGenerator(0.1)}, 5),
+    ),
+    "irof": (
+        lambda m, d, **o: metrics.Irof(m, d, 2, MASKERS, "linear", num_steps=4, **o),
+        lambda m, d: irof(m, d, 2, MASKERS, "linear", num_steps=4),
+    ),
+    "minimal_subset": (
+        lambda m, d, **o: metrics.MinimalSubset(m, d, 2, MASKERS, num_steps=8, **o),
+        lambda m, d: minimal_subset(m, d, 2, MASKERS, num_steps=8),
+    ),
+    "parameter_randomization": (
+        lambda m, d, **o: metrics.ParameterRandomization(m, d, 2, FACTORY, **o),
+        lambda m, d: parameter_randomization(
+            m if callable(m) and not isinstance(m, nn.Module) else BasicModelFactory(m), d, 2, FACTORY
+        ),
     ),
     "max_sensitivity": (
         lambda m, d, **o: metrics.MaxSensitivity(m, d, 2, FACTORY, 3, 0.1, **o),
@@ -166,3 +196,19 @@ def test_too_few_samples_are_a_warning(model, tmp_path):
 def test_no_samples_cannot_be_asked_for(model):
     with pytest.raises(ValueError, match="`num_samples` must be at least 1, got 0"):
         distributed.SelectSamples(model, [], 0, 2)
+
+
+@pytest.mark.parametrize("devices", [None, pytest.param(TWO, marks=pytest.mark.faults)])
+def test_patches_and_what_they_cover_are_those_of_the_functional_forms(devices, model, images, labels, tmp_path):
+    data = list(zip(images, labels))
+    for folder in ("ours", "theirs"):
+        (tmp_path / folder).mkdir()
+    training = distributed.TrainAdversarialPatches(model, data, 2, 2, str(tmp_path / "ours" / "patch"), devices=devices)
+    training.run(progress=False)
+    train_adversarial_patches(model, data, 2, 2, str(tmp_path / "theirs" / "patch"))
+    for label in range(2):
+        ours, theirs = (torch.load(tmp_path / folder / f"patch_{label}.pt") for folder in ("ours", "theirs"))
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    coverage = metrics.ImpactCoverage(model, data, 2, FACTORY, str(tmp_path / "theirs"), devices=devices)
+    coverage.run(progress=False)
+    same(coverage.result, impact_coverage(model, data, 2, FACTORY(model), str(tmp_path / "theirs")))

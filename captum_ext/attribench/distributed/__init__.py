@@ -3,5 +3,6 @@
 from . import metrics as metrics
 from ._compute_attributions import ComputeAttributions as ComputeAttributions
 from ._select_samples import SelectSamples as SelectSamples
+from ._train_adversarial_patches import TrainAdversarialPatches as TrainAdversarialPatches
 
-__all__ = ["ComputeAttributions", "SelectSamples", "metrics"]
+__all__ = ["ComputeAttributions", "SelectSamples", "TrainAdversarialPatches", "metrics"]

@@ -70,7 +70,7 @@ class SelectSamples:
             is_correct = evaluate(
                 self.model_factory,
                 Subset(self.dataset, portion),
-                {"none": _no_explanation},
+                {"none": no_explanation},
                 {"correct": _correct},
                 batch_size=self.batch_size,
                 show_progress=progress,
@@ -81,7 +81,7 @@ class SelectSamples:
         return found
 
 
-def _no_explanation(model: Any) -> Any:
+def no_explanation(model: Any) -> Any:
     return lambda inputs: torch.zeros_like(inputs)
 
 

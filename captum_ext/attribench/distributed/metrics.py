@@ -19,20 +19,38 @@ from typing import Any, Generic, TypeVar
 from ..data import AttributionsDataset
 from ..functional.metrics._plan import Plan
 from ..functional.metrics.deletion import deletion_plan, insertion_plan
+from ..functional.metrics.impact_coverage import impact_coverage_plan
 from ..functional.metrics.infidelity import PerturbationGenerator, infidelity_plan
+from ..functional.metrics.irof import irof_plan
 from ..functional.metrics.max_sensitivity import max_sensitivity_plan
+from ..functional.metrics.minimal_subset import minimal_subset_plan
+from ..functional.metrics.parameter_randomization import parameter_randomization_plan
 from ..functional.metrics.sensitivity_n import sensitivity_n_plan
 from ..masking import Masker
 from ..result import (
     DeletionResult,
+    ImpactCoverageResult,
     InfidelityResult,
     MaxSensitivityResult,
     MetricResult,
+    MinimalSubsetResult,
+    ParameterRandomizationResult,
     SensitivityNResult,
 )
 from ._workers import workers
 
-__all__ = ["Deletion", "Infidelity", "Insertion", "MaxSensitivity", "Metric", "SensitivityN"]
+__all__ = [
+    "Deletion",
+    "ImpactCoverage",
+    "Infidelity",
+    "Insertion",
+    "Irof",
+    "MaxSensitivity",
+    "Metric",
+    "MinimalSubset",
+    "ParameterRandomization",
+    "SensitivityN",
+]
 
 Result = TypeVar("Result", bound=MetricResult)
 Devices = Sequence[Any] | None
@@ -113,6 +131,32 @@ class Insertion(Deletion):
     _plan: Any = staticmethod(insertion_plan)
 
 
+class Irof(Deletion):
+    """`captum_ext.attribench.functional.metrics.irof`."""
+
+    _plan = staticmethod(irof_plan)
+
+
+class MinimalSubset(Metric[MinimalSubsetResult]):
+    """`captum_ext.attribench.functional.metrics.minimal_subset`."""
+
+    def __init__(
+        self,
+        model_factory: Any,
+        attributions_dataset: AttributionsDataset,
+        batch_size: int,
+        maskers: Mapping[str, Masker],
+        mode: str = "deletion",
+        num_steps: int = 100,
+        address: str = "localhost",
+        port: str | int = "12355",
+        devices: Devices = None,
+        **options: Any,
+    ):
+        plan = minimal_subset_plan(attributions_dataset, maskers, mode, num_steps)
+        super().__init__(plan, model_factory, batch_size, address, port, devices, options)
+
+
 class SensitivityN(Metric[SensitivityNResult]):
     """`captum_ext.attribench.functional.metrics.sensitivity_n`."""
 
@@ -179,6 +223,45 @@ class MaxSensitivity(Metric[MaxSensitivityResult]):
         **options: Any,
     ):
         plan = max_sensitivity_plan(attributions_dataset, methods_of(method_factory), num_perturbations, radius)
+        super().__init__(plan, model_factory, batch_size, address, port, devices, options)
+
+
+class ParameterRandomization(Metric[ParameterRandomizationResult]):
+    """`captum_ext.attribench.functional.metrics.parameter_randomization`."""
+
+    def __init__(
+        self,
+        model_factory: Any,
+        attributions_dataset: AttributionsDataset,
+        batch_size: int,
+        method_factory: Any,
+        address: str = "localhost",
+        port: str | int = 12355,
+        devices: Devices = None,
+        *,
+        seed: int = 0,
+        **options: Any,
+    ):
+        plan = parameter_randomization_plan(attributions_dataset, method_factory, seed)
+        super().__init__(plan, model_factory, batch_size, address, port, devices, options)
+
+
+class ImpactCoverage(Metric[ImpactCoverageResult]):
+    """`captum_ext.attribench.functional.metrics.impact_coverage`."""
+
+    def __init__(
+        self,
+        model_factory: Any,
+        samples_dataset: Any,
+        batch_size: int,
+        method_factory: Any,
+        patch_folder: str,
+        address: str = "localhost",
+        port: str | int = "12355",
+        devices: Devices = None,
+        **options: Any,
+    ):
+        plan = impact_coverage_plan(samples_dataset, methods_of(method_factory), patch_folder)
         super().__init__(plan, model_factory, batch_size, address, port, devices, options)
 
 

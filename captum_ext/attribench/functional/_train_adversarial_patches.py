@@ -42,14 +42,11 @@ def train_adversarial_patches(
     Returns:
         the patches `[1, C, side, side]` on the CPU, unless they were saved.
     """
-    if num_patches < 1 or (labels is not None and not len(labels)):
-        raise ValueError(f"`num_patches` must be at least 1 and `labels` not empty, got {num_patches} and {labels}.")
-    classes = list(itertools.islice(itertools.count() if labels is None else itertools.cycle(labels), num_patches))
+    classes = classes_of(num_patches, labels)
     with on_device(model, device) as place:
         loader = DataLoader(dataset, batch_size)
-        ranges = [images.aminmax() for images, _ in loader]
-        low, high = min(float(r.min) for r in ranges), max(float(r.max) for r in ranges)
-        patches = [_trained(model, loader, label, (low, high), seed + i, place) for i, label in enumerate(classes)]
+        limits = value_range(loader)
+        patches = [trained(model, loader, label, limits, seed + i, place) for i, label in enumerate(classes)]
     if path is None:
         return patches
     for label, patch in zip(classes, patches):
@@ -57,7 +54,19 @@ def train_adversarial_patches(
     return None
 
 
-def _trained(
+def classes_of(num_patches: int, labels: Sequence[int] | None) -> list[int]:
+    if num_patches < 1 or (labels is not None and not len(labels)):
+        raise ValueError(f"`num_patches` must be at least 1 and `labels` not empty, got {num_patches} and {labels}.")
+    return list(itertools.islice(itertools.count() if labels is None else itertools.cycle(labels), num_patches))
+
+
+def value_range(loader: Any) -> tuple[float, float]:
+    """The least and the largest value of any image."""
+    ranges = [images.aminmax() for images, _ in loader]
+    return min(float(r.min) for r in ranges), max(float(r.max) for r in ranges)
+
+
+def trained(
     model: nn.Module, loader: DataLoader[Any], label: int, extent: tuple[float, float], seed: int, place: torch.device
 ) -> Tensor:
     stream = torch.Generator().manual_seed(seed)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...result import ImpactCoverageResult
 from ._plan import CPU, Plan
-from .max_sensitivity import Method, _explanation, _ready
+from .max_sensitivity import Method, _ready, explanation
 
 ATTEMPTS = 51  # AttriBench's
 PATCH_FILE = re.compile(r".*_([0-9]+)\.pt")
@@ -56,7 +56,7 @@ def impact_coverage(
     Returns:
         a number from 0 to 1 for each image and method. Higher is better.
     """
-    plan = impact_coverage_plan(samples_dataset, method_dict, patch_folder)
+    plan = impact_coverage_plan(samples_dataset, {n: partial(_ready, m) for n, m in method_dict.items()}, patch_folder)
     return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
 
 
@@ -72,15 +72,16 @@ class Samples:
 
 
 def impact_coverage_plan(
-    samples_dataset: Any, method_dict: Mapping[str, Method], patch_folder: str | os.PathLike[str]
+    samples_dataset: Any, methods: Mapping[str, Callable[[Any], Method]], patch_folder: str | os.PathLike[str]
 ) -> Plan[ImpactCoverageResult]:
-    if not method_dict:
+    """`methods`: name -> function of the model that gives the method."""
+    if not methods:
         raise ValueError("`method_dict` must have at least one method, name -> method.")
     samples = Samples(samples_dataset)
     coverage = partial(_coverage, attack=Attack(read_patches(patch_folder)))
-    methods = {name: partial(_explanation, partial(_ready, method)) for name, method in method_dict.items()}
-    result = ImpactCoverageResult(list(method_dict), samples.num_samples)
-    return Plan(samples, {"impact_coverage": coverage}, result, methods=methods)
+    result = ImpactCoverageResult(list(methods), samples.num_samples)
+    explanations = {name: explanation(method) for name, method in methods.items()}
+    return Plan(samples, {"impact_coverage": coverage}, result, methods=explanations)
 
 
 def read_patches(folder: str | os.PathLike[str]) -> dict[int, Tensor]:
