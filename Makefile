@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme docs clean
 
 help:
 	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-old    the tests against captum 0.7"
 	@echo "make test-peers  the scores against those of Quantus under the same settings"
 	@echo "make readme      the table of metrics in README.md, made anew from the metrics"
+	@echo "make docs        the documentation, docs/_build/html; a warning is an error, as is a link inside that leads nowhere"
 	@echo "make benchmark   what the metrics cost beside the bare model"
 	@echo "make test-captum CAPTUM=path   Captum's own tests of the two metrics, from a checkout of its source, on ours"
 
@@ -67,5 +68,8 @@ test-captum: $(VENV)/test.stamp
 readme: $(VENV)/test.stamp
 	$(BIN)/python -m tests.readme_metrics
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) $(VENV)-old $(VENV)-peers build *.egg-info .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-old $(VENV)-peers build docs/_build docs/made *.egg-info .pytest_cache .hypothesis

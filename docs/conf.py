@@ -1,0 +1,32 @@
+"""How Sphinx builds the documentation: `make docs`. Nothing is fetched, no notebook is run."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import captum_ext  # noqa: E402
+
+project = "captum_ext"
+author = "The captum_ext authors"
+copyright = author
+version = release = captum_ext.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "myst_nb", "made_pages"]
+exclude_patterns = ["_build"]
+nitpicky = True
+default_role = "py:obj"  # a link where there is something of the name, else code
+
+html_theme = "furo"
+html_title = f"captum_ext {version}"
+
+autodoc_typehints = "none"  # shapes and types are in the docstrings
+autodoc_member_order = "bysource"
+autodoc_mock_imports = ["ray"]
+napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Returns", "Raises"]  # sentences, not `type: description`
+
+myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"

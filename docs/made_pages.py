@@ -1,0 +1,185 @@
+"""What the documentation makes when it is built: a page for each metric, from its card and docstring, and for each package of the reference.
+
+A Sphinx extension; nothing of it needs Sphinx before `setup`. The pages lie in `docs/made/`, which git ignores.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from captum_ext import metrics
+from captum_ext._core.catalogue import Entry
+
+HERE = Path(__file__).parent
+MADE = HERE / "made"
+TUTORIALS = HERE.parent / "tutorials"
+REFERENCE = {  # a page of the reference -> the modules on it
+    "evaluation": ["captum_ext"],
+    "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
+    "plots": ["captum_ext.plots"],
+    "engines": ["captum_ext.evaluation.engines"],
+    "attribench": [
+        f"captum_ext.attribench{name}"
+        for name in ("", ".data", ".masking", ".masking.image", ".functional", ".functional.metrics", ".result")
+    ],
+}
+ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
+
+
+def file_name(family: str) -> str:
+    return family.replace(" ", "-")
+
+
+def title(text: str, line: str = "=") -> str:
+    return f"{text}\n{line * len(text)}\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Every page that is made, by its path below `docs/made` without `.rst`."""
+    families = metrics.available().families()
+    made = {f"metrics/{family}/{name}": text for (family, name), text in metric_pages(families).items()}
+    made["metrics/index"] = index_page(families)
+    made["api/metrics"] = functions_page()
+    return made | {f"api/{name}": module_page(name, modules) for name, modules in REFERENCE.items()}
+
+
+def metric_pages(families: dict[str, list[Entry]]) -> dict[tuple[str, str], str]:
+    """A folder for each family, with a page for each metric."""
+    made = {}
+    for family, entries in families.items():
+        made[file_name(family), "index"] = family_page(family, entries)
+        made |= {(file_name(family), entry.name): metric_page(entry, entries) for entry in entries}
+    return made
+
+
+def metric_page(entry: Entry, family: list[Entry]) -> str:
+    return (
+        title(entry.name)
+        + facts(entry)
+        + f".. autofunction:: captum_ext.metrics.{entry.name}\n\n"
+        + picture(entry.family)
+        + ".. rubric:: Of the same family\n\n"
+        + "".join(f"- :doc:`{other.name}`: {escaped(other.summary)}\n" for other in family if other.name != entry.name)
+        + f"\nWhat misleads all of them: :ref:`{entry.family} <family-{file_name(entry.family)}>`.\n"
+    )
+
+
+def facts(entry: Entry) -> str:
+    """A table of what the card says."""
+    card = getattr(metrics, entry.name).card
+    rows = {
+        "Family": f":doc:`{entry.family} <index>`",
+        "Better": {"higher": "higher ↑", "lower": "lower ↓"}.get(entry.better or "", "a curve has no better side"),
+        "Range": entry.range_text,
+        "Cost in model rows": f"{entry.rows}  (a batch of B examples)",
+        "Needs": ", ".join(entry.needs),
+        "Paper": paper(entry.reference),
+    }
+    if card.flipped_by:
+        rows["Better"] += f"; the other way round with ``{card.flipped_by[0]}={card.flipped_by[1]!r}``"
+    if card.undirected_by:
+        rows["Better"] += f"; neither with ``{card.undirected_by[0]}={card.undirected_by[1]!r}``"
+    lines = "".join(f"   * - {name}\n     - {value}\n" for name, value in rows.items())
+    return f".. list-table::\n   :stub-columns: 1\n   :widths: auto\n\n{lines}\n"
+
+
+def paper(reference: str) -> str:
+    found = re.search(r"(arXiv|doi):([^\s,]+)", reference)
+    return f"`{reference} <{ADDRESS[found.group(1)]}{found.group(2)}>`__" if found else reference
+
+
+def escaped(summary: str) -> str:
+    return summary.replace("*", r"\*").replace("|", r"\|")
+
+
+def picture(family: str) -> str:
+    return f".. image:: ../../figures/{file_name(family)}.svg\n   :alt: An example of {family}\n\n"
+
+
+def family_page(family: str, entries: list[Entry]) -> str:
+    rows = "".join(
+        f"   * - :doc:`{e.name}`\n     - {escaped(e.summary)}\n     - {e.arrow}\n     - {e.range_text}\n     - {e.rows}\n"
+        for e in entries
+    )
+    head = "   * - Metric\n     - What it says\n     - Better\n     - Range\n     - Model rows\n"
+    return (
+        title(family.capitalize())
+        + picture(family)
+        + f"What they ask, and what misleads them: :ref:`{family} <family-{file_name(family)}>`.\n\n"
+        + f".. list-table::\n   :header-rows: 1\n   :widths: 22 42 8 10 18\n\n{head}{rows}\n"
+        + toctree([entry.name for entry in entries], "hidden:")
+    )
+
+
+def toctree(documents: list[str], *options: str) -> str:
+    return (
+        ".. toctree::\n"
+        + "".join(f"   :{o}\n" for o in options)
+        + "\n"
+        + "".join(f"   {d}\n" for d in documents)
+        + "\n"
+    )
+
+
+def index_page(families: dict[str, list[Entry]]) -> str:
+    text = (
+        "A metric is a function from one batch to a tensor with a row per example. "
+        "`captum_ext.metrics.available` lists them in Python.\n\n"
+    )
+    return title("Metrics") + text + toctree([f"{file_name(f)}/index" for f in families], "maxdepth: 2")
+
+
+def functions_page() -> str:
+    """What `captum_ext.metrics` has beside metrics."""
+    others = [name for name in metrics.__all__ if not hasattr(getattr(metrics, name), "card")]
+    text = (
+        ".. py:module:: captum_ext.metrics\n\nEach metric has :doc:`its own page <../metrics/index>`. Beside them:\n\n"
+    )
+    return title("captum_ext.metrics") + text + "".join(f".. autofunction:: captum_ext.metrics.{n}\n\n" for n in others)
+
+
+def module_page(name: str, modules: list[str]) -> str:
+    single = len(modules) == 1
+    parts = [
+        ("" if single else title(module, "-")) + f".. automodule:: {module}\n   :members:\n\n" for module in modules
+    ]
+    return title(modules[0] if single else name.capitalize()) + "".join(parts)
+
+
+def write(_: Any = None) -> None:
+    """Writes what changed, so that a second build has less to do."""
+    import figures
+
+    made = pages()
+    for old in MADE.rglob("*.rst"):
+        if str(old.relative_to(MADE).with_suffix("")) not in made:
+            old.unlink()
+    for name, text in made.items():
+        put(MADE / f"{name}.rst", text)
+    for family in metrics.available().families():
+        figures.draw(family, MADE / "figures" / f"{file_name(family)}.svg")
+    shutil.rmtree(MADE / "tutorials", ignore_errors=True)
+    for notebook in TUTORIALS.glob("*.ipynb"):
+        put(MADE / "tutorials" / notebook.name, notebook.read_text().replace("(../docs/", "(../../"))
+
+
+def put(file: Path, text: str) -> None:
+    if not file.exists() or file.read_text() != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def known(_app: Any, _env: Any, node: Any, content: Any) -> Any:
+    """Names in backticks that are nothing of this package's are code, not broken links; so are the names of Python and torch."""
+    python = node.get("refdomain") == "py"
+    ours = node["reftype"] != "obj" and node["reftarget"].startswith("captum_ext")
+    return content if python and not ours else None
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("builder-inited", write)
+    app.connect("missing-reference", known)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,94 @@
+"""The documentation has a page for every metric, and its links lead somewhere. `make docs` builds it; nothing here needs Sphinx."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from captum_ext import metrics
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+WRITTEN = [file for file in DOCS.rglob("*.md") if not {"_build", "made"} & set(file.relative_to(DOCS).parts)]
+EVERY_DOCUMENT = pytest.mark.parametrize("file", WRITTEN, ids=lambda file: str(file.relative_to(DOCS)))
+
+
+def loaded(name: str):
+    specification = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+made_pages = loaded("made_pages")
+PAGES = made_pages.pages()
+METRICS = [name for name in metrics.__all__ if hasattr(getattr(metrics, name), "card")]
+
+
+def listed(page: str, text: str) -> set[str]:
+    """The pages of its tables of contents."""
+    trees = re.findall(r"\.\. toctree::\n(?:   :.*\n)*\n((?:   \S+\n)+)", text)
+    return {f"{page.rpartition('/')[0]}/{entry}" for tree in trees for entry in tree.split()}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_has_its_page_in_the_tables_of_contents_of_its_family(name):
+    card = getattr(metrics, name).card
+    folder = f"metrics/{made_pages.file_name(card.family)}"
+    page = PAGES[f"{folder}/{name}"]
+    assert f".. autofunction:: captum_ext.metrics.{name}\n" in page
+    assert card.rows in page
+    assert card.reference in page
+    assert f"{folder}/{name}" in listed(f"{folder}/index", PAGES[f"{folder}/index"])
+    assert f"{folder}/index" in listed("metrics/index", PAGES["metrics/index"])
+
+
+def test_what_is_exported_and_no_metric_is_in_the_reference():
+    others = set(metrics.__all__) - set(METRICS)
+    assert others
+    for name in others:
+        assert f"captum_ext.metrics.{name}\n" in PAGES["api/metrics"]
+
+
+def test_a_direction_that_an_argument_turns_around_is_said():
+    assert "the other way round with ``mode='lerf'``" in PAGES["metrics/removal-curves/deletion"]
+
+
+def test_every_family_is_explained_and_has_a_picture(tmp_path):
+    explained = (DOCS / "concepts" / "families.md").read_text()
+    figures = loaded("figures")
+    for family in metrics.available().families():
+        assert f"(family-{made_pages.file_name(family)})=\n## {family}\n" in explained
+        assert callable(getattr(figures, family.replace(" ", "_")))
+    figures.draw("random subsets", tmp_path / "drawn" / "one.svg")
+    assert (tmp_path / "drawn" / "one.svg").read_text().startswith("<?xml")
+
+
+@EVERY_DOCUMENT
+def test_relative_links_lead_to_files(file):
+    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.S)
+    for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", text):
+        assert (file.parent / target).exists(), target
+    for target in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", text):
+        page = (file.parent / target).resolve().relative_to(DOCS)
+        assert (page.parts[0] == "made" and "/".join(page.parts[1:]) in PAGES) or (DOCS / f"{page}.md").exists(), target
+
+
+@EVERY_DOCUMENT
+def test_a_written_page_is_in_a_table_of_contents(file):
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", (DOCS / "index.md").read_text(), re.S)
+    entries = [line for tree in trees for line in tree.split() if not line.startswith(":")]
+    page = file.relative_to(DOCS).with_suffix("")
+    assert str(page) == "index" or any(page.match(entry) for entry in entries)
+
+
+def test_pages_of_metrics_in_the_table_of_contents_are_made():
+    index = (DOCS / "index.md").read_text()
+    for entry in re.findall(r"^made/(.*)$", index, re.M):
+        assert entry in PAGES
+    assert {f"api/{name}" for name in ("metrics", *made_pages.REFERENCE)} <= set(
+        re.findall(r"^made/(.*)$", index, re.M)
+    )
