@@ -27,7 +27,7 @@ def save_tree(tree: NDArrayTree, attributes: Mapping[str, str], path: Any, forma
     if format not in WRITERS:
         raise ValueError(f"`format` must be 'hdf5' or 'csv', got {format!r}.")
     _check_names(tree.levels)
-    with written_aside(check_writable(path)) as aside:
+    with written_aside(check_writable(path), room=sum(leaf.nbytes for leaf in tree.leaves.values())) as aside:
         WRITERS[format](tree, attributes, aside)
 
 

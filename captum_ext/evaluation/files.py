@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -16,11 +17,20 @@ from pathlib import Path
 UNSEEN = 3600  # seconds after which what another machine has half written is taken for abandoned
 
 
+MEBIBYTE = 2**20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or a folder at; it takes the name `path` when all is on disk, and goes if writing fails."""
+def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
+    """A path beside `path` to write a file or a folder at; it takes the name `path` when all is on disk, and goes if writing fails.
+
+    `room`: bytes that must be free beforehand, where the writer does not survive a full disk: HDF5 takes the process with it.
+    """
     aside = path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
+        if room:
+            _check_room(aside, room + MEBIBYTE)
         yield aside
         for file in [aside, *aside.rglob("*")] if aside.is_dir() else [aside]:
             _sync(file)
@@ -79,6 +89,21 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
             f"`path` {path} cannot be written: {path.parent} is not a folder that can be written to."
         )
     return path
+
+
+def _check_room(file: Path, size: int) -> None:
+    with open(file, "wb") as handle:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in FULL:  # a file system that cannot tell
+                return
+            raise OSError(
+                error.errno,
+                f"{os.strerror(error.errno or 0)}: {file.parent} has no room for {size:,} bytes; make some and try again",
+            ) from error
+    file.unlink()  # what is given back is there to be written
 
 
 def _sync(path: Path) -> None:

@@ -183,7 +183,7 @@ def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
         variable.attrs = {
             k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()
         }  # netCDF has no booleans
-    with written_aside(path) as aside:
+    with written_aside(path, room=stored.nbytes + len(str(stored.attrs))) as aside:
         stored.to_netcdf(aside, engine="h5netcdf")
 
 

@@ -135,6 +135,11 @@ class ShardStore:
         with os.scandir(self.folder) as files:
             return sum(file.name.endswith(".npz") for file in files)
 
+    def size(self) -> int:
+        """What all shards take on disk."""
+        with os.scandir(self.folder) as files:
+            return sum(file.stat().st_size for file in files)
+
     def missing(self) -> list[int]:
         """The shards still to be computed; a damaged one is removed and counts as missing."""
         return [shard for shard in range(len(self)) if not self._is_whole(shard)]

@@ -92,7 +92,7 @@ def _holds(path: Path, store: ShardStore) -> bool:
 
 
 def _export(store: ShardStore, methods: list[str], path: Path) -> None:
-    with written_aside(path) as aside, h5py.File(aside, "w") as file:
+    with written_aside(path, room=store.size()) as aside, h5py.File(aside, "w") as file:
         file.attrs["captum_ext"], file.attrs["run"] = __version__, store.digest
         for shard in range(len(store)):
             for key, rows in store.read(shard).items():

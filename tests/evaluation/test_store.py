@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
+import signal
 import stat
 from functools import partial
 from pathlib import Path
@@ -11,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from captum_ext import IncompleteRun, metrics
 from captum_ext.evaluation.files import _this_machine, check_writable, sweep, written_aside
 from captum_ext.evaluation.fingerprint import described
+from captum_ext.evaluation.results import save_hdf5
 from captum_ext.evaluation.store import ShardStore, differences
 
 MANIFEST = {"examples": 8, "shard_size": 3, "seed": 0, "metrics": {"deletion": {"n_steps": 5}}}
@@ -376,3 +381,39 @@ def test_a_path_in_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monke
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     with pytest.raises(NotADirectoryError, match=r"`path` .* is not a folder that can be written to"):
         check_writable(tmp_path / "a")
+
+
+@pytest.mark.parametrize("room", [0, 10])
+def test_room_that_is_asked_for_is_there_or_nothing_is_written(room, tmp_path, monkeypatch):
+    with written_aside(tmp_path / "a", room=room) as aside:
+        assert not aside.exists()
+        aside.write_text("all")
+    assert (tmp_path / "a").read_text() == "all"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    if room:
+        with (
+            pytest.raises(OSError, match=f"No space left on device: {tmp_path} has no room for .* bytes; make some"),
+            written_aside(tmp_path / "b", room=room),
+        ):
+            pytest.fail("it went on")
+    assert [f.name for f in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_result_that_does_not_fit_on_the_disk_leaves_the_process_alive(tmp_path):
+    """HDF5 itself would take it down; in a process of its own, whose files may have 2 MB."""
+    scores = xr.Dataset({"score": (("attribution", "example"), np.zeros((1, 500_000)))}, coords={"attribution": ["a"]})
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
+        try:
+            save_hdf5(scores, tmp_path / "run.h5")
+        except OSError as error:
+            os._exit(error.errno)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []

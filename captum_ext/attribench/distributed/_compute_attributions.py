@@ -48,7 +48,7 @@ class ComputeAttributions:
         methods = {name: explanation(make) for name, make in methods_of(self.method_factory).items()}
         options = {"batch_size": self.batch_size, "show_progress": progress, **self.options}
         attribute_dataset(self.model_factory, self.dataset, methods, kept, **options)
-        with written_aside(path) as aside, h5py.File(kept) as file:
+        with written_aside(path, room=kept.stat().st_size) as aside, h5py.File(kept) as file:
             writer = AttributionsDatasetWriter(aside, len(self.dataset))
             for name in methods:
                 for start in range(0, len(self.dataset), ROWS):
