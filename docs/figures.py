@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,18 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 def example() -> tuple[Callable[..., Any], Any, dict[str, Any]]:
     """A model that is nearly linear, an input, and a good, a fair and a random explanation of it."""
     draw = torch.Generator().manual_seed(0)
-    w = torch.randn(F, generator=draw)
+    w = -torch.randn(F, generator=draw)
     x = 0.3 + torch.rand(1, F, generator=draw)
     noise = torch.randn(2, 1, F, generator=draw)
     maps = {"good": w * x, "fair": w * x + 0.7 * noise[0], "random": noise[1]}
-    return (lambda rows: torch.tanh(rows @ w) + 0.2 * (rows @ w)), x, maps
+    return (lambda rows: torch.tanh(rows @ w / 2) + rows @ w / 2), x, maps
+
+
+def gradient_of(f: Callable[..., Any], x: Any) -> Any:
+    """Of the first output."""
+    with torch.enable_grad():
+        rows = x.detach().clone().requires_grad_()
+        return torch.autograd.grad(f(rows)[:, 0].sum(), rows)[0]
 
 
 def removal_curves(ax: Any) -> None:
@@ -52,10 +60,9 @@ def random_subsets(ax: Any) -> None:
 
 def infidelity(ax: Any) -> None:
     f, x, _ = example()
-    rows = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(f(rows).sum(), rows)
+    gradient = gradient_of(lambda rows: f(rows)[:, None], x)
     draw = torch.Generator().manual_seed(1)
-    step = 0.2 * torch.randn(60, F, generator=draw)
+    step = 0.3 * torch.randn(60, F, generator=draw)
     change = f(x) - f(x - step)
     ax.axline((0, 0), slope=1, color=GREY, lw=0.8)
     for name, phi, color in (("gradient", gradient, BLUE), ("half of it", gradient / 2, ORANGE)):
@@ -79,12 +86,18 @@ def robustness(ax: Any) -> None:
 
 def randomisation(ax: Any) -> None:
     draw = torch.Generator().manual_seed(0)
-    phi, noise = torch.randn(400, generator=draw), torch.randn(400, generator=draw)
-    mixed = [(1 - s) * phi + s * noise for s in torch.linspace(0, 1, 6)]
-    alike = [float(torch.corrcoef(torch.stack([phi, m]))[0, 1]) for m in mixed]
-    ax.plot(range(6), alike, marker="o", color=BLUE, label="depends on the model")
-    ax.plot(range(6), [1] * 6, marker="o", color=ORANGE, label="edges of the input")
-    ax.set(xlabel="layers made random, from the last on", ylabel="likeness to the explanation", ylim=(-0.1, 1.1))
+    layers = [torch.nn.Linear(n, m) for n, m in ((100, 40), (40, 40), (40, 3))]
+    for parameter in (p for layer in layers for p in layer.parameters()):
+        parameter.data = torch.randn(parameter.shape, generator=draw) / parameter.shape[-1] ** 0.5
+    model = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
+    x = torch.randn(8, 100, generator=draw)
+    for name, method, color in (
+        ("gradient", lambda f: partial(gradient_of, f), BLUE),
+        ("edges of the input", lambda f: lambda x: x.diff(dim=1), ORANGE),
+    ):
+        alike = metrics.parameter_randomization_curve(model, method, x).mean(0)
+        ax.plot(range(len(layers) + 1), [1.0, *alike], marker="o", color=color, label=name)
+    ax.set(xlabel="layers made random, from the last on", ylabel="likeness", xticks=range(4), ylim=(-0.15, 1.15))
     ax.legend(frameon=False)
 
 
