@@ -13,7 +13,9 @@ from captum_ext import metrics
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 WRITTEN = [file for file in DOCS.rglob("*.md") if not {"_build", "made"} & set(file.relative_to(DOCS).parts)]
+EVERYWHERE = [ROOT / "README.md", *WRITTEN]
 EVERY_DOCUMENT = pytest.mark.parametrize("file", WRITTEN, ids=lambda file: str(file.relative_to(DOCS)))
+EVERY_DOCUMENT_AND_README = pytest.mark.parametrize("file", EVERYWHERE, ids=lambda file: str(file.relative_to(ROOT)))
 
 
 def loaded(name: str):
@@ -67,7 +69,7 @@ def test_every_family_is_explained_and_has_a_picture(tmp_path):
     assert (tmp_path / "drawn" / "one.svg").read_text().startswith("<?xml")
 
 
-@EVERY_DOCUMENT
+@EVERY_DOCUMENT_AND_README
 def test_relative_links_lead_to_files(file):
     text = re.sub(r"```.*?```", "", file.read_text(), flags=re.S)
     for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", text):
@@ -92,3 +94,9 @@ def test_pages_of_metrics_in_the_table_of_contents_are_made():
     assert {f"api/{name}" for name in ("metrics", *made_pages.REFERENCE)} <= set(
         re.findall(r"^made/(.*)$", index, re.M)
     )
+
+
+def test_tests_that_are_named_as_evidence_exist():
+    named = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", "".join(f.read_text() for f in EVERYWHERE)))
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / name).exists()] == []
