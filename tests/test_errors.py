@@ -430,11 +430,6 @@ BAD_ARGUMENTS = [
     value("`k` must have at least one size, got none", k=[]),
     kind("`k` must be an integer or a fraction of the features, got str 'all'", k=["all"]),
     kind(
-        "`feature_mask` is for a `perturb_func` with an argument of that name, such as segment_removal. Leave it out",
-        feature_mask=MASK,
-        only=(infidelity,),
-    ),
-    kind(
         r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For token ids give the embeddings",
         inputs=x.long(),
         only=(average_drop, average_gain, increase_in_confidence),

@@ -71,7 +71,7 @@ def infidelity(
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share
             the perturbations and the model's evaluations.
         baselines: handed to `perturb_func` as its second argument where given; also a function of the inputs.
-        feature_mask: handed to `perturb_func` by keyword where given (`segment_removal` takes it); also a function of the inputs.
+        feature_mask: handed to a `perturb_func` that takes it by that name (`segment_removal` does), else not used; also a function of the inputs.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
         max_examples_per_batch: the most rows of a model call. Without it a call has at most `max(B, 64)` rows.
 

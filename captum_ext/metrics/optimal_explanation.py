@@ -21,7 +21,7 @@ from .._core.arguments import (
 from .._core.draws import SeedType
 from .._core.features import Features
 from .._core.forward import Forward
-from .._core.perturbations import Perturbations, takes
+from .._core.perturbations import Perturbations
 from .._core.target import TargetType
 
 
@@ -76,8 +76,9 @@ def optimal_explanation(
     """
     x = as_tuple(inputs)
     features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
-    handed_on = feature_mask if takes(perturb_func, "feature_mask") else None
-    drawn = Perturbations(perturb_func, inputs, baselines, handed_on, n_perturb_samples, seed, max_examples_per_batch)
+    drawn = Perturbations(
+        perturb_func, inputs, baselines, feature_mask, n_perturb_samples, seed, max_examples_per_batch
+    )
     f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
     moved: list[Tensor] = []
 

@@ -19,7 +19,7 @@ from .explained import masks_of, tuples
 
 METRICS = {name: getattr(exported, name) for name in exported.__all__ if hasattr(getattr(exported, name), "card")}
 ROWS = 3
-OF_CLASSES = {exported.consistency, exported.minimal_subset, exported.random_logit}
+OF_CLASSES = {exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 
@@ -45,6 +45,7 @@ def arguments_of(metric: Any, some: Domain) -> dict[str, Any]:
         "other_attributions": random_attribution()(some.inputs),
         "other_classes": some.target,
         "layer": some.layer,
+        "shift": (1.0, 0.0) if isinstance(some.inputs, tuple) else 1.0,  # of what goes through `layer`
         "n_classes": some.classes,
         "k": 2,
         "activation": torch.sigmoid,  # some need a probability
