@@ -25,7 +25,7 @@ autodoc_typehints = "none"  # shapes and types are in the docstrings
 autodoc_member_order = "bysource"
 autodoc_mock_imports = ["ray"]
 napoleon_numpy_docstring = False
-napoleon_custom_sections = ["Returns", "Raises"]  # sentences, not `type: description`
+napoleon_custom_sections = ["Returns"]  # sentences, not `type: description`
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3

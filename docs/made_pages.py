@@ -13,11 +13,12 @@ from typing import Any
 from captum_ext import metrics
 from captum_ext._core.catalogue import Entry
 
+OFFERED = ("summary", "compare", "tie_with_best", "mean_ranks", "agreement", "ranking_consistency", "reliability")
 HERE = Path(__file__).parent
 MADE = HERE / "made"
 TUTORIALS = HERE.parent / "tutorials"
 REFERENCE = {  # a page of the reference -> the modules on it
-    "evaluation": ["captum_ext"],
+    "evaluation": ["captum_ext", "captum_ext.evaluation.comparison"],
     "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
     "plots": ["captum_ext.plots"],
     "engines": ["captum_ext.evaluation.engines"],
@@ -26,6 +27,8 @@ REFERENCE = {  # a page of the reference -> the modules on it
         for name in ("", ".data", ".masking", ".masking.image", ".functional", ".functional.metrics", ".result")
     ],
 }
+TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations"}
+MEMBERS = {"captum_ext.evaluation.comparison": ", ".join(OFFERED)}  # of a module that does not say it itself
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 
@@ -144,9 +147,12 @@ def functions_page() -> str:
 def module_page(name: str, modules: list[str]) -> str:
     single = len(modules) == 1
     parts = [
-        ("" if single else title(module, "-")) + f".. automodule:: {module}\n   :members:\n\n" for module in modules
+        ("" if single else title(module, "-"))
+        + f".. automodule:: {module}\n   :members: {MEMBERS.get(module, '')}".rstrip()
+        + "\n\n"
+        for module in modules
     ]
-    return title(modules[0] if single else name.capitalize()) + "".join(parts)
+    return title(modules[0] if single else TITLES.get(name, name.capitalize())) + "".join(parts)
 
 
 def write(_: Any = None) -> None:

@@ -37,7 +37,7 @@ class Evaluation:
 
     @property
     def failures(self) -> list[dict[str, Any]]:
-        """What failed under `on_error="record"`: attribution, metric, first and last example, error."""
+        """What failed under `on_error="record"`, each with its attribution, metric, first and last example, and error."""
         return json.loads(self.dataset.attrs.get("failures", "[]"))
 
     def save(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
