@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 from torch import distributed
 from torch.distributed.elastic.agent.server.api import WorkerSpec
@@ -75,7 +76,14 @@ def agent_of(folder: Path, digest: str, resources: Resources) -> LocalElasticAge
         max_restarts=resources.max_restarts,
         monitor_interval=0.1,
     )
-    return LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=str(folder)))
+    return Agent(spec, DefaultLogsSpecs(log_dir=str(folder)))
+
+
+class Agent(LocalElasticAgent):
+    """Ends its workers with the one signal that they end at: they ignore a keyboard's, which reaches them too."""
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, *args: Any, **kwargs: Any) -> None:
+        super()._shutdown(signal.SIGTERM, *args, **kwargs)
 
 
 class OneNode(RendezvousHandler):
