@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme docs clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme docs tutorials clean
 
 help:
 	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
@@ -16,6 +16,7 @@ help:
 	@echo "make check       linter, types, doctests"
 	@echo "make test-old    the tests against captum 0.7"
 	@echo "make test-peers  the scores against those of Quantus under the same settings"
+	@echo "make tutorials   every notebook of tutorials/, from start to end"
 	@echo "make readme      the table of metrics in README.md, made anew from the metrics"
 	@echo "make docs        the documentation, docs/_build/html; a warning is an error, as is a link inside that leads nowhere"
 	@echo "make benchmark   what the metrics cost beside the bare model"
@@ -65,6 +66,9 @@ benchmark: $(VENV)/demo.stamp
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py
+
+tutorials: $(VENV)/tutorials.stamp
+	$(BIN)/python tutorials/run.py
 
 # The table of metrics in README.md, from their cards.
 readme: $(VENV)/test.stamp
