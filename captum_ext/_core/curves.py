@@ -25,6 +25,7 @@ from .sharing import shared
 from .statistics import area, wide
 from .subsets import Subsets, scores_without
 
+NO_CLASS = -1  # what is predicted where an output is nan
 OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # most, least relevant first
 
 
@@ -139,17 +140,20 @@ def area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
 
 
 def predicted_class(output: Tensor) -> Tensor:
-    """An activation: the class of the largest output, `[rows]`."""
+    """An activation: the class of the largest output, `[rows]`; `NO_CLASS` where one is nan."""
     if not isinstance(output, Tensor) or output.dim() == 0:
         return output  # which is refused wherever it comes from
     if output.dim() != 2:
         raise ValueError(
             f"`forward_func` must return `[rows, classes]`, so that there is a prediction; got {shape(output)}."
         )
-    return output.argmax(1)
+    return output.argmax(1).masked_fill(output.isnan().any(1), NO_CLASS)
 
 
 def is_predicted(output: Tensor) -> Tensor:
-    """An activation: 1 for the class of the largest output, 0 for others, `[rows, classes]`."""
+    """An activation: 1 for the class of the largest output, 0 for others, `[rows, classes]`; nan where one is nan."""
     predicted = predicted_class(output)
-    return one_hot(predicted, output.shape[1]).to(output.dtype) if predicted is not output else output
+    if predicted is output:
+        return output
+    shares = one_hot(predicted.clamp(min=0), output.shape[1]).to(output.dtype)
+    return shares.where((predicted != NO_CLASS)[:, None], torch.nan) if output.is_floating_point() else shares

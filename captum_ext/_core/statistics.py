@@ -89,5 +89,10 @@ def rounding_of_sums(values: Tensor) -> Tensor:
 
 
 def rounding_of_outputs(outputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """One unit in the last place of the largest of a model's outputs, in the type that it gave them in."""
-    return torch.finfo(dtype).eps * outputs.abs().amax(-1)
+    """What a model's outputs may differ by where nothing does, as batches of other sizes add up in another order: a unit in the last place of the
+    largest, in the type that it gave them in, or 16 in the type that sums are accumulated in. 0 for integers.
+    """
+    if not dtype.is_floating_point:
+        return torch.zeros_like(outputs[..., 0])
+    accumulated = torch.float64 if dtype == torch.float64 else torch.float32
+    return max(torch.finfo(dtype).eps, 16 * torch.finfo(accumulated).eps) * outputs.abs().amax(-1)

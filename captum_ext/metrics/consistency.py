@@ -22,6 +22,7 @@ from .._core.arguments import (
     shape,
 )
 from .._core.card import metric
+from .._core.curves import NO_CLASS, predicted_class
 from .._core.forward import Forward
 from .._core.perturbations import whole
 from .._core.statistics import wide
@@ -70,7 +71,7 @@ def consistency(
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`. Higher is better; attributions that have nothing to do with the class score the share of
-        the references that are of the example's class. NaN where no reference has the example's explanation. `B` model rows.
+        the references that are of the example's class. NaN where no reference has the example's explanation, or an output is NaN. `B` model rows.
 
     Raises:
         ValueError, TypeError: references that do not fit the attributions or each other, NaN attributions, a `discretize` that returns
@@ -92,8 +93,10 @@ def consistency(
     f = Forward(forward_func, x, None, additional_forward_args, activation, max_examples_per_batch, show_progress)
     with torch.no_grad():
         predicted = torch.cat([_predicted(output) for output in f.batches.map(f.output, [whole(x)])])
-    agree = same & (predicted.to(same.device)[:, None] == classes)
-    return methods.unpack((wide(agree.sum(-1)) / same.sum(-1)).to(methods.dtype(f.dtype)))
+    predicted = predicted.to(same.device)
+    agree = same & (predicted[:, None] == classes)
+    shares = (wide(agree.sum(-1)) / same.sum(-1)).masked_fill(predicted == NO_CLASS, torch.nan)
+    return methods.unpack(shares.to(methods.dtype(f.dtype)))
 
 
 def _top(n: int) -> Discretize:
@@ -120,7 +123,11 @@ def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
 
 def _predicted(output: Tensor) -> Tensor:
     output = flat((output,))
-    return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0).long()
+    return predicted_class(output) if output.shape[1] > 1 else _is_above_0(output[:, 0])
+
+
+def _is_above_0(output: Tensor) -> Tensor:
+    return (output > 0).long().masked_fill(output.isnan(), NO_CLASS)
 
 
 def _references(value: AttributionsType, methods: Attributions) -> list[Tensor]:

@@ -24,7 +24,7 @@ from .._core.card import metric
 from .._core.curves import Removals
 from .._core.features import Features
 from .._core.forward import Forward
-from .._core.statistics import wide
+from .._core.statistics import rounding_of_outputs, wide
 from .._core.target import TargetType
 
 
@@ -57,7 +57,8 @@ def effective_complexity(
     .. math:: \frac1F \min \bigl\{ k : |f(x) - f(x_{M_k})| \le \varepsilon\, |f(x) - f(b)| \bigr\}
 
     where :math:`x_{M_k}` keeps the `k` features of largest :math:`|\phi_i|` and has the others replaced by the baseline `b`. `k` runs over
-    :math:`\operatorname{round}(s F)` for `n_steps` even shares `s` from 0 to 1: over every `k` where `n_steps` is above `F`.
+    :math:`\operatorname{round}(s F)` for `n_steps` even shares `s` from 0 to 1: over every `k` where `n_steps` is above `F`. A loss within the
+    rounding of the outputs is none.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
@@ -72,7 +73,7 @@ def effective_complexity(
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`; `F` times it is the number of features. Lower is better. 0 where replacing all features
-        changes nothing; for a random order and an additive output about `1 - tolerance`. `2 B + M B (n_steps - 2)` model rows at most.
+        changes nothing; for a random order and an additive output about `1 - tolerance`. NaN where an output is. `2 B + M B (n_steps - 2)` model rows at most.
 
     Raises:
         ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a `tolerance` outside 0..1.
@@ -96,6 +97,8 @@ def effective_complexity(
     removals = Removals(x, f, x.totals(aggregate).abs())
     f_kept = removals.curve(x.counts[:, None] - kept, "lerf")  # [methods, B, n_steps], from f(b) to f(x)
     lost = (f_kept[..., -1:] - f_kept).abs()
-    enough = (lost <= tolerance * lost[..., :1]).int().argmax(-1)  # the first of them
+    bound = tolerance * lost[..., :1] + rounding_of_outputs(f_kept, f.dtype)[..., None]
+    enough = (lost <= bound).int().argmax(-1)  # the first of them
     share = kept.to(enough.device).expand(len(enough), -1, -1).gather(2, enough[..., None])[..., 0]
-    return methods.unpack((wide(share) / x.counts.to(share.device)).to(methods.dtype(f.dtype)))
+    scores = (wide(share) / x.counts.to(share.device)).masked_fill(f_kept.isnan().any(-1), torch.nan)
+    return methods.unpack(scores.to(methods.dtype(f.dtype)))

@@ -45,7 +45,7 @@ def efficient_mprt(
 
     Returns:
         `[B]`, a ratio, in the type of the explanation. Higher is better; a map that is random each time scores 0 in the mean, one that does
-        not depend on the model exactly 0. NaN where the explanation of the model is constant.
+        not depend on the model exactly 0. NaN where the explanation of the model is constant, or one of them is not finite.
 
     Raises:
         ValueError, TypeError: a `forward_func` that is no module with parameters, a ready object as `explanation_factory`, no bins.
@@ -70,8 +70,10 @@ def efficient_mprt(
 
 
 def _entropy(values: Tensor, bins: int) -> Tensor:
-    """`[B]`, of the histogram of each row."""
+    """`[B]`, of the histogram of each row; nan where a value is not finite."""
+    finite = values.isfinite().all(1)
+    values = values.where(finite[:, None], 0)
     low, high = values.aminmax(dim=1, keepdim=True)
     index = (ratio(values - low, high - low) * bins).long().clamp(max=bins - 1)
     share = values.new_zeros(len(values), bins).scatter_add_(1, index, torch.ones_like(values)) / values.shape[1]
-    return -torch.xlogy(share, share).sum(1)
+    return -torch.xlogy(share, share).sum(1).where(finite, torch.nan)

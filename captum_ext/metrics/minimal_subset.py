@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from .._core.arguments import Scores, check_choice
 from .._core.card import metric
-from .._core.curves import fractions, predicted_class, removals
+from .._core.curves import NO_CLASS, fractions, predicted_class, removals
 from .._core.signature import arguments_like
 from .deletion import deletion_curve
 
@@ -35,7 +37,7 @@ def minimal_subset(n_steps: int, mode: str = "deletion", **arguments: Any) -> Sc
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`; 1 where the prediction never changes, and `F` times it is the number of features.
-        Lower is better; a random order is the one to compare with, as the level depends on the model.
+        Lower is better; a random order is the one to compare with, as the level depends on the model. NaN where an output is.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`; another `mode`; a model that does not return `[rows, classes]`.
@@ -63,4 +65,5 @@ def minimal_subset(n_steps: int, mode: str = "deletion", **arguments: Any) -> Sc
         found = classes == classes[..., -1:]
     found[..., -1] = True  # all features, where no fewer do
     share = x.shares(counts).expand_as(found)
-    return x.unpack(share.gather(-1, found.int().argmax(-1, keepdim=True))[..., 0])
+    smallest = share.gather(-1, found.int().argmax(-1, keepdim=True))[..., 0]
+    return x.unpack(smallest.masked_fill((classes == NO_CLASS).any(-1), torch.nan))

@@ -29,7 +29,8 @@ def road(**arguments: Any) -> Scores:
 
     over the shares `S` of removed features, 10, 20, ..., 90 % by default, the most relevant first (`mode="morf"`) or the least (`"lerf"`).
     What is removed is imputed, `baselines=captum_ext.baselines.NoisyLinear()`; the other arguments, errors and cost are those of
-    `deletion_curve`, which with these `baselines` is the curve.
+    `deletion_curve`, which with these `baselines` is the curve. The paper removes a position with all its channels: with attributions for
+    every channel give `feature_mask=captum_ext.feature_masks.pixels`, or each element goes, and is imputed, by itself.
 
     Returns:
         `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order has the same
@@ -71,7 +72,7 @@ def road_accuracy(**arguments: Any) -> Scores:
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order has the same value under
-        both. `M B n_steps` model rows for `M` methods.
+        both. NaN where an output is. `M B n_steps` model rows for `M` methods.
 
     Raises:
         ValueError, TypeError: as `road`; a model that does not return `[rows, classes]`.
