@@ -36,8 +36,8 @@ def average_precision(
         sign: attributions of `"all"` signs are compared, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
 
     Returns:
-        `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is about the share of positions that are true, and exactly that of
-        a constant map. NaN where no position is true. No model rows.
+        `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that are true where there are many (0.40 for 12 of
+        36), and exactly that of a constant map. NaN where no position is true. No model rows.
 
     Raises:
         ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an unknown `sign`.
