@@ -141,7 +141,8 @@ class Perturbations:
         self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
-        self.feature_mask = as_feature_mask(feature_mask if takes(perturb_func, "feature_mask") else None, inputs)
+        masks = as_feature_mask(feature_mask, inputs)
+        self.feature_mask = masks if takes(perturb_func, "feature_mask") else None
         self.n, self.told = _told(perturb_func, self.inputs, check_count("n_perturb_samples", n_perturb_samples), seed)
         batch_limit(max_examples_per_batch, self.batch)  # refuses what is none
         self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
