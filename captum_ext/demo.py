@@ -158,7 +158,7 @@ def small_network() -> nn.Module:
 
 
 def on_two_devices() -> dict[str, Any]:
-    """AttriBench's metrics of small photographs, each by two worker processes on the CPU; name -> table of the result."""
+    """AttriBench's metrics of small photographs, each by two worker processes on the CPU; name -> result."""
     from captum.attr import InputXGradient, Saliency
 
     from captum_ext.attribench import MethodFactory, distributed
@@ -219,6 +219,8 @@ def main(output: Path) -> None:
     (output / "report.html").unlink(missing_ok=True)  # of an earlier run
     result.report(output / "report.html", list(zip(shown, targets.tolist())), maps)
     print(f"Report: {output / 'report.html'}, figure: {output / 'explanations.png'}, scores: {output / 'scores.h5'}.")
-    for name, table in on_two_devices().items():
-        print(f"On two CPU workers, AttriBench's {name}: {table.method_names} on {table.num_samples} photographs.")
+    for name, scored in on_two_devices().items():
+        print(
+            f"On two CPU workers, AttriBench's {name}: {', '.join(scored.method_names)} on {scored.shape[0]} photographs."
+        )
     print("An interrupted run goes on where it stopped; remove the folder to start anew.")
