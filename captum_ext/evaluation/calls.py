@@ -86,7 +86,10 @@ class Calls:
             arguments |= {k: v for k, v in explained.items() if k in takes} | of_explanation
         arguments = {k: v for k, v in arguments.items() if k not in fixed}
         perturb_func = takes["perturb_func"].default if "perturb_func" in fixed else None
-        if perturb_func is not None and not ("seed" in takes and _is_told_seeds(perturb_func)):
+        tells_seeds = (
+            "seed" in takes and "explanation_func" not in takes
+        )  # as infidelity does; sensitivity_max draws as Captum does
+        if perturb_func is not None and not (tells_seeds and _is_told_seeds(perturb_func)):
             arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
         return metric(**arguments)
 

@@ -657,3 +657,13 @@ def test_a_run_leaves_no_files_without_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evaluate(Net(), examples(), METHODS, FEW_METRICS)
     assert list(tmp_path.iterdir()) == []
+
+
+def moved(inputs, radius=0.02, seed=None):
+    """A perturbation that leaves its seed open, though nobody tells it one: it draws from torch's generator."""
+    return inputs + radius * torch.randn_like(inputs)
+
+
+def test_a_perturbation_with_an_open_seed_draws_for_the_example_where_no_seed_is_told():
+    metric = {"sensitivity_max": partial(metrics.sensitivity_max, perturb_func=moved, n_perturb_samples=10)}
+    assert_same_scores(run(metrics=metric, batch_size=8), run(metrics=metric, batch_size=3, max_examples_per_batch=2))
