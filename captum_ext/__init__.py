@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .evaluation import Evaluation as Evaluation
     from .evaluation import IncompleteRun as IncompleteRun
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from .evaluation import load as load
     from .evaluation import random_attribution as random_attribution
 
-__version__ = "0.1.0"
 __all__ = ["Evaluation", "IncompleteRun", "__version__", "attribute_dataset", "evaluate", "load", "random_attribution"]
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__
+from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._core.catalogue import Catalogue
+    from .metrics.available import Catalogue
 
 EXAMPLES = """examples:
   captum-ext demo                              six explanations of a real network, by five metrics

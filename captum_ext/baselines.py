@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._core.arguments import TensorOrTuple, as_given, as_tuple, check_count, shape
+from ._core.arguments import TensorOrTuple, as_given, as_tuple
+from ._core.checks import check_count, shape
 from ._core.draws import SeedType, draw_seeds, normal, uniform
 from ._core.imputation import NoisyLinear as NoisyLinear
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._core.arguments import TensorOrTuple, as_tuple, check_count, describe, shape
+from ._core.arguments import TensorOrTuple, as_tuple
+from ._core.checks import check_count, describe, shape
 from ._core.grids import grid as grid
 from ._core.grids import numbered, positions
 

@@ -31,8 +31,8 @@ from ._core.arguments import (
     as_baselines,
     as_given,
     as_tuple,
-    check_count,
 )
+from ._core.checks import check_count
 from ._core.draws import SeedType, draw_seeds, generator, normal
 from ._core.features import Features
 from ._core.grids import positions

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._core.arguments import as_tuple, check_count, describe, shape
+from ._core.arguments import as_tuple
+from ._core.checks import check_count, describe, shape
 
 __all__ = ["Mosaics", "mask_of_boxes", "mosaics"]
 

@@ -38,7 +38,7 @@ def gradient_of(f: Callable[..., Any], x: Any) -> Any:
         return torch.autograd.grad(f(rows)[:, 0].sum(), rows)[0]
 
 
-def removal_curves(ax: Any) -> None:
+def removal(ax: Any) -> None:
     f, x, maps = example()
     for (name, curve), color in zip(metrics.deletion_curve(f, x, maps, n_steps=F + 1).items(), (BLUE, ORANGE, GREY)):
         ax.plot(torch.linspace(0, 1, F + 1), curve[0], color=color, label=name)
@@ -141,9 +141,14 @@ def agreement(ax: Any) -> None:
     ax.set(xlabel="rank in one explanation", ylabel="rank in another", title=f"rank correlation {r:.2f}")
 
 
+PANELS = {"effects": [random_subsets, infidelity]}  # of families that one panel does not show
+
+
 def draw(family: str, file: Path) -> None:
-    """Into a file of vectors, the same bytes each time."""
-    figure = Figure(figsize=(4, 2.4), layout="constrained")
-    globals()[family.replace(" ", "_")](figure.add_subplot())
+    """Writes a family's picture as vectors, the same bytes each time."""
+    panels = PANELS.get(family) or [globals()[family]]
+    figure = Figure(figsize=(4 * len(panels), 2.4), layout="constrained")
+    for panel, ax in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0]):
+        panel(ax)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None})

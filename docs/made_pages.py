@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_ext import metrics
-from captum_ext._core.catalogue import Entry
+from captum_ext.metrics.available import Entry
 
 OFFERED = ("summary", "compare", "tie_with_best", "mean_ranks", "agreement", "ranking_consistency", "reliability")
 HERE = Path(__file__).parent

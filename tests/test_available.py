@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import captum_ext.metrics as exported
-from captum_ext._core.catalogue import Catalogue, catalogue
+from captum_ext.metrics.available import Catalogue, catalogue
 
 from .readme_metrics import README, with_table
 

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 
 from captum_ext import metrics
 from captum_ext._core.arguments import as_attributions
-from captum_ext._core.curves import OPPOSITE, Removals
 from captum_ext._core.features import Features
 from captum_ext._core.forward import Forward
+from captum_ext._core.removals import OPPOSITE, Removals
 from captum_ext._core.statistics import CORRELATIONS
 from captum_ext._core.subsets import Subsets, scores_and_totals_without
 from captum_ext.baselines import box_blur, channel_mean

@@ -39,7 +39,7 @@ def metrics_imported() -> dict:
 
 
 def test_the_metrics_bring_nothing_heavy(metrics_imported):
-    assert "captum_ext.metrics.infidelity" in metrics_imported["new"]
+    assert "captum_ext.metrics.effects.infidelity" in metrics_imported["new"]
     assert heavy(metrics_imported) == []
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import captum_ext
+import captum_ext.metrics
 
 PACKAGE = Path(captum_ext.__file__).parent
 NAME = "captum_ext"
@@ -19,20 +20,31 @@ CAPTUMS_DOOR = "_core.captum"  # the only importer of Captum's private names
 # What the modules of each part may import of this package, as prefixes of dotted names within it. The first part that fits a module counts.
 MAY_IMPORT = {
     "metrics": ("_core",),
+    "_version": (),
     "_core": ("_core",),
     "feature_masks": ("_core",),
     "truth_masks": ("_core",),
     "baselines": ("_core",),
     "perturbations": ("_core",),
-    "evaluation": ("evaluation", "_core.card", "_core.sharing", "__version__"),
+    "evaluation": ("evaluation", "_core.card", "_core.checks", "_core.sharing", "_version"),
     "plots": ("evaluation",),
-    "report": ("evaluation", "plots", "report", "__version__"),
+    "report": ("evaluation", "plots", "report", "_core.checks", "_version"),
 }
-# Imported only when called, and by this module alone: what a result offers as its own method.
-DOORS = {"evaluation.results": "report.write"}
+PUBLIC = ("_core.checks", "_version")  # private names that the AttriBench layer may use all the same
+# Who may import the engines' files, beside the engines: the two calls that start one.
+STARTS_ENGINES = ("evaluation.run", "evaluation.attribute")
+# Imports inside functions, each with its reason; beside these a module says at its top what it needs.
+WHEN_CALLED = {
+    "__init__": ("evaluation",),  # `import captum_ext.metrics` stays light
+    "__main__": ("demo", "evaluation", "metrics"),  # a command starts fast
+    "demo": ("attribench", "plots"),  # each part of the demo brings its own
+    "evaluation.results": ("report.write",),  # what a result offers as its own method
+    "report.page": ("report.charts", "report.gallery"),  # need the extra `report`
+    "attribench.distributed._workers": ("evaluation.engines.ray",),  # needs the extra `ray`
+}
 # What they may import of others, beside the standard library.
 MAY_USE = {
-    "metrics": {"torch", "numpy", "typing_extensions"},
+    "metrics": {"torch", "numpy", "skimage", "typing_extensions"},
     "_core": {"torch", "numpy", "scipy", "captum", "skimage", "tqdm", "typing_extensions"},
 }
 
@@ -110,16 +122,65 @@ def broken_rule(i: Import, metrics: set[str]) -> str | None:
 def broken_arrow(part: str, i: Import, of: str, metrics: set[str]) -> str | None:
     if i.by == "metrics.__init__":
         return None if within(of, ("metrics",)) else "the export list names metrics alone"
+    if i.inside_function and not within(of, WHEN_CALLED.get(i.by, ())):
+        return "what a module needs of the package stands at its top"
     if part == "metrics" and within(of, ("metrics",)):
-        return None if of.split(".")[-1] in metrics else "a metric knows no other metric's internals"
+        return None if family(i.by) is not None and family(of) == family(i.by) else "no family of metrics knows another"
     if part == "attribench":
-        public = within(of, ("attribench",)) or not any(private(p) for p in of.split("."))
+        public = within(of, ("attribench", *PUBLIC)) or not any(private(p) for p in of.split("."))
         return None if public else "attribench uses public names"
-    if i.inside_function and of == DOORS.get(i.by):
+    if (
+        part == "evaluation"
+        and within(of, ("evaluation.engines",))
+        and not within(i.by, ("evaluation.engines", *STARTS_ENGINES))
+    ):
+        return f"only engines and {' and '.join(STARTS_ENGINES)} know the engines"
+    if i.inside_function:
         return None
     if part in MAY_IMPORT and not within(of, MAY_IMPORT[part]):
         return f"{part} may import {', '.join(MAY_IMPORT[part])}"
     return None
+
+
+def family(name: str) -> str | None:
+    """The folder of a metric's file."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "metrics" and len(parts) > 2 else None
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Modules that import each other, directly or by way of others; a package's `__init__` counts by itself."""
+    known = {name for name, _ in modules(package)}
+    arrows = {name: set() for name in known}
+    for i in imports(package):
+        if (i.of.split(".")[0], i.inside_function) == (NAME, False):
+            arrows[i.by] |= {m for m in reached(i.of.removeprefix(f"{NAME}."), known) if m != i.by}
+    return [sorted(part) for part in connected(arrows) if len(part) > 1]
+
+
+def reached(of: str, known: set[str]) -> set[str]:
+    """The module that an imported name is, or is in."""
+    parts = of.removesuffix(".*").split(".")
+    for length in range(len(parts), 0, -1):
+        for module in (".".join(parts[:length]), ".".join([*parts[:length], "__init__"])):
+            if module in known:
+                return {module}
+    return {"__init__"} & known
+
+
+def connected(arrows: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of nodes that can all be reached from each other."""
+
+    def beyond(node: str) -> set[str]:
+        seen, waiting = set(), [node]
+        while waiting:
+            for other in arrows[waiting.pop()] - seen:
+                seen.add(other)
+                waiting.append(other)
+        return seen
+
+    far = {node: beyond(node) for node in arrows}
+    return list({frozenset({node} | {o for o in far[node] if node in far[o]}) for node in arrows})
 
 
 def private(name: str) -> bool:
@@ -130,39 +191,62 @@ def test_every_import_of_the_package_follows_the_rules():
     assert broken_rules(PACKAGE) == []
 
 
+def test_no_modules_import_each_other():
+    assert circles(PACKAGE) == []
+
+
+def test_a_circle_is_found(tmp_path):
+    (tmp_path / "a").mkdir()
+    for file, source in {
+        "a/__init__.py": "",
+        "a/one.py": "from .two import x\nfrom . import three",
+        "a/two.py": "from ..b import x",
+        "a/three.py": "",
+        "b.py": "def f():\n    from .a import two\nimport captum_ext.a.one",
+    }.items():
+        (tmp_path / file).write_text(source)
+    assert circles(tmp_path) == [["a.one", "a.two", "b"]]
+
+
+def test_the_family_of_a_metric_is_its_folder():
+    for entry in captum_ext.metrics.available():
+        assert entry.family == family(getattr(captum_ext.metrics, entry.name).__module__.removeprefix(f"{NAME}."))
+
+
 def test_the_package_is_read_whole():
     """Were nothing found, nothing could be wrong."""
     found = imports(PACKAGE)
     assert {name for name, _ in modules(PACKAGE)} >= {
         "__init__",
         "metrics.__init__",
-        "metrics.deletion",
+        "metrics.removal.deletion",
         "_core.captum",
     }
-    assert Import("metrics.deletion", "captum_ext._core.curves.removals", found_line(found)) in found
+    assert Import("metrics.removal.deletion", "captum_ext._core.removals.removals", found_line(found)) in found
     assert exported_by(PACKAGE / "metrics" / "__init__.py") >= {"deletion", "infidelity", "sensitivity_n"}
 
 
 def found_line(found: list[Import]) -> int:
-    return next(i.line for i in found if i.by == "metrics.deletion" and i.of.endswith("curves.removals"))
+    return next(i.line for i in found if i.by == "metrics.removal.deletion" and i.of.endswith("removals.removals"))
 
 
 # ---- the checker on made-up trees
 
 ALLOWED = [
-    ("metrics/new.py", "from .._core.features import Features"),
-    ("metrics/new.py", "from .deletion import deletion_curve"),  # exported: not an internal
-    ("metrics/new.py", "import torch, numpy, math"),
-    ("metrics/new.py", "from captum_ext._core import forward"),
-    ("metrics/__init__.py", "from .deletion import deletion as deletion"),
+    ("metrics/removal/new.py", "from ..._core.features import Features"),
+    ("metrics/removal/new.py", "from .deletion import deletion_curve\nfrom ._best_order import greedy_totals"),
+    ("metrics/removal/new.py", "import torch, numpy, math"),
+    ("metrics/removal/new.py", "from captum_ext._core import forward"),
+    ("metrics/__init__.py", "from .removal.deletion import deletion as deletion"),
     ("_core/new.py", "from .arguments import as_tuple"),
     ("_core/new.py", "import tqdm.auto, captum.attr"),
     ("_core/captum.py", "from captum._utils.common import _run_forward"),
     ("feature_masks.py", "from ._core.arguments import shape\ndef f():\n    from skimage.segmentation import slic"),
     ("evaluation/evaluate.py", "from .._core.card import Card\nfrom .store import Store\nimport xarray"),
-    ("evaluation/worker.py", "from .._core.sharing import sharing"),
+    ("evaluation/scorer.py", "from .._core.sharing import sharing"),
     ("evaluation/engines/ray.py", "from .. import store\nfrom ..store import Store"),
-    ("report/page.py", "from .. import __version__"),
+    ("report/page.py", "from .._version import __version__"),
+    ("evaluation/run.py", "from .engines.resources import resources_of"),
     ("report/page.py", "from ..evaluation.results import Results\nfrom ..plots import heat_map\nimport jinja2"),
     ("evaluation/results.py", "def report():\n    from ..report import write"),
     ("plots.py", "from .evaluation import results\nimport matplotlib"),
@@ -172,10 +256,16 @@ ALLOWED = [
     ("demo.py", "from captum_ext.metrics import deletion\nfrom captum.attr import Saliency"),
 ]
 FORBIDDEN = [
-    ("metrics/new.py", "from .deletion import _area_between"),
-    ("metrics/new.py", "from . import deletion as curves\nfrom .deletion import curve_at"),
-    ("metrics/new.py", "from captum_ext.metrics.deletion import curve_at"),
-    ("metrics/new.py", "import captum_ext.metrics.deletion"),
+    ("metrics/effects/new.py", "from ..removal.deletion import deletion_curve"),
+    ("metrics/effects/new.py", "from .. import deletion_curve"),
+    ("metrics/effects/new.py", "from captum_ext.metrics import deletion"),
+    ("metrics/effects/new.py", "import captum_ext.metrics.removal.deletion"),
+    ("metrics/new.py", "from .removal.deletion import deletion"),
+    ("metrics/removal/new.py", "def f():\n    from ..._core.features import Features"),
+    ("evaluation/store.py", "from .engines.payload import packed"),
+    ("evaluation/kept_run.py", "from .engines import Engine"),
+    ("evaluation/scorer.py", "def f():\n    from .store import ShardStore"),
+    ("feature_masks.py", "def f():\n    from ._core.grids import grid"),
     ("metrics/new.py", "from ..evaluation import evaluate"),
     ("metrics/new.py", "from .. import baselines"),
     ("metrics/new.py", "import scipy.stats"),
@@ -196,7 +286,7 @@ FORBIDDEN = [
     ("evaluation/evaluate.py", "from captum_ext import metrics"),
     ("evaluation/engines/ray.py", "from ...metrics import infidelity"),
     ("evaluation/evaluate.py", "from .._core.features import Features"),
-    ("evaluation/worker.py", "from .._core.curves import removals"),
+    ("evaluation/scorer.py", "from .._core.removals import removals"),
     ("evaluation/evaluate.py", "from ..plots import heat_map"),
     ("evaluation/results.py", "from ..report import write"),
     ("evaluation/run.py", "def report():\n    from ..report import write"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .checks import check_count, describe, shape
 
 Tensors = tuple[Tensor, ...]
 TensorOrTuple = Tensor | Tensors
@@ -31,10 +33,6 @@ FrozenType = None | int | Sequence[int] | Tensor
 
 T = TypeVar("T")
 NORMS = {"fro": 2.0, "nuc": 2.0}  # of a vector both are its Euclidean length
-
-
-def shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
 
 
 def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
@@ -63,13 +61,6 @@ def stacked(parts: list[Tensor]) -> Tensor:
     return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
-def describe(value: object) -> str:
-    if isinstance(value, (tuple, list)):
-        inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"
-        return f"a {type(value).__name__} of {inner}"
-    return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
-
-
 def as_given(tensors: Tensors, like: TensorOrTuple) -> TensorOrTuple:
     """A bare tensor where the caller gave a bare tensor."""
     return tensors if isinstance(like, tuple) else tensors[0]
@@ -78,30 +69,6 @@ def as_given(tensors: Tensors, like: TensorOrTuple) -> TensorOrTuple:
 def bare_if_single(tensors: Tensors) -> TensorOrTuple:
     """What Captum hands to a `perturb_func`: a bare tensor for one input, a tuple for several."""
     return tensors[0] if len(tensors) == 1 else tensors
-
-
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")
-    if operator.index(value) < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-    return operator.index(value)
-
-
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    if value not in (choices := tuple(choices)):
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
-
-
-def check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
-        raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
-
-
-def check_fraction(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
-    return float(value)
 
 
 def as_norm_order(norm_ord: Any) -> float:

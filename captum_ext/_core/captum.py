@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, describe, flat, of_rows, shape
+from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
+from .checks import describe, shape
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
 

@@ -27,7 +27,9 @@ class Card:
     flipped_by: tuple[str, str] | None = None  # (argument, value) that turns the direction around
     axis: tuple[str, Coordinates] | None = None  # of a score with several values, and where these are
     undirected_by: tuple[str, str] | None = None  # (argument, value) that leaves the score without a better side
-    together: bool = True  # whether the function takes a mapping of methods, which then share the model's evaluations
+    takes_mappings: bool = (
+        True  # whether the function takes a mapping of methods, which then share the model's evaluations
+    )
 
     def direction(self, arguments: dict[str, Any]) -> bool | None:
         """`higher_is_better` under these arguments."""
@@ -42,21 +44,30 @@ def _has(arguments: dict[str, Any], setting: tuple[str, str] | None) -> bool:
 
 def metric(
     *,
-    family: str,
     higher_is_better: bool | None,
     range: tuple[float, float],
     rows: str,
     reference: str,
+    family: str | None = None,
     flipped_by: tuple[str, str] | None = None,
     axis: tuple[str, Coordinates] | None = None,
     undirected_by: tuple[str, str] | None = None,
-    together: bool = True,
+    takes_mappings: bool = True,
 ) -> Callable[[F], F]:
-    """Gives a function its card; the function itself stays as it is."""
+    """Gives a function its card; the function itself stays as it is. Its family is the folder of its file, if no other is given."""
 
     def with_card(function: F) -> F:
         name, directions = function.__name__, (flipped_by, axis, undirected_by)
-        card = Card(name, family, higher_is_better, range, rows, reference, *directions, together)
+        card = Card(
+            name,
+            family or function.__module__.split(".")[-2],
+            higher_is_better,
+            range,
+            rows,
+            reference,
+            *directions,
+            takes_mappings,
+        )
         function.card = card  # type: ignore[attr-defined]
         return function
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import Tensors, as_sequence, check_count
+from .arguments import Tensors, as_sequence
+from .checks import check_count
 
 SeedType = None | int | Sequence[int] | Tensor
 

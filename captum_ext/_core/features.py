@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -22,14 +22,19 @@ from .arguments import (
     as_frozen,
     as_replacements,
     as_tuple,
-    check_choice,
-    shape,
     stacked,
 )
+from .checks import check_choice, shape
 from .statistics import wide
 
 SORTED = 2**19  # elements sorted at a time: a sort needs several times their memory
 AGGREGATES = ("sum", "mean")
+SIGNS: dict[str, Callable[[Tensor], Tensor]] = {  # named as in captum.attr.visualization
+    "all": lambda a: a,
+    "positive": lambda a: a.clamp(min=0),
+    "negative": lambda a: a.neg().clamp(min=0),
+    "absolute_value": torch.abs,
+}
 
 
 class Features:

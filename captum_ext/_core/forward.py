@@ -21,6 +21,15 @@ Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a
 OutOfMemory = torch.cuda.OutOfMemoryError
 
 
+def whole(inputs: Tensors) -> Rows:
+    """Every example once."""
+    return copies_of(inputs, torch.arange(len(inputs[0])))
+
+
+def copies_of(inputs: Tensors, example: Tensor) -> Rows:
+    return tuple(x[example] for x in inputs), example
+
+
 class Batches:
     """Cuts a stream of rows into full batches, maps a function over them, and halves the batch where memory runs out."""
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, as_given, as_tuple, check_count, shape
+from .arguments import TensorOrTuple, as_given, as_tuple
+from .checks import check_count, shape
 
 
 def grid(inputs: TensorOrTuple, cells: int = 9) -> TensorOrTuple:

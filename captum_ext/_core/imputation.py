@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .arguments import check_count, shape
+from .checks import check_count, shape
 from .draws import draw_seeds, normal
 from .statistics import wide
 

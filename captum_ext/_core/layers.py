@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .arguments import describe, flat, shape
+from .arguments import flat
+from .checks import describe, shape
 
 
 def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:

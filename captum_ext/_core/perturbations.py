@@ -20,24 +20,13 @@ from .arguments import (
     bare_if_single,
     baseline_values,
     batch_limit,
-    check_count,
-    describe,
     of_rows,
-    shape,
 )
+from .checks import check_count, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
-from .forward import Forward, Rows
+from .forward import Forward, Rows, copies_of, whole
 
 MakeCopies = Callable[[Tensors, Tensor], Any]
-
-
-def whole(inputs: Tensors) -> Rows:
-    """Every example once."""
-    return copies_of(inputs, torch.arange(len(inputs[0])))
-
-
-def copies_of(inputs: Tensors, example: Tensor) -> Rows:
-    return tuple(x[example] for x in inputs), example
 
 
 def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: int | None) -> list[int]:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, Tensors, as_tuple, check_choice, check_count, flat
+from .arguments import TensorOrTuple, Tensors, as_tuple, flat
 from .captum import Explanation
+from .checks import check_choice, check_count
 from .draws import SeedType, draw_seeds
-from .forward import Batches, Rows
+from .forward import Batches, Rows, whole
 from .perturbations import (
     at_corners,
     by_example,
@@ -24,7 +25,6 @@ from .perturbations import (
     perturbed,
     signs,
     takes_radius,
-    whole,
 )
 
 OfRows = Callable[[Tensors, Tensor], Tensor]  # rows and their examples to a value a row

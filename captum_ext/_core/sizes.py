@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import as_sequence, describe
+from .arguments import as_sequence
+from .checks import describe
 
 SizeType = float | Sequence[float] | Tensor
 

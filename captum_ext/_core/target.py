@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from .arguments import describe, shape
+from .checks import describe, shape
 
+NO_CLASS = -1  # the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
 
 
@@ -86,3 +88,23 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
                 f"`target` is out of range: the model's output has shape {shape(output)}, got indices up to {target.amax(0).tolist()}."
             )
     return output[(torch.arange(rows, device=output.device), *target.unbind(1))]
+
+
+def predicted_class(output: Tensor) -> Tensor:
+    """An activation: the class of the largest output, `[rows]`; `NO_CLASS` where one is nan."""
+    if not isinstance(output, Tensor) or output.dim() == 0:
+        return output  # which is refused wherever it comes from
+    if output.dim() != 2:
+        raise ValueError(
+            f"`forward_func` must return `[rows, classes]`, so that there is a prediction; got {shape(output)}."
+        )
+    return output.argmax(1).masked_fill(output.isnan().any(1), NO_CLASS)
+
+
+def is_predicted(output: Tensor) -> Tensor:
+    """An activation: 1 for the class of the largest output, 0 for others, `[rows, classes]`; nan where one is nan."""
+    predicted = predicted_class(output)
+    if predicted is output:
+        return output
+    shares = one_hot(predicted.clamp(min=0), output.shape[1]).to(output.dtype)
+    return shares.where((predicted != NO_CLASS)[:, None], torch.nan) if output.is_floating_point() else shares

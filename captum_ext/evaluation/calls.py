@@ -12,7 +12,7 @@ from torch import Tensor
 from .._core.card import arguments_of_partial
 from .._core.sharing import forget, sharing
 from .examples import Batch
-from .explanations import Method, explanation_arguments, joined, set_arguments
+from .methods import Method, explanation_arguments, joined, set_arguments
 from .randomness import example_seeds, generator_states, per_example, seeded
 
 

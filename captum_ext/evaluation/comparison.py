@@ -19,6 +19,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from .._core.checks import check_choice
 from .statistics import (
     CORRECTIONS,
     Floats,
@@ -137,8 +138,8 @@ def compare(
     - `better`: `p_corrected < alpha` and `effect > 0`.
     """
     methods = _methods(dataset)
-    _check_choice("correction", correction, CORRECTIONS)
-    _check_choice("alternative", alternative, ("two-sided", "greater", "less"))
+    check_choice("correction", correction, CORRECTIONS)
+    check_choice("alternative", alternative, ("two-sided", "greater", "less"))
     _check_fraction("alpha", alpha)
     if baseline not in methods:
         raise ValueError(
@@ -313,7 +314,7 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
         )
     names = directed if metric is None else [metric] if isinstance(metric, str) else list(metric)
     for name in names:
-        _check_choice("metric", name, directed)
+        check_choice("metric", name, directed)
     return [score for name in names for score in _scores_of(name, dataset[name])]
 
 
@@ -356,11 +357,6 @@ def _rows(score: Score, methods: list[str], **columns: Any) -> pd.DataFrame:
 
 def _table(frames: Iterator[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(list(frames), ignore_index=True)
-
-
-def _check_choice(name: str, value: Any, choices: Any) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {_listed(choices)}, got {value!r}.")
 
 
 def _check_fraction(name: str, value: float) -> None:

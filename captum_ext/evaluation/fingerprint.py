@@ -83,5 +83,8 @@ def _digest_of_code(code: CodeType) -> str:
 
 
 def _name_of(value: Any) -> str:
+    """The module's and the object's own name; a metric goes by its exported one, which stays where its file moves."""
+    if (card := getattr(value, "card", None)) is not None and value.__module__.split(".")[0] == "captum_ext":
+        return f"captum_ext.metrics.{card.name}"
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"

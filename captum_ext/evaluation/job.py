@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from .. import __version__
+from .._version import __version__
 from .fingerprint import described
+from .model import device_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,6 @@ class Job:
     halves: bool = False
     keep_attributions: bool = False
     maker: Callable[[], Any] | None = None  # what made the model, where a function did: other processes call it again
-
-
-def device_of(model: Any, device: torch.device | str | None) -> torch.device:
-    """Where to compute: on the device that was asked for, else where the model is."""
-    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-    own = tensors[0].device if tensors else torch.device("cpu")
-    return own if device is None else torch.device(device)
 
 
 def manifest_of(job: Job, examples: int, shard_size: int, threads: int | None = None) -> dict[str, Any]:

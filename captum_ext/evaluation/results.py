@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
+from .._core.checks import check_choice
 from . import comparison, display
-from .files import check_writable, escaped, unescaped, written_aside
-from .store import ShardStore
-from .worker import side_by_side
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMATS = ("hdf5", "csv")
-METADATA = "metadata.json"
+from .files import check_writable
+from .formats import FORMATS, format_of
+from .store import ShardStore, side_by_side
 
 
 class Evaluation:
@@ -41,16 +36,14 @@ class Evaluation:
         return json.loads(self.dataset.attrs.get("failures", "[]"))
 
     def save(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
-        """Writes the results, whole or not at all, as an HDF5 file (read by h5py, xarray, netCDF) or a folder of CSV files."""
-        if format not in FORMATS:
-            raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}, got {format!r}.")
-        target = check_writable(path)
-        (save_hdf5 if format == "hdf5" else save_csv)(self.dataset, target)
+        """Writes the results, whole or not at all: `"hdf5"`, a file that h5py, xarray and netCDF read; `"csv"`, a folder of tables;
+        `"zarr"`, a folder that xarray reads in parts (needs ``pip install "captum-ext[zarr]"``).
+        """
+        check_choice("format", format, FORMATS)
+        FORMATS[format].save(self.dataset, check_writable(path))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Tidy: a row per score, with `metric`, `attribution`, `example`, `axis` and `at` (where on the metric's own axis), `score`."""
-        import pandas as pd
-
         return pd.concat(
             [_tidy(str(name), variable) for name, variable in self.dataset.data_vars.items()], ignore_index=True
         )
@@ -164,94 +157,19 @@ def _with_variable(
 
 
 def load(path: str | os.PathLike[str]) -> Evaluation:
-    """Results that `Evaluation.save` or `evaluate(path=...)` wrote, from an HDF5 file or a folder of CSV files."""
+    """Results that `Evaluation.save` or `evaluate(path=...)` wrote, in any of the formats."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
-        dataset = load_csv(path) if path.is_dir() else load_hdf5(path)
+        dataset = format_of(path).load(path)
+    except ImportError:
+        raise
     except Exception as error:
         raise ValueError(f"`path` {path} is not a result of captum_ext, or it is damaged: {error!r}.") from error
     if not {"attribution", "example"} <= set(dataset.dims):
         raise ValueError(f"`path` {path} is not a result of captum_ext: it has no axes `attribution` and `example`.")
     return Evaluation(dataset)
-
-
-def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
-    stored = _renamed(dataset, escaped)
-    for variable in stored.data_vars.values():
-        variable.attrs = {
-            k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()
-        }  # netCDF has no booleans
-    with written_aside(path, room=stored.nbytes + len(str(stored.attrs))) as aside:
-        stored.to_netcdf(aside, engine="h5netcdf")
-
-
-def load_hdf5(path: Path) -> xr.Dataset:
-    dataset = xr.load_dataset(path, engine="h5netcdf")
-    dataset.attrs = {k: _plain(v) for k, v in dataset.attrs.items()}
-    for name, variable in dataset.variables.items():
-        attributes = {k: _plain(v) for k, v in variable.attrs.items()}
-        variable.attrs = {k: bool(v) if k == "higher_is_better" else v for k, v in attributes.items()}
-        variable.encoding = {}
-        if variable.dtype == object:
-            dataset = dataset.assign_coords({name: dataset[name].astype(str)})
-    return _renamed(dataset, unescaped)
-
-
-def _renamed(dataset: xr.Dataset, new_name: Callable[[str], str]) -> xr.Dataset:
-    names = {n: new_name(str(n)) for n in {*dataset.variables, *dataset.dims}}
-    return dataset.rename({old: new for old, new in names.items() if old != new}).copy()
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def save_csv(dataset: xr.Dataset, path: Path) -> None:
-    """A file per metric with a row per score, and metadata.json with the rest."""
-    variables = list(dataset.variables)
-    about = {
-        "attrs": dataset.attrs,
-        "coords": {
-            str(c): {"values": dataset[c].to_numpy().tolist(), "dtype": str(dataset[c].dtype)} for c in dataset.coords
-        },
-        "variables": {
-            str(v): {
-                "dims": dataset[v].dims,
-                "dtype": str(dataset[v].dtype),
-                "attrs": dataset[v].attrs,
-                "file": f"{variables.index(v)}.csv",
-            }
-            for v in dataset.data_vars
-        },
-    }
-    with written_aside(path) as aside:
-        aside.mkdir()
-        (aside / METADATA).write_text(json.dumps(about, indent=1))
-        for v, entry in about["variables"].items():
-            dataset[v].to_series().rename("score").to_csv(aside / entry["file"], float_format="%.17g", na_rep="nan")
-
-
-def load_csv(path: Path) -> xr.Dataset:
-    about = json.loads((path / METADATA).read_text())
-    dataset = xr.Dataset(
-        coords={c: np.array(e["values"], e["dtype"]) for c, e in about["coords"].items()}, attrs=about["attrs"]
-    )
-    for name, entry in about["variables"].items():
-        scores = np.array(_last_column(path / entry["file"]), entry["dtype"])
-        # dimensions without coordinates (the halves) have what length is left
-        shape = [dataset.sizes.get(d, -1) for d in entry["dims"]]
-        dataset[name] = entry["dims"], scores.reshape(shape), entry["attrs"]
-    return dataset
-
-
-def _last_column(path: Path) -> list[float]:
-    """Read by Python, whose floats come back as they were written."""
-    with open(path, newline="") as file:
-        rows = csv.reader(file)
-        next(rows)
-        return [float(row[-1]) for row in rows]
 
 
 def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:

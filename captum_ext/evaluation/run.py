@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +10,19 @@ from typing import Any
 
 import torch
 
-from .._core.card import arguments_of_partial, card_of, configured, name_of
+from .._core.card import arguments_of_partial, card_of, name_of
+from .._core.checks import check_count
+from .checks import FILLED_IN, check_arguments, check_numbers
 from .engines import Engine, Resources
+from .engines.resources import Device, resources_of
 from .examples import Examples
-from .explanations import set_arguments
-from .files import check_writable, sweep
 from .fingerprint import described
+from .formats import FORMATS
 from .job import Job, manifest_of
-from .progress import Progress
-from .resources import Device, check_whole, resources_of
-from .results import Evaluation, assemble, load, save_hdf5
+from .kept_run import check_own_result, kept_beside, run_to_end
+from .model import made
+from .results import Evaluation, assemble
 from .store import ShardStore
-from .worker import made
-
-EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")
-FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forward_args", "seed"}
-ON_ERROR = ("raise", "record")
 
 
 def evaluate(
@@ -114,10 +110,10 @@ def evaluate(
         {'attribution': 2, 'example': 8}
     """
     examples = Examples(data)
-    _check(methods, metrics, on_error, examples)
+    check_arguments(methods, metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
     if shard_size is not None:
-        check_whole("shard_size", shard_size)
+        check_count("shard_size", shard_size)
     built = made(model)
     runner, resources = resources_of(
         built, device, devices, engine, max_restarts, shard_timeout, threads_per_worker, shared=path is not None
@@ -141,44 +137,17 @@ def evaluate(
             return _run(job, ShardStore(Path(folder), manifest), runner, resources, show_progress)
     path = Path(path)
     store = kept_beside(path, manifest, examples)
-    _check_own_result(path, store.run_id)
+    check_own_result(path, store.run_id)
     result = _run(job, store, runner, resources, show_progress)
     if resources.place.index == 0 or not path.exists():  # another member may have written it
-        save_hdf5(result.dataset, path)
+        FORMATS["hdf5"].save(result.dataset, path)
     return result
 
 
-def kept_beside(path: Path, manifest: dict[str, Any], examples: Examples) -> ShardStore:
-    """The store at `<path>.parts`. The first example stands for the data: to read all of them would be a run of its own."""
-    manifest["data"] = described(examples.example(0))
-    return ShardStore(path.with_name(path.name + ".parts"), manifest)
-
-
-def _check_own_result(path: Path, run_id: str) -> None:
-    """Nothing is at `path`, or the result of this very run, which may be written again."""
-    sweep(path.parent, path.name)
-    try:
-        own = path.is_file() and load(path).dataset.attrs.get("run_id") == run_id
-    except ValueError:
-        own = False
-    if not own:
-        check_writable(path)
-
-
 def _run(job: Job, store: ShardStore, runner: Engine, resources: Resources, show_progress: bool) -> Evaluation:
-    run_to_end(job, store, runner, resources, show_progress)
+    show = show_progress and resources.place.index == 0
+    run_to_end(store, show, lambda missing: runner.run(job, missing, store, resources))
     return Evaluation(assemble(store, {name: _variable(metric) for name, metric in job.metrics.items()}))
-
-
-def run_to_end(job: Job, store: ShardStore, runner: Engine, resources: Resources, show_progress: bool) -> None:
-    """Computes the shards that are missing, and makes sure that none is."""
-    missing = store.missing()
-    reasons: Mapping[int, str] = {}
-    with Progress(store, show_progress and resources.place.index == 0):
-        if missing:
-            store.begin()  # so that a path that cannot be written to is known before any work
-            reasons = runner.run(job, missing, store, resources)
-    store.verify(reasons)
 
 
 def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
@@ -196,56 +165,3 @@ def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
         return {"attributes": attributes, "axis": None}
     places = card.axis[1](arguments)
     return {"attributes": attributes, "axis": (card.axis[0], None if places is None else list(places))}
-
-
-def _check(methods: Any, metrics: Any, on_error: Any, examples: Examples) -> None:
-    check_methods(methods)
-    _check_names("metrics", metrics)
-    if on_error not in ON_ERROR:
-        raise ValueError(f"`on_error` must be one of {', '.join(map(repr, ON_ERROR))}, got {on_error!r}.")
-    for name, metric in metrics.items():
-        _check_metric(name, metric, examples)
-
-
-def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> None:
-    check_whole("batch_size", batch_size)
-    check_whole("seed", seed, least=0)
-    if max_examples_per_batch is not None:
-        check_whole("max_examples_per_batch", max_examples_per_batch)
-
-
-def check_methods(methods: Any) -> None:
-    _check_names("methods", methods)
-
-
-def _check_names(name: str, mapping: Any) -> None:
-    if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(k, str) for k in mapping):
-        raise TypeError(f"`{name}` must be a mapping from names to {name}, with at least one; got {mapping!r}.")
-
-
-def _check_metric(name: str, metric: Any, examples: Examples) -> None:
-    if not callable(metric):
-        raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
-    if name in ("attribution", "example"):
-        raise ValueError(f"A metric cannot be named {name!r}: that is an axis of the results.")
-    try:
-        parameters = inspect.signature(metric).parameters
-    except ValueError as error:
-        unknown = ", ".join(
-            map(repr, sorted(set_arguments(metric) - {*inspect.signature(configured(metric)).parameters}))
-        )
-        raise TypeError(f"Metric {name!r}: {name_of(metric)} takes no argument {unknown or error}.") from error
-    if not set(EXPLANATIONS) & set(parameters):
-        wanted = " or ".join(f"`{e}`" for e in EXPLANATIONS)
-        raise TypeError(f"Metric {name!r} must take {wanted}; it takes {', '.join(parameters)}.")
-    required = {
-        k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
-    unset = sorted(required - FILLED_IN - set_arguments(metric))
-    if unset:  # only then is an example loaded at the door
-        unset = sorted(set(unset) - set(examples.batch(range(1), torch.device("cpu")).extra))
-    if unset:
-        raise TypeError(
-            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, {unset[0]}=...), "
-            f"or give each example its own, as {{{unset[0]!r}: ...}} in the fourth part of `data`."
-        )

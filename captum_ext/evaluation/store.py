@@ -191,3 +191,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
         elif json.dumps(a) != json.dumps(b):  # as text, in which nan is equal to itself
             lines.append(f"{prefix}{key}: {a!r}, not {b!r}")
     return lines
+
+
+def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Along the examples; a batch in which every method failed did not know the further axes."""
+    further = max((p.shape[2:] for p in parts), key=len)
+    full = [
+        p if p.shape[2:] == further else np.broadcast_to(p[(..., *[None] * len(further))], p.shape + further)
+        for p in parts
+    ]
+    return np.concatenate(full, axis=1)

@@ -67,7 +67,7 @@ def metric(
         rows=rows,
         reference=reference,
         axis=axis,
-        together=takes_mappings,
+        takes_mappings=takes_mappings,
     )
 
     def decorator(function: F) -> F:

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from ..evaluation import comparison, display
+from ..evaluation.attributions_file import open_attributions
 from ..evaluation.examples import Examples
 from ..evaluation.statistics import ranks_of
-from ..evaluation.stored_attributions import open_attributions
 from . import pictures
 from .pictures import Floats, Picture
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import __version__
+from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
 from . import findings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,7 @@ import xarray as xr
 
 from ..evaluation import comparison, display
 from ..evaluation.statistics import MIN_PAIRS
-
-if TYPE_CHECKING:
-    from .findings import Agreement, Column
+from .records import Agreement, Column
 
 MOST_NAMED = 4  # in a sentence
 AGAINST = -0.2  # a correlation nearer to 0 is no order, neither the same nor the opposite

@@ -16,7 +16,7 @@ from captum_ext.attribench.functional.metrics import sensitivity_n
 from captum_ext.attribench.masking import TabularMasker
 from captum_ext.attribench.masking.image import ConstantImageMasker, RandomImageMasker
 
-METRIC = sys.modules["captum_ext.metrics.sensitivity_n"]
+METRIC = sys.modules["captum_ext.metrics.effects.sensitivity_n"]
 CASES = ["cnn/feature", "cnn/pixel", "cnn/seg", "gray/pixel", "gray/seg", "mlp"]
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from captum_ext._core.forward import Batches, Forward
-from captum_ext._core.perturbations import whole
+from captum_ext._core.forward import Batches, Forward, whole
 from captum_ext.metrics import deletion, deletion_curve, infidelity, insertion, sensitivity_max, sensitivity_n
 
 from ..conftest import smooth_model

@@ -24,7 +24,7 @@ from captum.attr import (
 from torch.testing import assert_close
 
 from captum_ext import attribute_dataset, metrics, random_attribution
-from captum_ext.evaluation.explanations import draws_at_random
+from captum_ext.evaluation.methods import draws_at_random
 
 from .runs import (
     FEW_METRICS,

@@ -18,12 +18,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from captum_ext import Evaluation, load, metrics, random_attribution
+from captum_ext.evaluation import formats
 from captum_ext.evaluation.results import assemble
 from captum_ext.evaluation.store import ShardStore
 
 from .runs import FEW_METRICS, METHODS, METRICS, N, Net, examples, run
 
-FORMATS = ["hdf5", "csv"]
+FORMATS = [*formats.FORMATS]
 paths = itertools.count()  # hypothesis gives all its examples one folder
 
 
@@ -209,7 +210,10 @@ def crash_after(write):
     return crashing
 
 
-@pytest.mark.parametrize(("format", "writer"), [("hdf5", (xr.Dataset, "to_netcdf")), ("csv", (pd.Series, "to_csv"))])
+@pytest.mark.parametrize(
+    ("format", "writer"),
+    [("hdf5", (xr.Dataset, "to_netcdf")), ("csv", (pd.Series, "to_csv")), ("zarr", (xr.Dataset, "to_zarr"))],
+)
 def test_a_crash_while_saving_leaves_nothing(format, writer, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(*writer, crash_after(getattr(*writer)))
     with pytest.raises(Crash):
@@ -251,7 +255,7 @@ def test_a_path_in_a_protected_folder_is_refused(whole, tmp_path):
 
 
 def test_an_unknown_format_is_refused(whole, tmp_path):
-    with pytest.raises(ValueError, match="`format` must be one of 'hdf5', 'csv', got 'xlsx'"):
+    with pytest.raises(ValueError, match="`format` must be one of 'hdf5', 'csv', 'zarr', got 'xlsx'"):
         whole.save(tmp_path / "r", "xlsx")
     assert list(tmp_path.iterdir()) == []
 

@@ -20,7 +20,7 @@ from torch import nn
 from captum_ext import IncompleteRun, metrics
 from captum_ext.evaluation.files import _this_machine, check_writable, sweep, written_aside
 from captum_ext.evaluation.fingerprint import described
-from captum_ext.evaluation.results import save_hdf5
+from captum_ext.evaluation.formats import save_hdf5
 from captum_ext.evaluation.store import ShardStore, differences
 
 MANIFEST = {"examples": 8, "shard_size": 3, "seed": 0, "metrics": {"deletion": {"n_steps": 5}}}

@@ -12,7 +12,7 @@ import torch
 
 from ..job import Job
 from ..store import ShardStore
-from ..walk import Place
+from .places import Place
 
 OWN = {"inline": ".inline:Inline", "elastic": ".elastic:Elastic", "ray": ".ray:Ray"}
 ALONE = Place()

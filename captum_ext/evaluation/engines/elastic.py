@@ -21,14 +21,13 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
-from .. import payload
-from .._worker import errors_in, name_of
-from ..errors import again
 from ..files import is_alive
 from ..job import Job
 from ..store import KEPT, ShardStore
-from ..strikes import OUT, Strikes
-from . import Resources
+from . import Resources, payload
+from .deaths import OUT, Strikes
+from .errors import again
+from .process import errors_in, name_of
 
 HANDLED = (
     signal.SIGTERM,
@@ -38,7 +37,7 @@ HANDLED = (
 )  # by the agent, which leaves its handlers behind
 
 # A module and not a function, so that nothing imports the user's script again: it needs no `__main__` guard, and may be a notebook.
-ENTRY = "import sys; sys.path.append(sys.argv[3]); from captum_ext.evaluation._worker import main; main(*sys.argv[1:3])"
+ENTRY = "import sys; sys.path.append(sys.argv[3]); from captum_ext.evaluation.engines.process import main; main(*sys.argv[1:3])"
 
 
 class Elastic:

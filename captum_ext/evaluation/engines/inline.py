@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 
 from ..job import Job
+from ..scorer import Worker
 from ..store import ShardStore
-from ..walk import walk
-from ..worker import Worker
 from . import Resources
+from .places import walk
 
 
 class Inline:

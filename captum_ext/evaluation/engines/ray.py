@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from .. import payload
-from ..errors import again, noted
 from ..job import Job
 from ..store import ShardStore
-from ..strikes import OUT
-from . import Resources
+from . import Resources, payload
+from .deaths import OUT
+from .errors import again, noted
+from .process import started
 
 try:
     import ray
@@ -66,16 +67,12 @@ class Actor:
         )  # Ray shows an actor only its own GPU
 
     def ready(self) -> dict[str, Any] | None:
-        from .._worker import started
-
         return self._noting(lambda: setattr(self, "worker", started(*self.arguments)))
 
     def compute(self, shard: int) -> dict[str, Any] | None:
         return self._noting(lambda: self._compute(shard))
 
     def _compute(self, shard: int) -> None:
-        from pathlib import Path
-
         settings = self.arguments[-1]
         store = ShardStore(Path(settings["store"]), settings["manifest"])
         if not store.has(shard):

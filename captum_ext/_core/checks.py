@@ -1,0 +1,45 @@
+"""Checks of single arguments: one kind of mistake is one kind of error, in metrics and in `evaluate`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+
+def shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def describe(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"
+        return f"a {type(value).__name__} of {inner}"
+    return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")
+    if operator.index(value) < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    return operator.index(value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    if value not in (choices := tuple(choices)):
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
+        raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
+
+
+def check_fraction(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
+    return float(value)

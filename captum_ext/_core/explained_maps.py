@@ -1,0 +1,63 @@
+"""The maps of a batch: what an explanation says of every example, by a limited number of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .arguments import TensorOrTuple, Tensors, as_tuple
+from .captum import Explanation, check_factory
+from .forward import Batches, Rows, whole
+from .statistics import wide
+
+Copies = Callable[[Tensors, Callable[[], int]], Iterable[Rows]]  # of the inputs, at most `size()` rows at a time
+
+
+def each_once(x: Tensors, size: Callable[[], int]) -> Iterable[Rows]:
+    return [whole(x)]
+
+
+class ModelAfterModel:
+    """The maps of one batch by the explanations that a factory makes of several models."""
+
+    def __init__(
+        self,
+        explanation_factory: Any,
+        inputs: TensorOrTuple,
+        max_examples_per_batch: int | None,
+        kwargs: dict[str, Any],
+        copies: Copies = each_once,
+    ):
+        check_factory(explanation_factory)
+        self.factory, self.inputs, self.kwargs, self.copies = explanation_factory, inputs, kwargs, copies
+        self.x = as_tuple(inputs)
+        self.batches = Batches(max_examples_per_batch, len(self.x[0]))
+        self.dtype = self.x[0].dtype  # of the maps as they were explained, once there are some
+
+    def maps(self, model: nn.Module) -> Tensors:
+        explain = Explanation(
+            self.factory(model), self.inputs, self.kwargs, "What `explanation_factory` makes of a model"
+        )
+        maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
+        self.dtype = explain.dtype
+        return maps
+
+
+def mean_maps(explain: Explanation, copies: Iterable[Rows], batches: Batches) -> Tensors:
+    """Each example's maps `[B, ...]`, the mean over its copies, of which all have as many; in the type of statistics."""
+    examples: list[Tensor] = []
+
+    def noted(rows: Tensors, example: Tensor) -> Tensor:
+        phi = wide(explain(rows, example))
+        examples.append(example)
+        return phi
+
+    total, rows = torch.zeros(()), 0
+    for phi in batches.map(noted, copies):
+        total = phi.new_zeros(explain.batch, phi.shape[1]) if rows == 0 else total
+        total.index_add_(0, examples.pop().to(phi.device), phi)
+        rows += len(phi)
+    return explain.maps(total / (rows // explain.batch))

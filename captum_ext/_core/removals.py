@@ -1,0 +1,129 @@
+"""Scores of examples without the first of their features, in the order of their relevance or against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .arguments import AttributionsType, Scores, TensorOrTuple, as_attributions, as_tuple
+from .checks import check_count, check_fraction
+from .features import Features
+from .forward import Forward
+from .sharing import shared
+from .statistics import area, wide
+from .subsets import Subsets, scores_without
+
+OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # most, least relevant first
+
+
+class Removals:
+    """The orders of several methods on a batch, and every score that was asked for: none is evaluated twice.
+
+    A row lacks the first `count` features of an ordering: `2 * method`, or `2 * method + 1` for the least relevant first. All orderings
+    share an example's whole and its empty copy.
+    """
+
+    def __init__(self, x: Features, f: Forward, totals: Tensor):
+        self.x, self.f, self.sizes = x, f, x.counts  # [B]: each example's own number of features
+        self.ranks = x.ranks(totals)  # [methods, B, F], the most relevant first
+        self.keys = torch.empty(0, dtype=torch.long)  # example, ordering and count of what was evaluated, ascending
+        self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # of the keys
+
+    def counts(self, fractions: Tensor) -> Tensor:
+        """`[B, points]`: fractions of each example's features."""
+        return (fractions * self.sizes[:, None]).round().long()
+
+    def shares(self, counts: Tensor) -> Tensor:
+        """`[B, points]`: counts as fractions of each example's features, on the device of the scores."""
+        return (counts.double() / self.sizes[:, None]).to(self.scores)
+
+    def every_count(self) -> Tensor:
+        """`[B, width + 1]`: 0, 1, ..., up to each example's number of features, which is repeated."""
+        return torch.minimum(torch.arange(self.x.width + 1), self.sizes[:, None])
+
+    def curves(self, counts: Tensor, *modes: str) -> Tensor:
+        """`[methods, B, modes, points]`: the score without the first `counts [B, points]` features, in the type of statistics."""
+        keys = self._keys(counts[:, None], torch.tensor([list(OPPOSITE).index(mode) for mode in modes])[:, None])
+        self._evaluate(keys.unique())
+        return self.scores[torch.searchsorted(self.keys, keys)]
+
+    def curve(self, counts: Tensor, mode: str) -> Tensor:
+        """`[methods, B, points]`."""
+        return self.curves(counts, mode)[:, :, 0]
+
+    def unpack(self, scores: Tensor) -> Scores:
+        """As the caller gave the attributions, in the type of the model's outputs, or of the attributions where outputs are integers."""
+        dtype = self.f.dtype if self.f.dtype.is_floating_point else self.x.attributions.dtype()
+        return self.x.attributions.unpack(scores.to(dtype))
+
+    def _keys(self, counts: Tensor, least_first: Tensor) -> Tensor:
+        methods, batch, width = self.ranks.shape
+        shared_rows = (counts == 0) | (counts == self.sizes[:, None, None])
+        ordering = (2 * torch.arange(methods)[:, None, None, None] + least_first) * ~shared_rows
+        example = torch.arange(batch)[:, None, None]
+        return (example * 2 * methods + ordering) * (width + 1) + counts
+
+    def _evaluate(self, keys: Tensor) -> None:
+        missing = keys[~torch.isin(keys, self.keys)]
+        if len(missing):
+            scores = scores_without(self._rows(missing), self.x, self.f)
+            self.keys, order = torch.cat((self.keys, missing)).sort()
+            self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
+
+    def _rows(self, keys: Tensor) -> Subsets:
+        methods, _, width = self.ranks.shape
+        pair, count = keys // (width + 1), keys % (width + 1)
+        return Subsets(pair // (2 * methods), pair % (2 * methods), count, self._ranks_of)
+
+    def _ranks_of(self, example: Tensor, ordering: Tensor) -> Tensor:
+        device = self.ranks.device
+        ranks = self.ranks[(ordering // 2).to(device), example.to(device)]
+        last = (self.sizes[example] - 1).to(ranks)[:, None]
+        return torch.where((ordering % 2 == 1).to(device)[:, None], last - ranks, ranks)
+
+
+@shared
+def removals(
+    *,
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: Any,
+    feature_mask: Any,
+    additional_forward_args: Any,
+    target: Any,
+    max_examples_per_batch: int | None,
+    activation: Callable[[Tensor], Tensor] | None,
+    aggregate: str,
+    frozen: Any,
+    show_progress: bool,
+) -> Removals:
+    """From the arguments of `deletion_curve`; no model call yet."""
+    methods = as_attributions(attributions, as_tuple(inputs))
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
+    f = Forward(
+        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
+    )
+    return Removals(x, f, x.totals(aggregate))
+
+
+def fractions(start: float, stop: float, n_steps: int) -> Tensor:
+    """The even points from `start` to `stop`: for 0 and 1, turned around they are exactly those from 1 to 0."""
+    start, stop = check_fraction("start", start), check_fraction("stop", stop)
+    if start == stop:
+        raise ValueError(f"`start` and `stop` must differ, got {start} for both.")
+    step = torch.arange(check_count("n_steps", n_steps, least=2), dtype=torch.float64)
+    return (start * step.flip(0) + stop * step) / step[-1]
+
+
+def fractions_of(arguments: dict[str, Any]) -> Tensor:
+    return fractions(arguments["start"], arguments["stop"], arguments["n_steps"])
+
+
+def area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """The area under curves `[..., n_steps]` from `start` to `stop`, on their scale."""
+    grid = wide(fractions_of(arguments))
+    return lambda curve: area(wide(curve), grid.to(curve.device)).to(curve.dtype)

@@ -1,0 +1,113 @@
+"""Attributions of a whole data set in one HDF5 file, so that methods run once and metrics as often as one likes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from .._version import __version__
+from .checks import check_methods, check_numbers
+from .engines.resources import Device, resources_of
+from .examples import Examples
+from .files import check_writable, escaped, written_aside
+from .job import Job, manifest_of
+from .kept_run import kept_beside, run_to_end
+from .model import made
+from .store import ShardStore
+
+
+def attribute_dataset(
+    model: Any,
+    data: Any,
+    methods: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    batch_size: int = 16,
+    max_examples_per_batch: int | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    devices: Sequence[Device] | None = None,
+    engine: Any = "auto",
+    max_restarts: int = 100,
+    shard_timeout: float | None = None,
+    threads_per_worker: int | None = None,
+    show_progress: bool = False,
+) -> None:
+    """Explains every example of a data set with every method and writes the attributions to `path` (HDF5).
+
+    The arguments are those of `evaluate`, which takes the path in place of a method: ``methods={"ig": "attributions.h5", ...}`` (the method
+    of that name in the file, or its only one). Batches are kept in `<path>.parts/` as they come, so the same call goes on where it was
+    interrupted; they are removed when the file is whole (not by processes that a launcher started, of which others may still read them).
+
+    Raises:
+        ValueError, TypeError: as `evaluate`.
+        FileExistsError: `path` exists and is not what this very call gave before; before any work.
+    """
+    target = Path(path)
+    check_methods(methods)
+    check_numbers(batch_size, max_examples_per_batch, seed)
+    built = made(model)
+    runner, resources = resources_of(
+        built, device, devices, engine, max_restarts, shard_timeout, threads_per_worker, shared=True
+    )
+    job = Job(
+        built,
+        data,
+        dict(methods),
+        {},
+        batch_size,
+        max_examples_per_batch,
+        resources.devices[0],
+        seed,
+        "raise",
+        False,
+        keep_attributions=True,
+        maker=None if built is model else model,
+    )
+    examples = Examples(data)
+    store = kept_beside(target, manifest_of(job, len(examples), batch_size, resources.threads), examples)
+    if _holds(target, store):
+        return
+    check_writable(target)
+    show = show_progress and resources.place.index == 0
+    run_to_end(store, show, lambda missing: runner.run(job, missing, store, resources))
+    if resources.place.index == 0 or not target.exists():
+        _export(store, list(methods), target)
+    if resources.place.count == 1:  # else another member may still be looking at it
+        store.remove()
+
+
+def _holds(path: Path, store: ShardStore) -> bool:
+    """Whether a file is what this very run gave before."""
+    try:
+        with h5py.File(path) as file:
+            return bool(file.attrs.get("run") == store.digest)
+    except OSError:
+        return False
+
+
+def _export(store: ShardStore, methods: list[str], path: Path) -> None:
+    with written_aside(path, room=store.size()) as aside, h5py.File(aside, "w") as file:
+        file.attrs["captum_ext"], file.attrs["run"] = __version__, store.digest
+        for shard in range(len(store)):
+            for key, rows in store.read(shard).items():
+                if key != "failures":
+                    method, tensor = key.split(".")
+                    _write_rows(
+                        file,
+                        f"{escaped(methods[int(method)])}/{tensor}",
+                        rows[0],
+                        store.edges(shard),
+                        store.manifest["examples"],
+                    )
+
+
+def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:
+    array = file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)
+    array[at.start : at.stop] = rows

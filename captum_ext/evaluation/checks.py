@@ -1,0 +1,74 @@
+"""What `evaluate` and `attribute_dataset` refuse before any work."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .._core.card import configured, name_of
+from .._core.checks import check_choice, check_count
+from .examples import Examples
+from .methods import set_arguments
+
+EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")
+
+
+FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forward_args", "seed"}
+
+
+ON_ERROR = ("raise", "record")
+
+
+def check_arguments(methods: Any, metrics: Any, on_error: Any, examples: Examples) -> None:
+    check_methods(methods)
+    _check_names("metrics", metrics)
+    check_choice("on_error", on_error, ON_ERROR)
+    for name, metric in metrics.items():
+        _check_metric(name, metric, examples)
+
+
+def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> None:
+    check_count("batch_size", batch_size)
+    check_count("seed", seed, least=0)
+    if max_examples_per_batch is not None:
+        check_count("max_examples_per_batch", max_examples_per_batch)
+
+
+def check_methods(methods: Any) -> None:
+    _check_names("methods", methods)
+
+
+def _check_names(name: str, mapping: Any) -> None:
+    if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(k, str) for k in mapping):
+        raise TypeError(f"`{name}` must be a mapping from names to {name}, with at least one; got {mapping!r}.")
+
+
+def _check_metric(name: str, metric: Any, examples: Examples) -> None:
+    if not callable(metric):
+        raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
+    if name in ("attribution", "example"):
+        raise ValueError(f"A metric cannot be named {name!r}: that is an axis of the results.")
+    try:
+        parameters = inspect.signature(metric).parameters
+    except ValueError as error:
+        unknown = ", ".join(
+            map(repr, sorted(set_arguments(metric) - {*inspect.signature(configured(metric)).parameters}))
+        )
+        raise TypeError(f"Metric {name!r}: {name_of(metric)} takes no argument {unknown or error}.") from error
+    if not set(EXPLANATIONS) & set(parameters):
+        wanted = " or ".join(f"`{e}`" for e in EXPLANATIONS)
+        raise TypeError(f"Metric {name!r} must take {wanted}; it takes {', '.join(parameters)}.")
+    required = {
+        k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    unset = sorted(required - FILLED_IN - set_arguments(metric))
+    if unset:  # only then is an example loaded at the door
+        unset = sorted(set(unset) - set(examples.batch(range(1), torch.device("cpu")).extra))
+    if unset:
+        raise TypeError(
+            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, {unset[0]}=...), "
+            f"or give each example its own, as {{{unset[0]!r}: ...}} in the fourth part of `data`."
+        )

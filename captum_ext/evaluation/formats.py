@@ -1,0 +1,142 @@
+"""The forms in which results are kept. Adding one is a function that saves, one that loads, and a line in `FORMATS`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .files import escaped, unescaped, written_aside
+
+METADATA = "metadata.json"  # of a folder of CSV files
+
+
+@dataclass(frozen=True)
+class Format:
+    """`recognises` says of a path whether it looks like one; `save` writes whole or not at all."""
+
+    recognises: Callable[[Path], bool]
+    save: Callable[[xr.Dataset, Path], None]
+    load: Callable[[Path], xr.Dataset]
+
+
+def format_of(path: Path) -> Format:
+    """The format of what is at a path."""
+    for known in FORMATS.values():
+        if known.recognises(path):
+            return known
+    raise ValueError("it is neither a file nor a folder that `Evaluation.save` writes")
+
+
+def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
+    stored = _renamed(dataset, escaped)
+    for variable in stored.data_vars.values():  # netCDF has no booleans
+        variable.attrs = {k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()}
+    with written_aside(path, room=stored.nbytes + len(str(stored.attrs))) as aside:
+        stored.to_netcdf(aside, engine="h5netcdf")
+
+
+def load_hdf5(path: Path) -> xr.Dataset:
+    return _as_saved(xr.load_dataset(path, engine="h5netcdf"))
+
+
+def _as_saved(dataset: xr.Dataset) -> xr.Dataset:
+    """With Python's numbers, truth values and names, which files store as their own."""
+    dataset.attrs = {k: _plain(v) for k, v in dataset.attrs.items()}
+    for name, variable in dataset.variables.items():
+        attributes = {k: _plain(v) for k, v in variable.attrs.items()}
+        variable.attrs = {k: bool(v) if k == "higher_is_better" else v for k, v in attributes.items()}
+        variable.encoding = {}
+        if variable.dtype == object:
+            dataset = dataset.assign_coords({name: dataset[name].astype(str)})
+    return _renamed(dataset, unescaped)
+
+
+def _renamed(dataset: xr.Dataset, new_name: Callable[[str], str]) -> xr.Dataset:
+    names = {n: new_name(str(n)) for n in {*dataset.variables, *dataset.dims}}
+    return dataset.rename({old: new for old, new in names.items() if old != new}).copy()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def save_csv(dataset: xr.Dataset, path: Path) -> None:
+    """A file per metric with a row per score, and metadata.json with the rest."""
+    variables = list(dataset.variables)
+    about = {
+        "attrs": dataset.attrs,
+        "coords": {
+            str(c): {"values": dataset[c].to_numpy().tolist(), "dtype": str(dataset[c].dtype)} for c in dataset.coords
+        },
+        "variables": {
+            str(v): {
+                "dims": dataset[v].dims,
+                "dtype": str(dataset[v].dtype),
+                "attrs": dataset[v].attrs,
+                "file": f"{variables.index(v)}.csv",
+            }
+            for v in dataset.data_vars
+        },
+    }
+    with written_aside(path) as aside:
+        aside.mkdir()
+        (aside / METADATA).write_text(json.dumps(about, indent=1))
+        for v, entry in about["variables"].items():
+            dataset[v].to_series().rename("score").to_csv(aside / entry["file"], float_format="%.17g", na_rep="nan")
+
+
+def load_csv(path: Path) -> xr.Dataset:
+    about = json.loads((path / METADATA).read_text())
+    dataset = xr.Dataset(
+        coords={c: np.array(e["values"], e["dtype"]) for c, e in about["coords"].items()}, attrs=about["attrs"]
+    )
+    for name, entry in about["variables"].items():
+        scores = np.array(_last_column(path / entry["file"]), entry["dtype"])
+        # dimensions without coordinates (the halves) have what length is left
+        shape = [dataset.sizes.get(d, -1) for d in entry["dims"]]
+        dataset[name] = entry["dims"], scores.reshape(shape), entry["attrs"]
+    return dataset
+
+
+def _last_column(path: Path) -> list[float]:
+    """Read by Python, whose floats come back as they were written."""
+    with open(path, newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [float(row[-1]) for row in rows]
+
+
+def save_zarr(dataset: xr.Dataset, path: Path) -> None:
+    _check_zarr()
+    with written_aside(path) as aside, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
+        stored = _renamed(dataset, escaped)
+        stored.assign_attrs(order=json.dumps(list(stored.data_vars))).to_zarr(aside, zarr_format=2, consolidated=True)
+
+
+def load_zarr(path: Path) -> xr.Dataset:
+    _check_zarr()
+    stored = xr.open_zarr(path, chunks=None).load()
+    return _as_saved(stored[json.loads(stored.attrs.pop("order"))])  # Zarr has them in the order of the alphabet
+
+
+def _check_zarr() -> None:
+    try:
+        import zarr as zarr
+    except ImportError as error:
+        raise ImportError("`format='zarr'` needs zarr. Install it with: pip install \"captum-ext[zarr]\"") from error
+
+
+FORMATS = {
+    "hdf5": Format(Path.is_file, save_hdf5, load_hdf5),
+    "csv": Format(lambda path: (path / METADATA).is_file(), save_csv, load_csv),
+    "zarr": Format(lambda path: (path / ".zgroup").is_file(), save_zarr, load_zarr),
+}

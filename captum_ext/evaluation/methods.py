@@ -1,0 +1,192 @@
+"""Explanation methods: every form in which a caller may give one, and the random control."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import zlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .attributions_file import open_attributions
+from .examples import Batch, Tensors
+
+
+def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[..., Any]:
+    """The control: attributions that are standard normal noise, for `methods={"random": random_attribution, ...}`.
+
+    The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not matter; several
+    controls are ``partial(random_attribution, seed=1)`` and so on. `forward_func` is not used.
+
+    Returns:
+        a function with Captum's arguments that gives noise in the shape of the inputs.
+
+    Example:
+        >>> explain = random_attribution()
+        >>> x = torch.ones(2, 3)
+        >>> explain(x, target=0).shape, bool((explain(x)[0] == explain(x[1:])[0]).all())
+        (torch.Size([2, 3]), True)
+    """
+    return functools.partial(_random_maps, seed=seed)
+
+
+def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | Tensors:
+    tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
+    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
+    generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
+    maps = tuple(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x) for x in tensors)
+    return maps[0] if isinstance(inputs, Tensor) else maps
+
+
+def _checksum(row: Tensor) -> int:
+    return zlib.crc32(row.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+
+
+class Method:
+    """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example.
+
+    `factory` makes the function from a model, where that is how it was given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        explain: Callable[..., Any] | None,
+        stored: Any = None,
+        factory: Callable[..., Any] | None = None,
+    ):
+        self.name, self.explain, self.stored, self.factory = name, explain, stored, factory
+        self.draws = explain is not None and draws_at_random(explain)
+        self.compares_examples = explain is not None and is_captums(
+            explain, ["FeaturePermutation"]
+        )  # it swaps their values
+
+    def lacks(self, parameters: Collection[str]) -> str | None:
+        """Why a metric with such parameters cannot score the method."""
+        if "explanation_func" in parameters and self.explain is None:
+            return "stored attributions cannot be computed for other inputs"
+        if "explanation_factory" in parameters and self.factory is None:
+            return "what is ready cannot be computed for another model: give a Captum class or `lambda model: ...`"
+        return None
+
+    def attributions(self, batch: Batch, limit: int | None) -> Any:
+        if self.explain is None:
+            device = (batch.inputs if isinstance(batch.inputs, Tensor) else batch.inputs[0]).device
+            return _map(lambda a: torch.as_tensor(a[batch.indices]).detach().to(device), self.stored)
+        parts = []
+        for part in batch.split(limit or len(batch)):
+            result = self.explain(part.inputs, **explanation_arguments(self.explain, part, limit, len(part)))
+            parts.append(_map(lambda t: t.detach(), tuple(result) if isinstance(result, list) else result))
+        return joined(parts)
+
+
+def explanation_arguments(explain: Callable[..., Any], batch: Batch, limit: int | None, rows: int) -> dict[str, Any]:
+    """What a batch gives an explanation, and what keeps the copies that Captum makes of `rows` within the limit."""
+    fixed = set_arguments(explain)
+    arguments = accepted(explain, target=batch.target, additional_forward_args=batch.additional_forward_args)
+    if limit is not None:
+        named = inspect.signature(explain).parameters
+        copies = {"internal_batch_size": limit, "nt_samples_batch_size": max(limit // rows, 1)}
+        arguments |= {name: value for name, value in copies.items() if name in named}
+    return {name: value for name, value in arguments.items() if name not in fixed}
+
+
+def joined(parts: list[Any]) -> Any:
+    """Rows of a tensor, of each tensor of a tuple, or of each entry of a mapping, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], dict):
+        return {name: joined([p[name] for p in parts]) for name in parts[0]}
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(torch.cat, zip(*parts)))
+
+
+def draws_at_random(explain: Callable[..., Any]) -> bool:
+    """Whether this is a method of Captum's that draws from global generators."""
+    random = [kind + "GradientShap" for kind in ("", "Layer", "Neuron")] + [
+        "NoiseTunnel",
+        "LimeBase",
+        "ShapleyValueSampling",
+    ]
+    return is_captums(explain, random)
+
+
+def is_captums(explain: Callable[..., Any], classes: list[str]) -> bool:
+    """Whether this is the `attribute` of an object of one of Captum's classes."""
+    while isinstance(explain, functools.partial):
+        explain = explain.func
+    attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
+    kinds = tuple(getattr(attr, name) for name in classes if hasattr(attr, name))
+    return isinstance(getattr(explain, "__self__", None), kinds)
+
+
+def set_arguments(function: Callable[..., Any]) -> set[str]:
+    """The names that `functools.partial` has set."""
+    return {*function.keywords, *set_arguments(function.func)} if isinstance(function, functools.partial) else set()
+
+
+def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
+    """A Captum class, a function of the model, a ready Captum object, or stored attributions."""
+    if isinstance(method, (str, os.PathLike)):
+        method = open_attributions(Path(method), name)
+    if _is_stored(method):
+        for a in method if isinstance(method, tuple) else (method,):
+            if len(a) != examples:
+                raise ValueError(
+                    f"The attributions of method {name!r} have {len(a)} rows, but `data` has {examples} examples."
+                )
+        return Method(name, None, method)
+    if not callable(method) and not hasattr(method, "attribute"):
+        raise TypeError(
+            f"Method {name!r} must be a Captum class or object, a function of the model, a tensor or a path, got {type(method).__name__}."
+        )
+    if (ready := _ready(method)) is not None:
+        return Method(name, ready)
+    return Method(name, _explanation(method, model, name), factory=method)
+
+
+def _ready(method: Any) -> Callable[..., Any] | None:
+    """The explanation of what need not be made from a model: an object, or its `attribute`."""
+    function = method.func if isinstance(method, functools.partial) else method
+    if hasattr(getattr(function, "__self__", None), "attribute"):  # with or without some arguments set
+        return method
+    return method.attribute if hasattr(method, "attribute") and not isinstance(method, type) else None
+
+
+def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
+    try:
+        made = method(model)
+    except Exception as error:
+        raise TypeError(
+            f"Method {name!r} could not be made from the model: {error} Give a Captum class, a ready object, or a function of the model "
+            "that returns one (`lambda model: ...`)."
+        ) from error
+    if hasattr(made, "attribute"):
+        return made.attribute
+    if not callable(made):
+        raise TypeError(
+            f"Method {name!r} must make an explanation of the model, a Captum object or a function, got {type(made).__name__}. "
+            "A function of inputs and target is given as `lambda model: function`."
+        )
+    return made
+
+
+def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    """Those of the arguments that have a value and that the function takes."""
+    parameters = inspect.signature(function).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {k: v for k, v in arguments.items() if v is not None and (takes_all or k in parameters)}
+
+
+def _is_stored(value: Any) -> bool:
+    parts = value if isinstance(value, tuple) and value else (value,)
+    return all(hasattr(p, "shape") and hasattr(p, "__getitem__") for p in parts)
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    return tuple(function(v) for v in value) if isinstance(value, tuple) else function(value)

@@ -1,0 +1,58 @@
+"""The model of a run: made where a function makes it, put on its device, and in evaluation mode while it is used."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def made(model: Any) -> Any:
+    """The model itself, made if it is a function without arguments."""
+    if not isinstance(model, nn.Module) and _takes_nothing(model):
+        model = model()
+    if not callable(model):
+        raise TypeError(
+            f"`model` must be a module, or a function without arguments that returns one; got {type(model).__name__}."
+        )
+    return model
+
+
+def device_of(model: Any, device: torch.device | str | None) -> torch.device:
+    """Where to compute: on the device that was asked for, else where the model is."""
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    own = tensors[0].device if tensors else torch.device("cpu")
+    return own if device is None else torch.device(device)
+
+
+def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.device]:
+    """The model and where it is; one that is elsewhere is copied, so that the caller's stays."""
+    there, device = device_of(model, None), device_of(model, device)
+    return (copy.deepcopy(model).to(device) if isinstance(model, nn.Module) and there != device else model), device
+
+
+def _takes_nothing(function: Any) -> bool:
+    """A class may have arguments, if all have defaults: a model is no class."""
+    try:
+        parameters = inspect.signature(function).parameters.values() if callable(function) else ()
+    except ValueError:  # built-ins without a signature
+        return False
+    return callable(function) and all(isinstance(function, type) and p.default is not p.empty for p in parameters)
+
+
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Every module in evaluation mode, and back in its own afterwards."""
+    modes = {m: m.training for m in model.modules()} if isinstance(model, nn.Module) else {}
+    if modes:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

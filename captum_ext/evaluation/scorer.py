@@ -1,0 +1,145 @@
+"""The scores of a range of examples: explain with every method, run every metric. Knows no metric by name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._core.card import card_of
+from .._core.sharing import sharing
+from .calls import Calls
+from .examples import Batch, Examples
+from .job import Job
+from .methods import as_method
+from .model import in_eval_mode, model_on
+from .randomness import example_seeds
+from .store import Arrays, side_by_side
+
+Scores = dict[str, Tensor]  # by method
+
+
+class Worker:
+    """Builds the model and the methods once, then computes ranges of examples."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.model, self.device = model_on(job.model, job.device)
+        self.examples = Examples(job.data)
+        self.methods = {name: as_method(name, m, self.model, len(self.examples)) for name, m in job.methods.items()}
+        self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
+        self.failures: list[dict[str, Any]] = []
+
+    def compute(self, examples: range) -> Arrays:
+        """`"0"`, `"1"`, ...: each metric's scores `[methods, examples, ...]`; `"0.1"`: the second tensor of the first method's attributions,
+        where these are kept, `[1, examples, ...]`; and `"failures"` as JSON.
+        """
+        self.failures = []
+        size = self.job.batch_size
+        with in_eval_mode(self.model):
+            batches = [self._batch(examples[i : i + size]) for i in range(0, len(examples), size)]
+        arrays = {key: side_by_side([b[key] for b in batches]) for key in batches[0]}
+        return {**arrays, "failures": np.array(json.dumps(self.failures))}
+
+    @sharing()  # of model evaluations, between the metrics of a batch
+    def _batch(self, indices: range) -> Arrays:
+        batch = self.examples.batch(indices, self.device)
+        attributions = {}
+        for name, method in self.methods.items():
+            with self._recording(batch, name):
+                attributions[name] = self.calls.attributions(method, batch)
+        arrays: Arrays = {}
+        if self.job.keep_attributions:
+            for i, name in enumerate(attributions):
+                maps = attributions[name] if isinstance(attributions[name], tuple) else (attributions[name],)
+                arrays |= {f"{i}.{t}": a.cpu().numpy()[None] for t, a in enumerate(maps)}
+        for i, (name, metric) in enumerate(self.job.metrics.items()):
+            arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
+            if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
+                arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
+        return arrays
+
+    def _halves(
+        self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]
+    ) -> np.ndarray[Any, Any]:
+        """`[methods, examples, ..., 2]`: two scores from half the draws each."""
+        draws = inspect.signature(metric).parameters["n_perturb_samples"].default
+        half = functools.partial(metric, n_perturb_samples=max(draws // 2, 1))
+        seeds = example_seeds(self.job.seed, range(2))
+        scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
+        return np.stack([self._stacked(s, len(batch)) for s in scores], -1)
+
+    def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any], seed: int) -> Scores:
+        call = functools.partial(self.calls.scores, name, metric, seed)
+        parameters, card = inspect.signature(metric).parameters, card_of(metric)
+        if "attributions" in parameters and card is not None and card.takes_mappings and maps:
+            return self._shared_scores(name, call, batch, maps)
+        scores: Scores = {}
+        for method in self.methods.values():
+            if (why := method.lacks(parameters)) is not None:
+                self._note(batch, method.name, name, why)
+            elif {"explanation_func", "explanation_factory"} & parameters.keys():
+                with self._recording(batch, method.name, name):
+                    scores[method.name] = call(batch, explanation=method)
+            elif method.name in maps:
+                with self._recording(batch, method.name, name):
+                    scores[method.name] = call(replace(batch, attributions=maps[method.name]))
+        return scores
+
+    def _shared_scores(self, name: str, call: Callable[[Batch], Any], batch: Batch, maps: dict[str, Any]) -> Scores:
+        """All methods at once; where that fails and failures are recorded, without those that fail by themselves."""
+        try:
+            with self._placed(batch, ", ".join(maps), name):
+                return call(replace(batch, attributions=maps))
+        except Exception:
+            if self.job.on_error == "raise":
+                raise
+            fitting: dict[str, Any] = {}
+            for method in maps:
+                with self._recording(batch, method, name):
+                    call(replace(batch, attributions=maps[method]))
+                    fitting[method] = maps[method]
+            return call(replace(batch, attributions=fitting)) if fitting else {}
+
+    def _stacked(self, scores: Scores, rows: int) -> np.ndarray[Any, Any]:
+        """`[methods, rows, ...]`; a method without scores is nan."""
+        found = {
+            name: s.detach().cpu().to(torch.promote_types(s.dtype, torch.float32)).numpy() for name, s in scores.items()
+        }
+        like = next(iter(found.values()), np.empty(rows, np.float32))
+        return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
+
+    @contextmanager
+    def _recording(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
+        """With on_error="record" an exception becomes a note; else it says where it came from."""
+        try:
+            with self._placed(batch, method, metric):
+                yield
+        except Exception as error:
+            if self.job.on_error == "raise":
+                raise
+            self._note(batch, method, metric, f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _placed(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
+            if hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
+            raise
+
+    def _note(self, batch: Batch, method: str, metric: str | None, message: str) -> None:
+        span = [batch.indices[0], batch.indices[-1]]
+        failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
+        if failure not in self.failures:
+            self.failures.append(failure)

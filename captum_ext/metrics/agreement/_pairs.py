@@ -1,0 +1,128 @@
+"""Attributions beside reference attributions, feature by feature, and how many features or pairs of them agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..._core.arguments import (
+    Attributions,
+    AttributionsType,
+    FeatureMaskType,
+    FrozenType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_tuple,
+    attribution_maps,
+)
+from ..._core.checks import check_choice
+from ..._core.features import SIGNS, Features
+from ..._core.sizes import SizeType, as_sizes
+from ..._core.statistics import wide
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The features' attributions `a [methods, B, F]` and those of the reference, `b [1, B, F]`; `where [B, F]` there is a feature."""
+
+    methods: Attributions
+    features: Features
+    a: Tensor
+    b: Tensor
+    sign: str
+
+    @property
+    def where(self) -> Tensor:
+        return torch.arange(self.a.shape[-1], device=self.a.device) < self.features.counts.to(self.a.device)[:, None]
+
+    @property
+    def importances(self) -> tuple[Tensor, Tensor]:
+        """What features are ranked by."""
+        return SIGNS[self.sign](self.a), SIGNS[self.sign](self.b)
+
+    @property
+    def ranks(self) -> tuple[Tensor, Tensor]:
+        """From 0, the most important first; equal ones in the order of their numbers."""
+        a, b = self.importances
+        return self.features.ranks(a), self.features.ranks(b)
+
+    @property
+    def same_sign(self) -> Tensor:
+        return self.a.sign() == self.b.sign()
+
+    @property
+    def same_rank(self) -> Tensor:
+        a, b = self.ranks
+        return a == b
+
+    def share_of_top(self, k: SizeType, agree: Tensor | None = None) -> Scores:
+        """How many of the `k` most important features both have, and `agree` upon, as a share of `k`."""
+        sizes, one_size = as_sizes("k", k, self.features.counts)
+        sizes = sizes.to(self.a.device)  # [B, K]
+        worse = torch.maximum(*self.ranks)  # below k where a feature is among both tops
+        if agree is not None:
+            worse = worse.masked_fill(~agree, worse.shape[-1])
+        found = torch.searchsorted(worse.sort(-1).values, sizes.expand(len(worse), -1, -1).int().contiguous())
+        shares = wide(found) / sizes
+        return self.unpack(shares[..., 0] if one_size else shares)
+
+    def unpack(self, scores: Tensor) -> Scores:
+        return self.methods.unpack(scores.to(self.methods.dtype()))
+
+
+def beside_reference(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    reference_attributions: TensorOrTuple,
+    feature_mask: FeatureMaskType,
+    sign: str,
+    aggregate: str,
+    frozen: FrozenType,
+) -> Pair:
+    check_choice("sign", sign, SIGNS)
+    x = as_tuple(inputs)
+    methods = as_attributions(attributions, x)
+    reference = attribution_maps(reference_attributions, x, "reference_attributions")
+    features = Features(inputs, Attributions(None, (reference, *methods.maps)), None, feature_mask, frozen)
+    totals = features.totals(aggregate)  # [1 + methods, B, F]
+    return Pair(methods, features, totals[1:], totals[:1], sign)
+
+
+def agreeing_pairs(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
+    """How many pairs of places `where` both sides order alike, or both tie; over the last axis, in n log(n)^2."""
+    n = where.sum(-1)
+    a, b = _below(a, where), _below(b, where)
+    both = a * (a.shape[-1] + 1) + b
+    in_order = both.sort(-1).values % (a.shape[-1] + 1)  # b, in the order of a and, of equal ones, of b
+    tied_in_one = _ties(a, where) + _ties(b, where) - 2 * _ties(both, where)
+    return n * (n - 1) // 2 - _inversions(in_order) - tied_in_one
+
+
+def _below(values: Tensor, where: Tensor) -> Tensor:
+    """How many values are below each; at other places more than there are."""
+    in_order = values.masked_fill(~where, torch.inf).sort(-1).values
+    return torch.searchsorted(in_order, values.contiguous()).masked_fill(~where, values.shape[-1])
+
+
+def _ties(values: Tensor, where: Tensor) -> Tensor:
+    """How many pairs of places `where` have equal values."""
+    in_order = values.sort(-1).values
+    equal = torch.searchsorted(in_order, values, right=True) - torch.searchsorted(in_order, values)
+    return ((equal - 1) * where).sum(-1) // 2
+
+
+def _inversions(values: Tensor) -> Tensor:
+    """How many pairs stand in descending order: counted while sorted blocks are merged two by two."""
+    size, width = values.shape[-1], 1
+    blocks = pad(values, (0, (1 << (size - 1).bit_length()) - size), value=size + 1)
+    count = torch.zeros_like(values[..., 0])
+    while width < blocks.shape[-1]:
+        halves = blocks.unflatten(-1, (-1, 2, width))
+        first, second = (half.contiguous() for half in halves.unbind(-2))
+        count = count + (width - torch.searchsorted(first, second, right=True)).sum((-1, -2))
+        blocks, width = halves.flatten(-2).sort(-1).values.flatten(-2), 2 * width
+    return count

@@ -1,0 +1,105 @@
+"""How far two explanations rank all features alike (Krishna et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, Scores, TensorOrTuple
+from ..._core.card import metric
+from ..._core.signature import arguments_of
+from ..._core.statistics import mean_ranks, pearson, wide
+from ._pairs import agreeing_pairs, beside_reference
+
+
+@metric(
+    higher_is_better=True,
+    range=(-1, 1),
+    rows="none",
+    reference="Krishna et al. 2022, arXiv:2202.01602",
+)
+def rank_correlation(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    reference_attributions: TensorOrTuple,
+    feature_mask: FeatureMaskType = None,
+    *,
+    sign: str = "absolute_value",
+    aggregate: str = "sum",
+    frozen: FrozenType = None,
+) -> Scores:
+    r"""Spearman's correlation of two explanations: of the ranks that they give the features.
+
+    .. math:: \operatorname{corr}_i\bigl(\operatorname{rank}_\phi i,\; \operatorname{rank}_{\phi'} i\bigr)
+
+    over the features :math:`i`, of the attributions :math:`\phi` and the reference attributions :math:`\phi'`. A feature is a group of
+    `feature_mask`, else an element (or, where some map has one channel, a position). Equally important features share the mean of their ranks.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
+        reference_attributions: what they are compared with: another method's, another model's, or a known truth. The agreement of all methods with
+            each other: ``{name: rank_correlation(x, maps, other) for name, other in maps.items()}``.
+        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`.
+        sign: features are ranked by the `"absolute_value"` of their attribution, its `"positive"` or `"negative"` part, or as they are, `"all"`.
+        aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`.
+        frozen: ids of `feature_mask` that are no features, such as special tokens.
+
+    Returns:
+        `[B]` from -1 to 1, or a mapping name -> `[B]`. Higher is better, if the reference is; chance is 0. NaN where all features of one side are
+        equally important. No model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, an unknown `sign` or `aggregate`.
+
+    The value of `scipy.stats.spearmanr`. OpenXAI counts ranks without gaps, which differs where features are equally important.
+
+    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's Perspective", arXiv:2202.01602.
+
+    Example:
+        >>> phi, other = torch.tensor([[4.0, -3.0, 2.0, 1.0]]), torch.tensor([[3.0, 4.0, 1.0, -2.0]])
+        >>> rank_correlation(phi, phi, other)
+        tensor([0.6000])
+    """
+    pair = beside_reference(inputs, attributions, reference_attributions, feature_mask, sign, aggregate, frozen)
+    a, b = (mean_ranks(v, pair.where) for v in pair.importances)
+    exact = torch.zeros_like(a[..., 0])  # a rank is not rounded
+    return pair.unpack(pearson(a, b, pair.where, exact, exact))
+
+
+@metric(
+    higher_is_better=True,
+    range=(0, 1),
+    rows="none",
+    reference="Krishna et al. 2022, arXiv:2202.01602",
+)
+@arguments_of(rank_correlation)
+def pairwise_rank_agreement(**arguments: Any) -> Scores:
+    r"""The share of pairs of features that two explanations put in the same order.
+
+    .. math:: \frac{2}{F (F - 1)} \sum_{i < j}
+              \bigl[\operatorname{sign}(\phi_i - \phi_j) = \operatorname{sign}(\phi'_i - \phi'_j)\bigr]
+
+    where attributions stand for what `sign` makes of them, their absolute values by default. Features that one explanation holds equally important
+    agree where the other does too. All pairs are counted, by sorting: no draws. arguments, errors and cost are those of `rank_correlation`.
+
+    Returns:
+        `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better, if the reference is; chance is 0.5 where all importances differ. NaN
+        with a single feature.
+
+    Raises:
+        ValueError, TypeError: as `rank_correlation`.
+
+    Without ties it is (1 + Kendall's tau) / 2. Krishna et al. and OpenXAI ask of each pair only whether the first is more important, so ties agree with
+    the one order and not with the other.
+
+    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's Perspective", arXiv:2202.01602.
+
+    Example:
+        >>> phi, other = torch.tensor([[4.0, -3.0, 2.0, 1.0]]), torch.tensor([[3.0, 4.0, 1.0, -2.0]])
+        >>> pairwise_rank_agreement(phi, phi, other)
+        tensor([0.6667])
+    """
+    pair = beside_reference(**arguments)
+    n = pair.where.sum(-1)
+    return pair.unpack(2 * wide(agreeing_pairs(*pair.importances, pair.where)) / (n * (n - 1)))

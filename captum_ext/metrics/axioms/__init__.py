@@ -1,0 +1,1 @@
+"""Properties that an explanation is supposed to have exactly."""

@@ -1,0 +1,89 @@
+"""A copy of a model whose first layer takes a constant shift of the inputs back."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._core.arguments import TensorOrTuple, Tensors, broadcasts, flat
+from ..._core.checks import describe, shape
+from ..._core.forward import Forward, whole
+from ..._core.layers import as_layer, recorded
+from ..._core.statistics import norm
+
+AFFINE = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+def as_shift(shift: float | TensorOrTuple, x: Tensors) -> Tensors:
+    """A row `[1, ...]` for each input tensor."""
+    values = shift if isinstance(shift, tuple) else (shift,) * len(x)
+    if len(values) != len(x):
+        raise ValueError(
+            f"`shift` must have one entry for each of the {len(x)} tensors of `inputs`, got {len(values)}."
+        )
+    return tuple(_row(value, t) for value, t in zip(values, x))
+
+
+def _row(value: Any, x: Tensor) -> Tensor:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+        raise TypeError(f"`shift` must be a number or a tensor, got {describe(value)}.")
+    row = torch.as_tensor(value).detach().to(x)
+    if row.dim() > x.dim() or not broadcasts(row, x[:1]):
+        raise ValueError(f"`shift` must be the same for all examples, of shape {shape(x[:1])}; got {shape(row)}.")
+    return row.expand(1, *x.shape[1:])
+
+
+def check_module(forward_func: Any) -> nn.Module:
+    if not isinstance(forward_func, nn.Module):
+        raise TypeError(
+            f"`forward_func` must be a module, whose first layer can be changed; got {describe(forward_func)}."
+        )
+    return forward_func
+
+
+def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
+    """The name of the layer that takes the shift back: the one given, else the first linear or convolutional one."""
+    if layer is None:
+        for name, module in model.named_modules():
+            if isinstance(module, AFFINE):
+                return name
+        raise ValueError(
+            "`layer` must say which layer is the first: `forward_func` has no linear or convolutional one."
+        )
+    wanted = as_layer(layer, model)
+    for name, module in model.named_modules():
+        if module is wanted:
+            return name
+    raise ValueError("`layer` must be a part of `forward_func`, got another module.")
+
+
+def absorbing(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> nn.Module:
+    """A copy of the model (that of `f`) whose layer `name` subtracts from its output what the shift adds to it: :math:`b - W s` for its bias `b`."""
+    twin, twin_model = copy.copy(f), copy.deepcopy(model)
+    twin.forward_func = twin_model
+    layer, row = twin_model.get_submodule(name), torch.arange(1)
+    with recorded(layer) as outputs:
+        twin.output(tuple(torch.zeros_like(s) for s in shift), row)
+        twin.output(tuple(s.clone() for s in shift), row)
+    if len(outputs) != 2 or not isinstance(outputs[0], Tensor):
+        raise ValueError(f"`layer` must be called once and put out one tensor, got {len(outputs) // 2} of {name!r}.")
+    added = outputs[1] - outputs[0]
+    layer.register_forward_hook(lambda module, arguments, output: output - added)
+    _check_undone(f, twin, name, x, shift)
+    return twin_model
+
+
+def _check_undone(f: Forward, twin: Forward, name: str, x: Tensors, shift: Tensors) -> None:
+    shifted = tuple(t + s for t, s in zip(x, shift))
+    before, after = (
+        flat((torch.cat(list(g.batches.map(g.output, [whole(t)]))),)) for g, t in ((f, x), (twin, shifted))
+    )
+    tolerance = torch.finfo(before.dtype).eps ** 0.5 * (norm(before) + 1)
+    if (norm(after - before) > tolerance).any():
+        raise ValueError(
+            f"`layer` {name!r} cannot take the shift back: the outputs differ by up to {float(norm(after - before).max()):.3g}. "
+            "It must be the first one with a parameter, linear or a convolution, and what comes before it must keep shifts shifts."
+        )

@@ -1,0 +1,81 @@
+"""Input invariance (Kindermans et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._core.arguments import TensorOrTuple, as_given, as_norm_order, as_tuple, flat
+from ..._core.card import metric
+from ..._core.explained_maps import ModelAfterModel
+from ..._core.forward import Forward
+from ..._core.statistics import norm, ratio
+from ._absorbed_shift import absorbing, as_shift, check_module, first_layer
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="2 + 2 B, and explanations of 2 B rows",
+    reference="Kindermans et al. 2017, arXiv:1711.00867",
+)
+def input_invariance(
+    forward_func: Callable[..., Any],
+    explanation_factory: Any,
+    inputs: TensorOrTuple,
+    max_examples_per_batch: int | None = None,
+    *,
+    shift: float | TensorOrTuple = 1.0,
+    layer: str | nn.Module | None = None,
+    norm_ord: str | float = "fro",
+    **kwargs: Any,
+) -> Tensor:
+    r"""The relative change of the explanation when all inputs are shifted and the model's first layer takes the shift back.
+
+    .. math:: \frac{\lVert \phi(x + s; f_s) - \phi(x; f) \rVert}{\lVert \phi(x; f) \rVert}, \qquad f_s(x + s) = f(x)
+
+    where :math:`f_s` is a copy of the model with the bias `b - W s` in its first layer (at a padded border, that of each place). A norm of 0
+    counts as 1. The caller's model is not touched. The explanation's own baselines are not shifted.
+
+    Args:
+        forward_func: a module whose first layer with parameters is linear or a convolution.
+        explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum object, or a function with
+            Captum's arguments). It gets `forward_func` and the copy, and its explanations at most `max_examples_per_batch` rows.
+        shift: the same for all examples: a number, or a tensor of one row, or one of them for each tensor of `inputs`.
+        layer: the first layer, or its name; without it the first linear or convolutional one in the order of registration.
+        norm_ord: of the vector norm; `"fro"` and `"nuc"` mean the Euclidean one.
+        kwargs: the explanation's, as in `sensitivity_max`; the model gets the `additional_forward_args`.
+
+    Returns:
+        `[B]`, a ratio, in the type of the explanation. Lower is better, 0 is invariant; about :math:`\sqrt 2` for new Gaussian noise each time.
+        `2 + 2 B` model rows and `2 B` explained ones.
+
+    Raises:
+        ValueError, TypeError: a `forward_func` that is no module, a `layer` that does not take the shift back, a ready object as
+            `explanation_factory`, a `shift` that does not fit.
+
+    Reference: Kindermans et al. 2017, "The (Un)reliability of saliency methods", arXiv:1711.00867, who compare by eye. Quantus'
+    `InputInvariance` says whether the two are equal to the last bit.
+
+    Example:
+        >>> from captum.attr import InputXGradient, Saliency
+        >>> model = torch.nn.Linear(3, 1)
+        >>> x = torch.ones(1, 3)
+        >>> [input_invariance(model, method, x, shift=2.0).round(decimals=3) for method in (Saliency, InputXGradient)]
+        [tensor([0.]), tensor([2.])]
+    """
+    order, x = as_norm_order(norm_ord), as_tuple(inputs)
+    steps, model = as_shift(shift, x), check_module(forward_func)
+    name = first_layer(model, layer)
+    shifted = as_given(tuple(t + s for t, s in zip(x, steps)), inputs)
+    explained, explained_shifted = (
+        ModelAfterModel(explanation_factory, tensors, max_examples_per_batch, kwargs) for tensors in (inputs, shifted)
+    )
+    f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
+    with torch.no_grad():
+        twin = absorbing(f, model, name, x, steps)
+        phi, phi_shifted = flat(explained.maps(model)), flat(explained_shifted.maps(twin))
+    return ratio(norm(phi_shifted - phi, order), norm(phi, order)).to(explained.dtype)

@@ -1,0 +1,1 @@
+"""On how many features an explanation relies."""

@@ -1,0 +1,102 @@
+"""Effective complexity (Nguyen and Martinez 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import (
+    AttributionsType,
+    BaselinesType,
+    FeatureMaskType,
+    FrozenType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_tuple,
+)
+from ..._core.card import metric
+from ..._core.checks import check_count, check_fraction
+from ..._core.features import Features
+from ..._core.forward import Forward
+from ..._core.removals import Removals
+from ..._core.statistics import rounding_of_outputs, wide
+from ..._core.target import TargetType
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, 1),
+    rows="2 B + M B (n_steps - 2), for M methods",
+    reference="Nguyen et al. 2020, arXiv:2007.07584",
+)
+def effective_complexity(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_steps: int = 33,
+    max_examples_per_batch: int | None = None,
+    *,
+    tolerance: float = 0.1,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = "sum",
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+) -> Scores:
+    r"""The smallest share of the features, those of largest absolute attribution, that keeps the output nearly as it was.
+
+    .. math:: \frac1F \min \bigl\{ k : |f(x) - f(x_{M_k})| \le \varepsilon\, |f(x) - f(b)| \bigr\}
+
+    where :math:`x_{M_k}` keeps the `k` features of largest :math:`|\phi_i|` and has the others replaced by the baseline `b`. `k` runs over
+    :math:`\operatorname{round}(s F)` for `n_steps` even shares `s` from 0 to 1: over every `k` where `n_steps` is above `F`. A loss within the
+    rounding of the outputs is none.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
+            evaluations of the whole and of the empty example; where one of them has one channel, positions are the features of all.
+        baselines: what replaces a feature: Captum's forms, or a function of the inputs, such as those of `captum_ext.baselines`. Default 0.
+        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`.
+        n_steps: the number of shares that are tried.
+        tolerance: :math:`\varepsilon`, the part of the output's whole change that may be lost.
+        activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
+        aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`; taken before the absolute value.
+        frozen: ids of `feature_mask` that are no features: never removed or counted, such as those of special tokens or of padding.
+
+    Returns:
+        `[B]`, from 0 to 1, or a mapping name -> `[B]`; `F` times it is the number of features. Lower is better. 0 where replacing all features
+        changes nothing; for a random order and an additive output about `1 - tolerance`. NaN where an output is. `2 B + M B (n_steps - 2)` model rows at most.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a `tolerance` outside 0..1.
+
+    Reference: Nguyen et al. 2020, "On quantitative aspects of model interpretability", arXiv:2007.07584, who average over draws of the other
+    features and bound a loss in its own units. Quantus' `EffectiveComplexity` asks no model: it counts attributions above 1e-5.
+
+    Example:
+        >>> w = torch.tensor([[8.0, 1.0, 1.0, 0.0]])
+        >>> effective_complexity(lambda x: x.sum(1), w, {"exact": w, "wrong": -w.flip(1)}, tolerance=0.2)
+        {'exact': tensor([0.2500]), 'wrong': tensor([1.])}
+    """
+    check_fraction("tolerance", tolerance)
+    shares = torch.linspace(0, 1, check_count("n_steps", n_steps, least=2), dtype=torch.float64)
+    methods = as_attributions(attributions, as_tuple(inputs))
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
+    f = Forward(
+        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
+    )
+    kept = (shares * x.counts[:, None]).round().long()  # [B, n_steps]
+    removals = Removals(x, f, x.totals(aggregate).abs())
+    f_kept = removals.curve(x.counts[:, None] - kept, "lerf")  # [methods, B, n_steps], from f(b) to f(x)
+    lost = (f_kept[..., -1:] - f_kept).abs()
+    bound = tolerance * lost[..., :1] + rounding_of_outputs(f_kept, f.dtype)[..., None]
+    enough = (lost <= bound).int().argmax(-1)  # the first of them
+    share = kept.to(enough.device).expand(len(enough), -1, -1).gather(2, enough[..., None])[..., 0]
+    scores = (wide(share) / x.counts.to(share.device)).masked_fill(f_kept.isnan().any(-1), torch.nan)
+    return methods.unpack(scores.to(methods.dtype(f.dtype)))

@@ -1,0 +1,1 @@
+"""Attributions beside the effects that removing or changing features has on the output."""

@@ -1,0 +1,66 @@
+"""What each feature by itself does to the output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import BaselinesType
+from ..._core.draws import SeedType, draw_seeds, example_seeds, takes_seed
+from ..._core.features import Features
+from ..._core.forward import Forward, Rows, whole
+from ..._core.statistics import rounding_of_outputs
+from ..._core.subsets import Subsets
+
+
+def drawn_baselines(baselines: BaselinesType, batch: int, draws: int, seed: SeedType) -> list[BaselinesType]:
+    """What replaces features in each draw: one and the same, once; or what a function that takes a `seed` makes of the draw's seeds."""
+    if seed is not None:
+        seed = example_seeds(seed, batch)
+    if not callable(baselines) or not takes_seed(baselines):
+        return [baselines]
+    return [partial(baselines, seed=seeds) for seeds in draw_seeds(seed, batch, draws).T]
+
+
+def single_effects(x: Features, baselines: Sequence[BaselinesType], f: Forward) -> tuple[Tensor, Tensor]:
+    """`[B, width]`: the root mean square, over the baselines, of what replacing a feature does to the output; and where there is a feature.
+
+    A change within the rounding of the outputs is none. The first of the baselines are those of `x`.
+    """
+    batch, rows = len(x.counts), _single_features(x.counts, x.inputs[0].device)
+
+    def stream() -> Iterator[Rows]:
+        yield whole(x.inputs)
+        for j, replacement in enumerate(baselines):
+            replaced = x.with_baselines(replacement) if j else x
+            for removed, example in rows.batches(lambda: f.batches.limit):
+                yield replaced.without(removed, example), example
+
+    f_x, f_rows = f(stream(), batch + len(rows) * len(baselines)).split([batch, len(rows) * len(baselines)])
+    f_rows = f_rows.reshape(len(baselines), len(rows))
+    there, row = (t.to(f_x.device) for t in _table(x.counts))
+    effects = (f_x[rows.example] - f_rows).square().mean(0).sqrt()[row].masked_fill(~there, 0)
+    outputs = torch.cat((f_x[:, None], f_rows.abs().amax(0)[row].masked_fill(~there, 0)), 1)
+    return effects.masked_fill(effects <= rounding_of_outputs(outputs, f.dtype)[:, None], 0), there
+
+
+def _single_features(counts: Tensor, device: torch.device) -> Subsets:
+    """A row for each feature of each example."""
+    example = torch.arange(len(counts)).repeat_interleave(counts)
+    feature = torch.arange(len(example)) - (counts.cumsum(0) - counts)[example]
+    features = torch.arange(int(counts.max()), device=device)
+
+    def ranks(example: Tensor, feature: Tensor) -> Tensor:
+        """The row's own feature before all others."""
+        return (features != feature.to(device)[:, None]).int()
+
+    return Subsets(example, feature, torch.ones_like(feature), ranks)
+
+
+def _table(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """`[B, width]`: where there is a feature, and its row."""
+    place = torch.arange(int(counts.max())).expand(len(counts), -1)
+    return place < counts[:, None], (place + (counts.cumsum(0) - counts)[:, None]).clamp(max=int(counts.sum()) - 1)

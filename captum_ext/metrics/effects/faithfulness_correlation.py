@@ -1,0 +1,87 @@
+"""Faithfulness correlation (Bhatt et al. 2020) and its form for images, MuFidelity: sensitivity-n with other defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._core.card import card_of, metric
+from ..._core.grids import grid
+from ..._core.signature import arguments_with_defaults
+from .sensitivity_n import sensitivity_n
+
+REFERENCE = "Bhatt et al. 2020, arXiv:2005.00631"
+SIZES = card_of(sensitivity_n).axis  # type: ignore[union-attr]
+
+
+@metric(
+    higher_is_better=True,
+    range=(-1, 1),
+    rows="B + B n_perturb_samples",
+    reference=REFERENCE,
+    axis=SIZES,
+)
+@arguments_with_defaults(sensitivity_n, n=0.1, n_perturb_samples=100)
+def faithfulness_correlation(**arguments: Any) -> Any:
+    r"""Correlation, over random sets of features of one size, of the set's attribution and the drop of the output without the set.
+
+    .. math:: \operatorname{corr}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
+
+    It is `sensitivity_n` with a tenth of the features as size and 100 sets; arguments, errors and cost are those of `sensitivity_n`.
+
+    Quantus takes 224 elements as `n`, by default after a softmax and with the input's least value in their place; under the same settings it
+    gives this score.
+
+    Returns:
+        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0. NaN where a side of
+        the correlation is constant.
+
+    Raises:
+        ValueError, TypeError: as `sensitivity_n`.
+
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([1.0, -2.0, 3.0, 0.5])
+        >>> x = torch.tensor([[1.0, 1.0, 2.0, 3.0]])
+        >>> faithfulness_correlation(lambda x: x @ w, x, w * x, n=2)
+        tensor([1.])
+    """
+    return sensitivity_n(**arguments)
+
+
+@metric(
+    higher_is_better=True,
+    range=(-1, 1),
+    rows="B + B n_perturb_samples",
+    reference=REFERENCE,
+    axis=SIZES,
+)
+@arguments_with_defaults(sensitivity_n, n=0.2, feature_mask=grid, n_perturb_samples=200, correlation="spearman")
+def mu_fidelity(**arguments: Any) -> Any:
+    r"""Rank correlation, over random sets of an image's cells, of the set's attribution and the drop of the output without the set.
+
+    .. math:: \operatorname{corr}^{\mathrm{rank}}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
+
+    It is `sensitivity_n` with Spearman's correlation, the cells of a 9 x 9 grid as features (`feature_mask=captum_ext.feature_masks.grid`), a
+    fifth of them as size, and 200 sets; arguments, errors and cost are those of `sensitivity_n`. For another grid give
+    ``feature_mask=partial(grid, cells=7)``, for tables ``feature_mask=None``.
+
+    xplique's MuFidelity has these defaults, but keeps or removes each cell by chance, so that the sizes of its sets vary, and gives 0 for NaN.
+
+    Returns:
+        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0. NaN where a side of
+        the correlation is constant.
+
+    Raises:
+        ValueError, TypeError: as `sensitivity_n`; inputs without positions.
+
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631.
+
+    Example:
+        >>> import torch
+        >>> x = torch.rand(2, 3, 18, 18, generator=torch.Generator().manual_seed(0))
+        >>> mu_fidelity(lambda x: x.sum((1, 2, 3)), x, {"inputs": x, "opposite": -x}, seed=0)
+        {'inputs': tensor([1., 1.]), 'opposite': tensor([-1., -1.])}
+    """
+    return sensitivity_n(**arguments)

@@ -1,0 +1,164 @@
+"""Infidelity (Yeh et al. 2019) and Captum's decorator for its perturbations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import (
+    Attributions,
+    AttributionsType,
+    BaselinesType,
+    FeatureMaskType,
+    Scores,
+    TensorOrTuple,
+    Tensors,
+    as_attributions,
+    as_tuple,
+    baseline_values,
+    flat,
+    stacked,
+)
+from ..._core.card import metric
+from ..._core.draws import SeedType
+from ..._core.forward import Forward
+from ..._core.perturbations import Perturbations, as_copies
+from ..._core.statistics import ratio, sum_of_parts
+from ..._core.target import TargetType
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="B + B n_perturb_samples",
+    reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1",
+)
+def infidelity(
+    forward_func: Callable[..., Any],
+    perturb_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    normalize: bool = False,
+    *,
+    feature_mask: FeatureMaskType = None,
+    seed: SeedType = None,
+    show_progress: bool = False,
+) -> Scores:
+    r"""Mean squared difference between what the attributions say a perturbation does to the output and what it does.
+
+    .. math:: \frac1n \sum_{j=1}^n \bigl(\beta \langle I_j, \phi\rangle - (f(x) - f(x - I_j))\bigr)^2
+
+    with :math:`\beta = 1`, or with ``normalize`` the :math:`\beta` that makes this least for each example,
+    :math:`\sum_j \langle I_j, \phi\rangle\, d_j \,/\, \sum_j \langle I_j, \phi\rangle^2` where :math:`d_j = f(x) - f(x - I_j)`.
+
+    The arguments are those of `captum.metrics.infidelity`, and so is the way `perturb_func` is called: on the copies of all examples,
+    an example's copies side by side, once, or once per chunk under `max_examples_per_batch`. It draws as it likes; seed what it draws from.
+    One with an argument `seed` that defaults to None, such as those of `captum_ext.perturbations`, is told a seed for each copy, which depends
+    on the example and the number of the draw alone.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share
+            the perturbations and the model's evaluations.
+        baselines: handed to `perturb_func` as its second argument where given; also a function of the inputs.
+        feature_mask: handed to a `perturb_func` that takes it by that name (`segment_removal` does), else not used; also a function of the inputs.
+        seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
+        max_examples_per_batch: the most rows of a model call. Without it a call has at most `max(B, 64)` rows.
+
+    Returns:
+        `[B]` in squared units of the output, or a mapping name -> `[B]`. Lower is better; 0 is a perfect explanation. `B + B n` model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a `perturb_func` that returns
+            other rows or tensors than it was given.
+
+    Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv:1901.09392, Definition 2.1.
+
+    Example:
+        >>> w = torch.tensor([1.0, -2.0, 3.0])
+        >>> def model(x):
+        ...     return x @ w
+        >>> def gaussian(x):
+        ...     noise = 0.1 * torch.randn_like(x)
+        ...     return noise, x - noise
+        >>> x = torch.ones(2, 3)
+        >>> scores = infidelity(model, gaussian, x, {"gradient": w.expand(2, 3), "zero": torch.zeros(2, 3)}, n_perturb_samples=50)
+        >>> bool(scores["gradient"].max() < 1e-10 < scores["zero"].min())
+        True
+    """
+    x = as_tuple(inputs)
+    drawn = Perturbations(
+        perturb_func, inputs, baselines, feature_mask, n_perturb_samples, seed, max_examples_per_batch
+    )
+    f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
+    methods = as_attributions(attributions, x)
+    phi, explained = _over_elements(methods, x), []
+
+    def explain(perturbations: Tensors, example: Tensor) -> None:
+        explained.append(_dot(flat(perturbations), phi))
+
+    observed = drawn.drops(f, explain)  # [B, n]
+    scores = _mean_squared_difference(torch.cat(explained, 2), observed, normalize)
+    return methods.unpack(scores.to(methods.dtype(f.dtype)))
+
+
+def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
+    """`[methods, B]`. An explanation that is 0 under all draws keeps beta 0."""
+    if normalize:
+        explained = explained * ratio(
+            (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
+        )
+    return ((explained - observed) ** 2).mean(-1)
+
+
+def _over_elements(methods: Attributions, x: Tensors) -> Tensor:
+    """`[methods, B, E]`: a map with one channel stands for all of them."""
+    return stacked([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
+
+
+def _dot(perturbation: Tensor, phi: Tensor) -> Tensor:
+    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, few elements at a time to keep memory small."""
+    per_example = perturbation.unflatten(0, (phi.shape[1], -1))
+    return sum_of_parts(partial(torch.einsum, "bje,mbe->mbj"), per_example, phi)
+
+
+def infidelity_perturb_func_decorator(
+    multiply_by_inputs: bool = True,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    r"""Makes a `perturb_func` for `infidelity` from a function that returns the perturbed inputs alone.
+
+    The perturbation is :math:`I = x - x'`, for local attributions such as gradients; with `multiply_by_inputs`
+    :math:`I = (x - x') / (x - b)`, for global ones such as gradient times input, where a denominator of exactly 0 counts as 1.
+    As `captum.metrics.infidelity_perturb_func_decorator`; the decorated function keeps its name and docstring.
+
+    Example:
+        >>> @infidelity_perturb_func_decorator(False)
+        ... def half(x):
+        ...     return x / 2
+        >>> half(torch.tensor([[2.0, 4.0]]))
+        ((tensor([[1., 2.]]),), (tensor([[1., 2.]]),))
+    """
+
+    def decorator(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(perturb_func)
+        def with_perturbations(inputs: TensorOrTuple, baselines: Any = None, **told: Any) -> tuple[Tensors, Tensors]:
+            result = perturb_func(inputs, **told) if baselines is None else perturb_func(inputs, baselines, **told)
+            x = as_tuple(inputs)
+            x_perturbed = as_copies(result, x, "perturbed inputs")
+            moved = tuple(a - p for a, p in zip(x, x_perturbed))
+            if not multiply_by_inputs:
+                return moved, x_perturbed
+            return tuple(ratio(m, a - b) for m, a, b in zip(moved, x, baseline_values(baselines, inputs))), x_perturbed
+
+        return with_perturbations
+
+    return decorator

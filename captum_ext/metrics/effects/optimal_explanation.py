@@ -1,0 +1,97 @@
+"""The explanation that minimises infidelity (Yeh et al. 2019): no metric, but what infidelity measures distance from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import (
+    Attributions,
+    BaselinesType,
+    FeatureMaskType,
+    FrozenType,
+    TensorOrTuple,
+    Tensors,
+    as_given,
+    as_tuple,
+)
+from ..._core.draws import SeedType
+from ..._core.features import Features
+from ..._core.forward import Forward
+from ..._core.perturbations import Perturbations
+from ..._core.target import TargetType
+
+
+def optimal_explanation(
+    forward_func: Callable[..., Any],
+    perturb_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 200,
+    max_examples_per_batch: int | None = None,
+    *,
+    frozen: FrozenType = None,
+    seed: SeedType = None,
+    show_progress: bool = False,
+) -> TensorOrTuple:
+    r"""The attributions of least infidelity under these perturbations: least squares over the draws.
+
+    .. math:: \phi^* = \Bigl(\sum_j I_j I_j^\top\Bigr)^{+} \sum_j I_j \bigl(f(x) - f(x - I_j)\bigr)
+
+    With a `feature_mask` one value is found for each feature, the least-squares solution among the maps that are constant on features: that
+    is what makes it feasible for images, since `n_perturb_samples` should be well above the number of features. With fewer draws the
+    smallest of the many solutions is returned, which explains these draws and little else.
+
+    No explanation (with a `feature_mask`, none that is constant on features) has a lower `infidelity` for the same `perturb_func`,
+    `n_perturb_samples`, limit and `seed`; so it says how much of a method's infidelity could be avoided. As a method of `evaluate` it should
+    see other draws than the metric.
+
+    Args:
+        perturb_func: as in `infidelity`; the functions of `captum_ext.perturbations` are for it.
+        feature_mask: Captum's, or a function of the inputs; also handed to a `perturb_func` that takes it.
+        frozen: ids of `feature_mask` that get no attribution.
+        n_perturb_samples: at most; where `perturb_func` has no more different perturbations, each is taken once.
+        seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
+
+    Returns:
+        Attributions in the shape of `inputs` and the type of the model's output. `B + B n_perturb_samples` model rows, and `n_perturb_samples` times the features
+        numbers of memory for each example.
+
+    Raises:
+        ValueError, TypeError: as `infidelity`.
+
+    Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv:1901.09392.
+
+    Example:
+        >>> from captum_ext.perturbations import gaussian
+        >>> w = torch.tensor([1.0, -2.0, 3.0])
+        >>> optimal_explanation(lambda x: x @ w, gaussian, torch.ones(1, 3), seed=0).round(decimals=3)
+        tensor([[ 1., -2.,  3.]])
+    """
+    x = as_tuple(inputs)
+    features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
+    drawn = Perturbations(
+        perturb_func, inputs, baselines, feature_mask, n_perturb_samples, seed, max_examples_per_batch
+    )
+    f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
+    moved: list[Tensor] = []
+
+    def sum_up(perturbations: Tensors, example: Tensor) -> None:
+        moved.append(features.sums(perturbations, example).unflatten(0, (len(x[0]), -1)))
+
+    observed = drawn.drops(f, sum_up)  # [B, n]
+    phi = _least_squares(torch.cat(moved, 1).to(observed), observed, f.dtype)  # [B, F]
+    grids = features.spread(phi, torch.arange(len(phi)))
+    return as_given(tuple(g.to(f.dtype).expand_as(t).clone() for g, t in zip(grids, x)), inputs)
+
+
+def _least_squares(moved: Tensor, observed: Tensor, dtype: torch.dtype) -> Tensor:
+    """`[B, F]`: the smallest solution. What is within the rounding of the model's type is no direction of the perturbations."""
+    rounding = min(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps) * max(moved.shape[1:])
+    return (torch.linalg.pinv(moved, rtol=rounding) @ observed[..., None])[..., 0]

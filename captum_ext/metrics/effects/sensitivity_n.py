@@ -1,0 +1,118 @@
+"""Sensitivity-n (Ancona et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..._core.arguments import (
+    AttributionsType,
+    BaselinesType,
+    FeatureMaskType,
+    FrozenType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_tuple,
+)
+from ..._core.card import metric
+from ..._core.checks import check_choice, check_count
+from ..._core.draws import SeedType
+from ..._core.features import Features
+from ..._core.forward import Forward
+from ..._core.sizes import SizeType, as_sizes, several
+from ..._core.statistics import CORRELATIONS, rounding_of_outputs, rounding_of_sums
+from ..._core.subsets import random_subsets, scores_and_totals_without
+from ..._core.target import TargetType
+
+
+@metric(
+    higher_is_better=True,
+    range=(-1, 1),
+    rows="B + B len(n) n_perturb_samples",
+    reference="Ancona et al. 2018, arXiv:1711.06104",
+    axis=("n", several("n")),
+)
+def sensitivity_n(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    n: SizeType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 50,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = "sum",
+    frozen: FrozenType = None,
+    correlation: str = "pearson",
+    seed: SeedType = None,
+    show_progress: bool = False,
+) -> Scores:
+    r"""Correlation, over random sets of `n` features, of the set's attribution and the drop of the output without the set.
+
+    .. math:: \operatorname{corr}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
+
+    A feature is a group of `feature_mask`, else an element (or, for attributions with one channel, a position). With superpixels as groups
+    this is seg-sensitivity-n. Sets are drawn for each example, without replacement; where an example has no more sets of `n` features than
+    `n_perturb_samples`, every set is taken once and the value is exact.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
+            sets and the model's evaluations; where one of them has one channel, positions are the features of all.
+        n: the size of the sets, an int, or a float for a fraction of the example's own features (rounded, at least 1); or several.
+        baselines: what replaces a feature: Captum's forms, or a function of the inputs. Default 0.
+        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
+            may differ between examples.
+        frozen: ids of `feature_mask` that are no features: never removed, drawn or ranked, such as those of special tokens or of padding.
+        activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
+        aggregate: a group's attribution is the `"sum"` of its elements', with which the identity holds exactly, or the `"mean"`, for
+            maps that repeat one value over a group.
+        correlation: `"pearson"` or `"spearman"`.
+        seed: an int, or one per example; None follows `torch.manual_seed`. Draws depend on nothing else.
+
+    Returns:
+        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0.
+        NaN where it is undefined: all sets have the same attribution, or removing them all changes the output alike (as with all features).
+        At most `B + B len(n) n_perturb_samples` model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, an `n` of 0 or above the number
+            of features of an example.
+
+    Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods", arXiv:1711.06104.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([1.0, -2.0, 3.0, 0.5])
+        >>> x = torch.tensor([[1.0, 1.0, 2.0, 3.0]])
+        >>> sensitivity_n(lambda x: x @ w, x, w * x, n=[1, 2])
+        tensor([[1., 1.]])
+    """
+    check_choice("correlation", correlation, CORRELATIONS)
+    draws = check_count("n_perturb_samples", n_perturb_samples)
+    methods = as_attributions(attributions, as_tuple(inputs))
+    x = Features(inputs, methods, baselines, feature_mask, frozen)
+    f = Forward(
+        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
+    )
+    sizes, one_size = as_sizes("n", n, x.counts)
+    subsets = random_subsets(x.counts, sizes, draws, seed, x.inputs[0].device)
+    phi = x.totals(aggregate)  # [methods, B, F]
+
+    f_rows, phi_rows = scores_and_totals_without(subsets.rows, x, f, phi)
+    observed = f_rows[subsets.whole][:, None, None] - f_rows[subsets.row]  # [B, K, draws]
+    explained = phi_rows[:, subsets.row]  # [methods, B, K, draws]
+    scores = CORRELATIONS[correlation](
+        explained,
+        observed,
+        subsets.valid.to(observed.device),
+        rounding_of_sums(phi),
+        rounding_of_outputs(f_rows[subsets.row], f.dtype),
+    )
+    return methods.unpack((scores[..., 0] if one_size else scores).to(methods.dtype(f.dtype)))

@@ -1,0 +1,1 @@
+"""Whether an explanation points to where the evidence is known to be."""

@@ -1,0 +1,130 @@
+"""Attributions as one score per position of a mask of the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..._core.arguments import (
+    Attributions,
+    AttributionsType,
+    Scores,
+    TensorOrTuple,
+    Tensors,
+    as_attributions,
+    as_tuple,
+    broadcasts,
+    flat,
+    stacked,
+)
+from ..._core.checks import check_choice, describe, shape
+from ..._core.features import SIGNS
+from ..._core.statistics import wide
+
+MASSES = ("positive", "negative", "absolute_value")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A position is an element of `truth_mask`: attributions are summed over the axes along which that has size 1, then `sign` is applied."""
+
+    methods: Attributions
+    masks: Tensors  # as many axes as the inputs, 1 or B rows
+    scores: Tensor  # [methods, B, positions]
+
+    @property
+    def truth(self) -> Tensor:
+        return self.side_by_side(self.masks)
+
+    def side_by_side(self, masks: Tensors) -> Tensor:
+        """`[B, positions]`"""
+        return flat(tuple(m.expand(self.scores.shape[1], *m.shape[1:]) for m in masks))
+
+    def unpack(self, scores: Tensor) -> Scores:
+        """Scores `[methods, B, ...]` as the caller gave the attributions; nan where an example has no truth."""
+        untrue = ~self.truth.any(1)
+        untrue = untrue.reshape(-1, *[1] * (scores.dim() - 2))
+        return self.methods.unpack(scores.masked_fill(untrue, torch.nan).to(self.methods.dtype()))
+
+
+def at_positions(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    truth_mask: TensorOrTuple,
+    sign: str,
+    signs: Iterable[str] = SIGNS,
+) -> Positions:
+    check_choice("sign", sign, signs)
+    x = as_tuple(inputs)
+    methods = as_attributions(attributions, x)
+    masks = _as_truth_mask(truth_mask, x)
+    scores = stacked([flat(tuple(map(_summed, maps, masks))) for maps in methods.maps])
+    return Positions(methods, masks, SIGNS[sign](scores))
+
+
+def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
+    masks = (truth_mask,) if isinstance(truth_mask, Tensor) else truth_mask
+    if not isinstance(masks, tuple) or not all(isinstance(m, Tensor) for m in masks):
+        raise TypeError(f"`truth_mask` must be a tensor or a tuple of tensors, got {describe(truth_mask)}.")
+    if len(masks) != len(inputs):
+        raise ValueError(
+            f"`truth_mask` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(masks)}."
+        )
+    for m, x in zip(masks, inputs):
+        if m.dtype != torch.bool:
+            raise TypeError(f"`truth_mask` must be of type bool, got {m.dtype}. Use truth_mask > 0.")
+        if m.dim() > x.dim() or not broadcasts(m, x):
+            raise ValueError(
+                f"`truth_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
+                "For one mask per example shared by channels give it shape (B, 1, H, W)."
+            )
+    return tuple(m.to(x.device).reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
+
+
+def _summed(a: Tensor, mask: Tensor) -> Tensor:
+    """`[B, *grid]`: the attribution of each element of the mask."""
+    if not broadcasts(mask, a):
+        raise ValueError(
+            f"`attributions` {shape(a)} with one channel score positions, but `truth_mask` {shape(mask)} separates the channels. "
+            f"Give the mask one channel too, such as truth_mask.any(1, keepdim=True)."
+        )
+    return wide(a).sum_to_size(len(a), *mask.shape[1:])
+
+
+def near(mask: Tensor, tolerance: float) -> Tensor:
+    """The positions whose Euclidean distance to the mask is at most `tolerance`, along the axes after the channels."""
+    square = torch.where(mask, 0.0, math.inf)  # of the distance: its least value is found axis by axis
+    for axis in range(2, mask.dim()):
+        size = mask.shape[axis]
+        reach = min(int(tolerance), size - 1)
+        lines = pad(square.transpose(axis, -1), (reach, reach), value=math.inf)
+        moved = (lines.narrow(-1, reach + step, size) + step**2 for step in range(-reach, reach + 1))
+        square = reduce(torch.minimum, moved).transpose(axis, -1)
+    return square <= tolerance**2
+
+
+class Ranking:
+    """How many scores, and how many true ones, lie above a threshold; over the last axis."""
+
+    def __init__(self, scores: Tensor, truth: Tensor):
+        descending, order = scores.sort(-1, descending=True)
+        self.ascending = descending.flip(-1)
+        self.true = pad(truth.expand_as(scores).gather(-1, order).cumsum(-1), (1, 0))  # among the first 0, 1, ...
+
+    def reaching(self, threshold: Tensor, strictly: bool = False) -> tuple[Tensor, Tensor]:
+        """How many scores are at least (or above) the threshold, and how many of them are true."""
+        count = self.ascending.shape[-1] - torch.searchsorted(self.ascending, threshold.contiguous(), right=strictly)
+        return count, self.true.gather(-1, count)
+
+    def true_among_top(self, k: Tensor) -> Tensor:
+        """How many of the `k` highest scores are true; of equal scores, the expected number in random order."""
+        kth = self.ascending.gather(-1, self.ascending.shape[-1] - k)
+        above, true_above = self.reaching(kth, strictly=True)
+        reaching, true_reaching = self.reaching(kth)
+        return true_above + (k - above) * wide(true_reaching - true_above) / (reaching - above)

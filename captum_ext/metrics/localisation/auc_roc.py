@@ -1,0 +1,58 @@
+"""The area under the ROC curve of attributions that tell true positions from others."""
+
+from __future__ import annotations
+
+import torch
+
+from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
+from ..._core.card import metric
+from ..._core.statistics import mean_ranks
+from ._positions import at_positions
+
+
+@metric(
+    higher_is_better=True,
+    range=(0, 1),
+    rows="none",
+    reference="Fawcett 2006, doi:10.1016/j.patrec.2005.10.010",
+)
+def auc_roc(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    truth_mask: TensorOrTuple,
+    *,
+    sign: str = "all",
+) -> Scores:
+    r"""The area under the ROC curve: how often a true position has a higher attribution than one that is not.
+
+    .. math:: \frac{1}{|T|\,|\bar T|} \sum_{p \in T} \sum_{q \notin T} [\phi_p > \phi_q] + \tfrac12 [\phi_p = \phi_q]
+
+    over the positions, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over the axes along
+    which the mask has size 1, such as the channels of an image. It is computed from ranks, exactly; equal attributions count half.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
+            `captum_ext.truth_masks.mask_of_boxes`.
+        sign: attributions of `"all"` signs are compared, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
+
+    Returns:
+        `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is 0.5, also of a constant map. NaN where no position is true, and
+        where all are. No model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an unknown `sign`.
+
+    The value of scikit-learn's `roc_auc_score`, and of Quantus 0.6.
+
+    Reference: Fawcett 2006, "An introduction to ROC analysis", doi:10.1016/j.patrec.2005.10.010.
+
+    Example:
+        >>> phi = torch.tensor([[[[3.0, 4.0], [1.0, -5.0]]]])
+        >>> auc_roc(phi, phi, torch.tensor([[[[True, False], [True, False]]]]))
+        tensor([0.5000])
+    """
+    p = at_positions(inputs, attributions, truth_mask, sign)
+    ranks = mean_ranks(p.scores, torch.ones_like(p.scores, dtype=torch.bool))  # from 0, the highest last
+    true, others = p.truth.sum(-1), (~p.truth).sum(-1)  # [B]
+    return p.unpack(((ranks * p.truth).sum(-1) - true * (true - 1) / 2) / (true * others))

@@ -1,0 +1,119 @@
+"""How many of the highest attributions are true: of as many as there are true ones (Arras et al. 2022), or of k (Theiner et al. 2021)."""
+
+from __future__ import annotations
+
+import torch
+
+from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
+from ..._core.card import metric
+from ..._core.sizes import SizeType, as_sizes, several
+from ..._core.statistics import wide
+from ._positions import Ranking, at_positions
+
+
+@metric(
+    higher_is_better=True,
+    range=(0, 1),
+    rows="none",
+    reference="Arras et al. 2022, arXiv:2003.07258",
+)
+def relevance_rank_accuracy(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    truth_mask: TensorOrTuple,
+    *,
+    sign: str = "all",
+) -> Scores:
+    r"""The share of true positions among as many highest attributions as there are true positions.
+
+    .. math:: \bigl|\operatorname{top}_{|T|}(\phi) \cap T\bigr| \,/\, |T|
+
+    over the positions, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over the axes along
+    which the mask has size 1, such as the channels of an image. Of equal attributions at the border of the top, as many count as would on
+    average in a random order.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
+            `captum_ext.truth_masks.mask_of_boxes`.
+        sign: attributions of `"all"` signs are ranked, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
+
+    Returns:
+        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that are true. NaN where no
+        position is true. No model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an unknown `sign`.
+
+    Quantus 0.6 gives the same where attributions differ, and orders equal ones by a sort that is not stable.
+
+    Reference: Arras et al. 2022, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network explanations", arXiv:2003.07258.
+
+    Example:
+        >>> phi = torch.tensor([[[[3.0, 4.0], [1.0, -5.0]]]])
+        >>> relevance_rank_accuracy(phi, phi, torch.tensor([[[[True, False], [True, False]]]]))
+        tensor([0.5000])
+    """
+    p = at_positions(inputs, attributions, truth_mask, sign)
+    size = p.truth.sum(-1).clamp(min=1)  # [B]
+    hits = Ranking(p.scores, p.truth).true_among_top(size[:, None].expand(len(p.scores), -1, 1))
+    return p.unpack(hits[..., 0] / size)
+
+
+@metric(
+    higher_is_better=True,
+    range=(0, float("inf")),
+    rows="none",
+    reference="Theiner et al. 2021, arXiv:2104.14995",
+    axis=("k", several("k")),
+)
+def top_k_intersection(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    truth_mask: TensorOrTuple,
+    k: SizeType,
+    concept_influence: bool = False,
+    *,
+    sign: str = "all",
+) -> Scores:
+    r"""The share of true positions among the `k` highest attributions, also in relation to their share among all.
+
+    .. math:: \bigl|\operatorname{top}_k(\phi) \cap T\bigr| \,/\, k
+
+    over the :math:`P` positions, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over the
+    axes along which the mask has size 1, such as the channels of an image. Of equal attributions at the border of the top, as many count as would
+    on average in a random order.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
+            `captum_ext.truth_masks.mask_of_boxes`.
+        k: how many positions, an int, or a float for a fraction of them (rounded, at least 1); or several. The paper has 1000 pixels.
+        concept_influence: divide by the share of true positions, :math:`|T| / P`.
+        sign: attributions of `"all"` signs are ranked, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
+
+    Returns:
+        `[B]` for one `k`, `[B, len(k)]` for several, or a mapping name -> such: a share from 0 to 1 (at most :math:`|T| / k`), of which chance is the
+        share of positions that are true; with `concept_influence` a ratio from 0, of which chance is 1. Higher is better. NaN where no
+        position is true. No model rows.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, a `k` of 0 or above the number
+            of positions.
+
+    Quantus 0.6 gives the same where attributions differ, and orders equal ones by a sort that is not stable.
+
+    Reference: Theiner et al. 2021, "Interpretable Semantic Photo Geolocation", arXiv:2104.14995.
+
+    Example:
+        >>> phi = torch.tensor([[[[3.0, 4.0], [1.0, -5.0]]]])
+        >>> top_k_intersection(phi, phi, torch.tensor([[[[False, True], [False, False]]]]), k=[1, 2])
+        tensor([[1.0000, 0.5000]])
+    """
+    p = at_positions(inputs, attributions, truth_mask, sign)
+    sizes, one_size = as_sizes("k", k, torch.full(p.scores.shape[1:2], p.scores.shape[2]))  # [B, K]
+    sizes = sizes.to(p.scores.device)
+    shares = Ranking(p.scores, p.truth).true_among_top(sizes.expand(len(p.scores), -1, -1)) / sizes
+    if concept_influence:
+        shares = shares / wide(p.truth).mean(-1, keepdim=True)
+    return p.unpack(shares[..., 0] if one_size else shares)

@@ -1,0 +1,108 @@
+"""How alike two explanations of the same examples are: one number an example, from two batches of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ..._core.arguments import Tensors, bare_if_single, flat
+from ..._core.checks import describe, shape
+from ..._core.statistics import pearson, ratio, spearman, wide
+
+SimilarityType = str | Callable[[Any, Any], Tensor]
+WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM; scikit-image's defaults too
+CELL = 16  # side of HOG's cells, in pixels, as in Adebayo et al. 2018; smaller where an image has less than three of them a side
+
+
+def as_similarity(similarity: SimilarityType, absolute: bool) -> Callable[[Tensors, Tensors], Tensor]:
+    """A function of two batches of maps, or of their absolute values, that gives `[B]`."""
+    if not callable(similarity) and similarity not in SIMILARITIES:
+        known = ", ".join(map(repr, SIMILARITIES))
+        raise ValueError(
+            f"`similarity` must be {known} or a function of two batches of maps, got {describe(similarity)}."
+        )
+    measure = partial(_by_function, similarity) if callable(similarity) else SIMILARITIES[similarity]
+
+    def measured(a: Tensors, b: Tensors) -> Tensor:
+        return measure(*(tuple(m.abs() for m in maps) if absolute else maps for maps in (a, b)))
+
+    return measured
+
+
+def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors) -> Tensor:
+    scores = function(bare_if_single(a), bare_if_single(b))
+    if not isinstance(scores, Tensor) or shape(scores) != (len(a[0]),):
+        got = shape(scores) if isinstance(scores, Tensor) else describe(scores)
+        raise ValueError(f"`similarity` must return a tensor of shape ({len(a[0])},), a number an example; got {got}.")
+    return wide(scores)
+
+
+def _correlation(correlate: Callable[..., Tensor], a: Tensors, b: Tensors) -> Tensor:
+    """Over all elements, those of a tuple side by side; nan where a map is constant."""
+    x, y = wide(flat(a)), wide(flat(b))
+    return correlate(x, y, torch.ones_like(x, dtype=torch.bool), _rounding(x), _rounding(y))
+
+
+def _rounding(values: Tensor) -> Tensor:
+    """By how much elements may differ from their mean where all are equal."""
+    return values.abs().amax(-1) * torch.finfo(values.dtype).eps * 16
+
+
+def _ssim(a: Tensors, b: Tensors) -> Tensor:
+    """The mean over windows and channels, each map divided by its largest absolute value; nan where both are the same constant then."""
+    return torch.cat([_ssim_of_channels(x, y) for x, y in zip(_images(a, WINDOW), _images(b, WINDOW))], 1).mean(1)
+
+
+def _ssim_of_channels(a: Tensor, b: Tensor) -> Tensor:
+    a, b = _to_unit(wide(a)), _to_unit(wide(b))
+    pair = torch.stack((a, b)).transpose(0, 1).flatten(1)
+    extent = (pair.amax(1) - pair.amin(1)).reshape(-1, 1, 1, 1)
+    c1, c2 = (K1 * extent) ** 2, (K2 * extent) ** 2
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = (avg_pool2d(t, WINDOW, stride=1) for t in (a, b, a * a, b * b, a * b))
+    unbiased = WINDOW**2 / (WINDOW**2 - 1)
+    variances = (mean_aa - mean_a**2 + mean_bb - mean_b**2) * unbiased
+    covariance = (mean_ab - mean_a * mean_b) * unbiased
+    alike = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+    return alike.mean((2, 3))
+
+
+def _to_unit(maps: Tensor) -> Tensor:
+    return ratio(maps, maps.abs().amax((1, 2, 3), keepdim=True))
+
+
+def _hog(a: Tensors, b: Tensors) -> Tensor:
+    """Pearson correlation of the histograms of oriented gradients of all channels; nan where a map has none."""
+    return _correlation(pearson, tuple(map(_histograms, _images(a, 3))), tuple(map(_histograms, _images(b, 3))))
+
+
+def _histograms(maps: Tensor) -> Tensor:
+    """`[B, channels * histograms]`"""
+    from skimage.feature import hog  # slow to import
+
+    cell = (min(CELL, min(maps.shape[2:]) // 3),) * 2
+    channels = wide(maps).cpu().flatten(0, 1).numpy()
+    histograms = [torch.from_numpy(hog(channel, pixels_per_cell=cell)) for channel in channels]
+    return torch.stack(histograms).reshape(len(maps), -1).to(maps.device)
+
+
+def _images(maps: Tensors, least: int) -> Tensors:
+    for m in maps:
+        if m.dim() != 4 or min(m.shape[2:]) < least:
+            raise ValueError(
+                f"This `similarity` needs maps of shape (B, C, H, W) of at least {least} x {least} pixels, got {shape(m)}. "
+                "For others there are 'spearman' and 'pearson'."
+            )
+    return maps
+
+
+SIMILARITIES: dict[str, Callable[[Tensors, Tensors], Tensor]] = {
+    "spearman": partial(_correlation, spearman),
+    "pearson": partial(_correlation, pearson),
+    "ssim": _ssim,
+    "hog": _hog,
+}

@@ -1,0 +1,43 @@
+"""How a batch's explanations change while a model's layers become random: what the randomisation tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._core.arguments import TensorOrTuple
+from ..._core.explained_maps import Copies, ModelAfterModel, each_once
+from ._random_weights import layers, randomized
+from ._similarity import SimilarityType, as_similarity
+
+
+def similarity_curve(
+    model: nn.Module,
+    explanation_factory: Any,
+    inputs: TensorOrTuple,
+    max_examples_per_batch: int | None,
+    kwargs: dict[str, Any],
+    order: str,
+    similarity: SimilarityType,
+    absolute: bool,
+    weights_seed: int,
+    copies: Copies = each_once,
+) -> Tensor:
+    """`[B, layers]`: how alike the maps of the model and of its copy after each step are, in the type of the explanation."""
+    similar = as_similarity(similarity, absolute)
+    explained = ModelAfterModel(explanation_factory, inputs, max_examples_per_batch, kwargs, copies)
+    twins = randomized(model, order, weights_seed)
+    with torch.no_grad():
+        phi = explained.maps(model)
+        curve = [similar(phi, explained.maps(twin)) for twin in twins]
+    return torch.stack(curve, 1).to(explained.dtype)
+
+
+def steps(arguments: dict[str, Any]) -> Sequence[float] | None:
+    """Numbers of the steps, where the model is among a metric's arguments."""
+    if "forward_func" not in arguments:
+        return None
+    return range(1 if arguments["order"] == "full" else len(layers(arguments["forward_func"])))

@@ -1,0 +1,111 @@
+"""The parameter randomisation test (Adebayo et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..._core.arguments import TensorOrTuple
+from ..._core.card import metric
+from ..._core.signature import arguments_of
+from ._random_weights import check_model
+from ._similarity import SimilarityType
+from ._similarity_curve import similarity_curve, steps
+
+REFERENCE = "Adebayo et al. 2018, arXiv:1810.03292"
+ROWS = "explanations of B + B layers rows"
+
+
+@metric(
+    higher_is_better=None,
+    range=(-1, 1),
+    rows=ROWS,
+    reference=REFERENCE,
+    axis=("step", steps),
+)
+def parameter_randomization_curve(
+    forward_func: Callable[..., Any],
+    explanation_factory: Any,
+    inputs: TensorOrTuple,
+    max_examples_per_batch: int | None = None,
+    *,
+    order: str = "top_down",
+    similarity: SimilarityType = "spearman",
+    absolute: bool = False,
+    weights_seed: int = 0,
+    **kwargs: Any,
+) -> Tensor:
+    r"""How alike the explanation and that of the model with random parameters are, layer after layer made random.
+
+    .. math:: s_l = \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
+
+    where `f_l` is a copy of the model after the l-th step. Its arguments, errors and cost are those of `parameter_randomization`.
+
+    Returns:
+        `[B, layers]`, without a unit, in the type of the explanation. It falls early for a good explanation. NaN where the similarity is
+        undefined.
+
+    Raises:
+        ValueError, TypeError: as `parameter_randomization`.
+
+    Reference: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", arXiv:1810.03292.
+
+    Example:
+        >>> from captum.attr import Saliency
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> parameter_randomization_curve(model, Saliency, torch.ones(2, 4), target=0).shape
+        torch.Size([2, 2])
+    """
+    settings = (order, similarity, absolute, weights_seed)
+    model = check_model(forward_func)
+    return similarity_curve(model, explanation_factory, inputs, max_examples_per_batch, kwargs, *settings)
+
+
+@metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
+@arguments_of(parameter_randomization_curve)
+def parameter_randomization(kwargs: dict[str, Any], **arguments: Any) -> Tensor:
+    r"""How alike the explanation and that of the model with random parameters are: what depends on the model cannot stay.
+
+    .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
+
+    where `f_l` is a copy of the model after the l-th of `L` steps. A layer is a module with parameters of its own, in the order of
+    registration. It is made random by its `reset_parameters`; parameters that this leaves, or of a module without one, are drawn with their
+    own mean and standard deviation. So all parameters are random in the end; the caller's model is not touched.
+
+    Args:
+        forward_func: a module.
+        explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum object, or a function with
+            Captum's arguments). It gets `forward_func` and then copies of it, and its explanations at most `max_examples_per_batch` rows.
+        order: `"top_down"` or `"bottom_up"`, layer after layer stays random, the last or the first one to begin with; `"independent"`, only one
+            layer is random at a time; `"full"`, all at once: one step.
+        similarity: `"spearman"`, `"pearson"`, `"ssim"` (of images and their channels, each map divided by its largest absolute value),
+            `"hog"` (Pearson correlation of histograms of oriented gradients), or a function of two batches of maps that gives `[B]`.
+        absolute: compare absolute values.
+        weights_seed: of the random parameters, which are the same for all examples, batches, devices and processes.
+        kwargs: the explanation's, as in `sensitivity_max`.
+
+    Returns:
+        `[B]`, without a unit, in the type of the explanation: the mean over the steps at which the similarity is defined. Lower is better;
+        a map that is random each time scores 0, one that does not depend on the model 1. NaN where no step has a similarity, such as a
+        correlation with a constant map.
+
+    Raises:
+        ValueError, TypeError: a `forward_func` that is no module with parameters, a ready object as `explanation_factory`, an unknown
+            `similarity` or `order`, maps that are no images for `"ssim"` or `"hog"`.
+
+    Quantus (MPRT) makes only modules with `reset_parameters` random, all with the same seed, and compares absolute values by default:
+    `absolute=True`. AttriBench's value is that of `order="full"`. Captum's LRP and methods of layers are given as `lambda model: ...`.
+
+    Reference: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", arXiv:1810.03292.
+
+    Example:
+        >>> from captum.attr import Saliency
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> edges = lambda model: lambda x, target: x.diff(dim=1)   # depends on the input alone
+        >>> x = torch.tensor([[1.0, 3.0, 2.0, 5.0]])
+        >>> parameter_randomization(model, edges, x, target=0)
+        tensor([1.])
+    """
+    return parameter_randomization_curve(**arguments, **kwargs).nanmean(1)

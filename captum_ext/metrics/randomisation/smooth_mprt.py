@@ -1,0 +1,117 @@
+"""The parameter randomisation test of denoised explanations (Hedström et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ..._core.arguments import TensorOrTuple, as_tuple
+from ..._core.card import metric
+from ..._core.checks import check_count, describe
+from ..._core.draws import SeedType, draw_seeds
+from ..._core.perturbations import in_noise
+from ..._core.signature import arguments_of
+from ._random_weights import check_model
+from ._similarity import SimilarityType
+from ._similarity_curve import similarity_curve, steps
+
+REFERENCE = "Hedström et al. 2024, arXiv:2401.06465"
+ROWS = "explanations of (B + B layers) n_perturb_samples rows"
+
+
+@metric(
+    higher_is_better=None,
+    range=(-1, 1),
+    rows=ROWS,
+    reference=REFERENCE,
+    axis=("step", steps),
+)
+def smooth_mprt_curve(
+    forward_func: Callable[..., Any],
+    explanation_factory: Any,
+    inputs: TensorOrTuple,
+    n_perturb_samples: int = 50,
+    max_examples_per_batch: int | None = None,
+    *,
+    noise_level: float = 0.1,
+    order: str = "bottom_up",
+    similarity: SimilarityType = "spearman",
+    absolute: bool = False,
+    weights_seed: int = 0,
+    seed: SeedType = None,
+    **kwargs: Any,
+) -> Tensor:
+    r"""How alike denoised explanations of the model and of the model with random parameters are, layer after layer made random.
+
+    .. math:: s_l = \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\ \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)
+
+    where `f_l` is a copy of the model after the l-th step. Its arguments, errors and cost are those of `smooth_mprt`.
+
+    Returns:
+        `[B, layers]`, without a unit, in the type of the explanation. It falls early for a good explanation. NaN where the similarity is
+        undefined.
+
+    Raises:
+        ValueError, TypeError: as `smooth_mprt`.
+
+    Reference: Hedström et al. 2024, "Sanity Checks Revisited", arXiv:2401.06465.
+
+    Example:
+        >>> from captum.attr import Saliency
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> smooth_mprt_curve(model, Saliency, torch.rand(2, 4), target=0, seed=0).shape
+        torch.Size([2, 2])
+    """
+    x, draws = as_tuple(inputs), check_count("n_perturb_samples", n_perturb_samples)
+    seeds = draw_seeds(seed, len(x[0]), draws)
+    if isinstance(noise_level, bool) or not isinstance(noise_level, (int, float)) or not noise_level >= 0:
+        raise ValueError(f"`noise_level` must be a number of at least 0, got {describe(noise_level)}.")
+    noisy = partial(_noisy, noise_level, seeds)
+    settings = (order, similarity, absolute, weights_seed)
+    model = check_model(forward_func)
+    return similarity_curve(model, explanation_factory, inputs, max_examples_per_batch, kwargs, *settings, copies=noisy)
+
+
+@metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
+@arguments_of(smooth_mprt_curve)
+def smooth_mprt(kwargs: dict[str, Any], **arguments: Any) -> Tensor:
+    r"""Parameter randomisation of denoised explanations, as the noise of gradients alone makes maps of two models differ.
+
+    .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\
+        \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)
+
+    over `L` steps and `n` draws of Gaussian noise, the same for every model.
+
+    Args:
+        forward_func: a module; this, `explanation_factory`, `order`, `similarity`, `absolute`, `weights_seed` and `kwargs` are as in
+            `parameter_randomization`. Layers are made random from the first on, as the authors advise.
+        n_perturb_samples: draws of noise for each example.
+        noise_level: standard deviation of the noise, as a fraction of the range of the example's values in each tensor.
+        seed: an int, or one per example, for the noise; None follows `torch.manual_seed`.
+
+    Returns:
+        `[B]`, without a unit, in the type of the explanation: the mean over the steps at which the similarity is defined. Lower is better;
+        a map that is random each time scores 0, one that does not depend on the model 1. NaN where no step has a similarity.
+
+    Raises:
+        ValueError, TypeError: as `parameter_randomization`, and a `noise_level` below 0.
+
+    Quantus adds no noise to the last of the draws.
+
+    Reference: Hedström et al. 2024, "Sanity Checks Revisited", arXiv:2401.06465.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> edges = lambda model: lambda x, target: x.diff(dim=1)   # depends on the input alone
+        >>> x = torch.tensor([[1.0, 3.0, 2.0, 5.0]])
+        >>> smooth_mprt(model, edges, x, target=0, seed=0)
+        tensor([1.])
+    """
+    return smooth_mprt_curve(**arguments, **kwargs).nanmean(1)
+
+
+def _noisy(level: float, seeds: Tensor, x: tuple[Tensor, ...], size: Callable[[], int]) -> Any:
+    return in_noise(x, level, seeds, size)

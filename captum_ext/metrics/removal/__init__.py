@@ -1,0 +1,1 @@
+"""Scores of what the model says while the most or least relevant features are removed."""

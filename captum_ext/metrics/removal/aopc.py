@@ -1,0 +1,55 @@
+"""Area over the perturbation curve (Samek et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..._core.arguments import Scores
+from ..._core.card import metric
+from ..._core.checks import check_choice
+from ..._core.removals import OPPOSITE, fractions, removals
+from ..._core.signature import arguments_of
+from .deletion import deletion_curve
+
+
+@metric(
+    higher_is_better=True,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
+    reference="Samek et al. 2017, arXiv:1509.06321",
+    flipped_by=("mode", "lerf"),
+)
+@arguments_of(deletion_curve)
+def aopc(mode: str, start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
+    r"""Area over the perturbation curve: the mean drop of the output while features are replaced in the order of their relevance.
+
+    .. math:: \frac1{L + 1} \sum_{l=0}^{L} \bigl( f(x) - c(s_l) \bigr)
+
+    over the points :math:`s_l` of the curve `c` of `deletion_curve`, `L + 1 = n_steps` of them from `start` to `stop`, both included: under
+    the defaults the first is :math:`c(0) = f(x)`, as in the paper. It is a plain mean of points, where `deletion` is an area by trapezoids;
+    arguments, errors and cost are those of `deletion_curve`, with `B` rows more where `start` is not 0.
+
+    Returns:
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better under MoRF, lower under LeRF; a random order has the same
+        value under both, on an additive model :math:`(f(x) - f(b)) / 2`.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`.
+
+    The paper replaces the 100 most relevant of an image's patches of 9 x 9 by uniform noise: `feature_mask=partial(patches, size=9)`,
+    `baselines=uniform_noise`, `stop=0.157`, `n_steps=101`.
+
+    Reference: Samek et al. 2017, "Evaluating the visualization of what a Deep Neural Network has learned", arXiv:1509.06321.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> aopc(lambda x: x @ w, torch.ones(1, 3), {"best": w[None], "worst": -w[None]}, n_steps=4)
+        {'best': tensor([4.2500]), 'worst': tensor([2.7500])}
+    """
+    check_choice("mode", mode, OPPOSITE)
+    grid = fractions(start, stop, n_steps)
+    x = removals(**arguments)
+    f_x, curve = x.curve(x.counts(torch.cat((torch.zeros(1).to(grid), grid))), mode).split((1, n_steps), -1)
+    return x.unpack((f_x - curve).mean(-1))

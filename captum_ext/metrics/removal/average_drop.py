@@ -1,0 +1,198 @@
+"""What the map alone shows of the input: average drop, average gain and increase in confidence (Grad-CAM++, Opti-CAM)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import (
+    Attributions,
+    AttributionsType,
+    BaselinesType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_baselines,
+    as_tuple,
+    flat,
+)
+from ..._core.card import metric
+from ..._core.forward import Forward, Rows, whole
+from ..._core.sharing import shared
+from ..._core.signature import arguments_of
+from ..._core.statistics import wide
+from ..._core.target import TargetType
+
+ROWS = "B + M B, for M methods"
+GRAD_CAM_PP = "Chattopadhyay et al. 2018, arXiv:1710.11063"
+
+
+@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP)
+def average_drop(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    show_progress: bool = False,
+) -> Scores:
+    r"""The share of the output that is lost when the input is shown through its map.
+
+    .. math:: \frac{\max(0, f(x) - f(\tilde x))}{f(x)}, \qquad \tilde x = b + m \odot (x - b), \qquad
+        m = \frac{\phi - \min \phi}{\max \phi - \min \phi}
+
+    The output has to be a probability: give `activation=partial(torch.softmax, dim=1)` where the model returns logits.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
+            evaluations of the inputs. An example's map is scaled to 0..1 over all its elements.
+        baselines: what is seen where the map is 0: Captum's forms, or a function of the inputs. Default 0.
+        activation: applied to the model's whole output before the target is picked.
+
+    Returns:
+        `[B]`, for a probability from 0 to 1, or a mapping name -> `[B]`; the mean over examples is the paper's, as a share and not in percent.
+        Lower is better; a map of random noise, which shows half of every feature, is the one to compare with. NaN where the map is constant or
+        `f(x)` is not above 0. `B + M B` model rows for `M` methods.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, inputs of an integer type.
+
+    Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks", arXiv:1710.11063.
+
+    Example:
+        >>> x = torch.tensor([[0.75, 0.25]])
+        >>> average_drop(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
+        {'first': tensor([0.2500]), 'second': tensor([0.7500])}
+    """
+    shown = _through_maps(
+        forward_func=forward_func,
+        inputs=inputs,
+        attributions=attributions,
+        baselines=baselines,
+        additional_forward_args=additional_forward_args,
+        target=target,
+        max_examples_per_batch=max_examples_per_batch,
+        activation=activation,
+        show_progress=show_progress,
+    )
+    return shown.unpack((shown.f_x - shown.f_shown).clamp(min=0) / shown.f_x.where(shown.f_x > 0, torch.nan))
+
+
+@metric(
+    higher_is_better=True,
+    range=(0, float("inf")),
+    rows=ROWS,
+    reference="Zhang et al. 2023, arXiv:2301.07002",
+)
+@arguments_of(average_drop)
+def average_gain(**arguments: Any) -> Scores:
+    r"""The share of the missing probability that is gained when the input is shown through its map.
+
+    .. math:: \frac{\max(0, f(\tilde x) - f(x))}{1 - f(x)}
+
+    with :math:`\tilde x` as in `average_drop`; the arguments, errors and cost are those of `average_drop`.
+
+    Returns:
+        `[B]`, for a probability from 0 to 1, or a mapping name -> `[B]`. Higher is better; a map of random noise is the one to compare with.
+        NaN where the map is constant or `f(x)` is not below 1.
+
+    Raises:
+        ValueError, TypeError: as `average_drop`.
+
+    Reference: Zhang et al. 2023, "Opti-CAM: Optimizing saliency maps for interpretability", arXiv:2301.07002.
+
+    Example:
+        >>> x = torch.tensor([[0.75, -0.25]])
+        >>> average_gain(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
+        {'first': tensor([0.5000]), 'second': tensor([0.])}
+    """
+    shown = _through_maps(**arguments)
+    return shown.unpack((shown.f_shown - shown.f_x).clamp(min=0) / (1 - shown.f_x).where(shown.f_x < 1, torch.nan))
+
+
+@metric(higher_is_better=True, range=(0, 1), rows=ROWS, reference=GRAD_CAM_PP)
+@arguments_of(average_drop)
+def increase_in_confidence(**arguments: Any) -> Scores:
+    r"""Whether the output is larger when the input is shown through its map.
+
+    .. math:: \bigl[ f(\tilde x) > f(x) \bigr]
+
+    with :math:`\tilde x` as in `average_drop`; the arguments, errors and cost are those of `average_drop`.
+
+    Returns:
+        `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the paper's share of increases. Higher is better; a map of random
+        noise is the one to compare with. NaN where the map is constant.
+
+    Raises:
+        ValueError, TypeError: as `average_drop`.
+
+    Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks", arXiv:1710.11063.
+
+    Example:
+        >>> x = torch.tensor([[0.75, -0.25]])
+        >>> increase_in_confidence(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
+        {'first': tensor([1.]), 'second': tensor([0.])}
+    """
+    shown = _through_maps(**arguments)
+    return shown.unpack(wide(shown.f_shown > shown.f_x).where(~shown.f_shown.isnan(), torch.nan))
+
+
+class _Shown:
+    """`f_x [B]`, and `f_shown [methods, B]`, nan where a map is constant."""
+
+    def __init__(self, methods: Attributions, f: Forward, f_x: Tensor, f_shown: Tensor):
+        self.methods, self.f, self.f_x, self.f_shown = methods, f, f_x, f_shown
+
+    def unpack(self, scores: Tensor) -> Scores:
+        return self.methods.unpack(scores.to(self.methods.dtype(self.f.dtype)))
+
+
+@shared
+def _through_maps(
+    *,
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType,
+    additional_forward_args: Any,
+    target: TargetType,
+    max_examples_per_batch: int | None,
+    activation: Callable[[Tensor], Tensor] | None,
+    show_progress: bool,
+) -> _Shown:
+    x = as_tuple(inputs)
+    methods = as_attributions(attributions, x)
+    if not all(t.is_floating_point() for t in x):
+        raise TypeError(
+            f"`inputs` must be of a floating point type, as maps scale them, got {[str(t.dtype) for t in x]}. "
+            "For token ids give the embeddings."
+        )
+    b = as_baselines(baselines, inputs)
+    f = Forward(forward_func, x, target, additional_forward_args, activation, max_examples_per_batch, show_progress)
+    n_methods, constant = len(methods.maps), []
+
+    def rows() -> Iterator[Rows]:
+        yield whole(x)
+        for maps in methods.maps:
+            least, most = wide(flat(maps)).aminmax(dim=1)
+            constant.append(most == least)
+            weights = (_scaled(m, least, most) for m in maps)
+            yield tuple(base + w.to(t) * (t - base) for t, w, base in zip(x, weights, b)), torch.arange(len(x[0]))
+
+    f_x, f_shown = f(rows(), (1 + n_methods) * len(x[0])).reshape(1 + n_methods, -1).split((1, n_methods))
+    return _Shown(methods, f, f_x[0], f_shown.masked_fill(torch.stack(constant).to(f_shown.device), torch.nan))
+
+
+def _scaled(of_tensor: Tensor, least: Tensor, most: Tensor) -> Tensor:
+    """From 0 to 1; `least` and `most` are those of each example's whole map."""
+    least, range_ = (
+        t.reshape(-1, *(1,) * (of_tensor.dim() - 1)) for t in (least, (most - least).where(most > least, 1))
+    )
+    return (wide(of_tensor) - least) / range_

@@ -1,0 +1,227 @@
+"""Deletion and insertion (Petsiuk et al. 2018), as curves and as their areas: insertion is deletion of the opposite order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..._core.arguments import AttributionsType, BaselinesType, FeatureMaskType, FrozenType, Scores, TensorOrTuple, each
+from ..._core.card import metric
+from ..._core.checks import check_choice, check_fraction
+from ..._core.removals import OPPOSITE, area_between, fractions, fractions_of, removals
+from ..._core.signature import arguments_like, arguments_of
+from ..._core.target import TargetType
+
+
+@metric(
+    higher_is_better=None,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+)
+def deletion_curve(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    mode: str = "morf",
+    start: float = 0.0,
+    stop: float = 1.0,
+    n_steps: int = 33,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = "mean",
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+) -> Scores:
+    r"""The output after a growing share of the features was replaced, in the order of their relevance.
+
+    .. math:: c(s) = f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
+
+    where :math:`\pi(k)` are the `k` most (`mode="morf"`) or least (`"lerf"`) relevant of the example's :math:`F` features and `s` runs
+    from `start` to `stop` in `n_steps` even points. A feature is a group of `feature_mask`, else an element (or, for attributions with one
+    channel, a position). Equal attributions are ordered by place; LeRF is that order reversed.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
+            evaluations of the whole and of the empty example; where one of them has one channel, positions are the features of all.
+        baselines: what replaces a feature: Captum's forms, or a function of the inputs, such as those of `captum_ext.baselines`. Default 0.
+        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
+            may differ between examples.
+        frozen: ids of `feature_mask` that are no features: never removed, drawn or ranked, such as those of special tokens or of padding.
+        activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
+        aggregate: groups are ranked by the `"mean"` of their elements' attribution or by the `"sum"`.
+
+    Returns:
+        `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It falls early for a good explanation under MoRF, late
+        under LeRF. Steps with equal `k` are evaluated once: at most `2 B + M B (n_steps - 2)` model rows for `M` methods.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, `start` or `stop` outside 0..1.
+
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> deletion_curve(lambda x: x @ w, torch.ones(1, 3), w[None], n_steps=4)
+        tensor([[7., 3., 1., 0.]])
+    """
+    check_choice("mode", mode, OPPOSITE)
+    grid = fractions(start, stop, n_steps)
+    x = removals(
+        forward_func=forward_func,
+        inputs=inputs,
+        attributions=attributions,
+        baselines=baselines,
+        feature_mask=feature_mask,
+        additional_forward_args=additional_forward_args,
+        target=target,
+        max_examples_per_batch=max_examples_per_batch,
+        activation=activation,
+        aggregate=aggregate,
+        frozen=frozen,
+        show_progress=show_progress,
+    )
+    return x.unpack(x.curve(x.counts(grid), mode))
+
+
+@metric(
+    higher_is_better=None,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + 2 M B (n_steps - 2), for M methods",
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+)
+@arguments_like(deletion_curve, without=("mode",))
+def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
+    r"""Both deletion curves, that of the most and that of the least relevant features, with shared ends.
+
+    .. math:: c_\pi(s) = f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
+
+    for the two orders :math:`\pi` of `deletion_curve`; arguments, errors and cost are those of `deletion_curve`, but that both orders are
+    evaluated. Every score of the family is a function of these curves: `evaluate` runs them once for all metrics of equal settings. It has
+    no place for the two curves of one metric in its table, and takes `deletion_curve` under either `mode`.
+
+    Returns:
+        `[B, 2, n_steps]` on the scale of the output, or a mapping name -> such: the curve under MoRF, the one that falls early
+        for a good explanation, then that under LeRF, which falls late. At most `2 B + 2 M B (n_steps - 2)` model rows for `M` methods.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`.
+
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> removal_curves(lambda x: x @ w, torch.ones(1, 3), w[None], n_steps=4)
+        tensor([[[7., 3., 1., 0.],
+                 [7., 6., 4., 0.]]])
+    """
+    grid = fractions(start, stop, n_steps)
+    x = removals(**arguments)
+    return x.unpack(x.curves(x.counts(grid), "morf", "lerf"))
+
+
+@metric(
+    higher_is_better=None,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+)
+@arguments_of(deletion_curve)
+def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> Scores:
+    r"""The output when only a growing share of the features is shown, the rest replaced, in the order of their relevance.
+
+    .. math:: c(s) = f\bigl(x_{\setminus \bar\pi(k)}\bigr), \qquad k = \operatorname{round}((1 - s) F)
+
+    where :math:`\bar\pi(k)` are the `k` least (`mode="morf"`: the most relevant are shown first) or most (`"lerf"`) relevant features. It is
+    the deletion curve of the opposite order from `1 - start` to `1 - stop`; arguments, errors and cost are those of `deletion_curve`.
+
+    Returns:
+        `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It rises early for a good explanation under MoRF.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`.
+
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> insertion_curve(lambda x: x @ w, torch.ones(1, 3), w[None], n_steps=4)
+        tensor([[0., 4., 6., 7.]])
+    """
+    check_choice("mode", mode, OPPOSITE)
+    start, stop = check_fraction("start", start), check_fraction("stop", stop)
+    return deletion_curve(mode=OPPOSITE[mode], start=1 - start, stop=1 - stop, **arguments)
+
+
+@metric(
+    higher_is_better=False,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    flipped_by=("mode", "lerf"),
+)
+@arguments_of(deletion_curve)
+def deletion(**arguments: Any) -> Scores:
+    r"""The area under the deletion curve: the mean output while features are replaced in the order of their relevance.
+
+    .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c(s) \, ds
+
+    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`; arguments, errors and cost are those of
+    `deletion_curve`.
+
+    Returns:
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`.
+
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> deletion(lambda x: x @ w, torch.ones(1, 3), {"best": w[None], "worst": -w[None]}, n_steps=4)
+        {'best': tensor([2.5000]), 'worst': tensor([4.5000])}
+    """
+    return each(area_between(arguments), deletion_curve(**arguments))
+
+
+@metric(
+    higher_is_better=True,
+    range=(float("-inf"), float("inf")),
+    rows="2 B + M B (n_steps - 2), for M methods",
+    reference="Petsiuk et al. 2018, arXiv:1806.07421",
+    flipped_by=("mode", "lerf"),
+)
+@arguments_of(deletion_curve)
+def insertion(**arguments: Any) -> Scores:
+    r"""The area under the insertion curve: the mean output while features are shown in the order of their relevance.
+
+    .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c(s) \, ds
+
+    with the curve of `insertion_curve`, by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`;
+    arguments, errors and cost are those of `deletion_curve`.
+
+    Returns:
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better under MoRF, lower under LeRF.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`.
+
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> insertion(lambda x: x @ w, torch.ones(1, 3), {"best": w[None], "worst": -w[None]}, n_steps=4)
+        {'best': tensor([4.5000]), 'worst': tensor([2.5000])}
+    """
+    return each(area_between(arguments), insertion_curve(**arguments))

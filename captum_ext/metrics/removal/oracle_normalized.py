@@ -1,0 +1,95 @@
+"""Scores of removal curves on a scale from a random order to the best that is known (after Wang & Wang 2024)."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import Scores, each
+from ..._core.card import arguments_of_partial, card_of, metric
+from ..._core.checks import check_count
+from ..._core.draws import SeedType
+from ..._core.removals import removals
+from ..._core.signature import arguments_like
+from ..._core.statistics import wide
+from ._best_order import greedy_totals, random_totals
+from .deletion import deletion_curve
+from .srg import srg
+
+
+@metric(
+    higher_is_better=True,
+    range=(float("-inf"), float("inf")),
+    rows="B F (F + 1), and what the score costs for M + 2 + n_perturb_samples methods",
+    reference="Wang and Wang 2024, openreview:SKPhvzxO1g",
+)
+@arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
+def oracle_normalized(
+    score: Callable[..., Any] = srg, n_perturb_samples: int = 10, seed: SeedType = None, **arguments: Any
+) -> Scores:
+    r"""A score of removal curves on the scale of the example: 0 is a random order of its features, 1 the best order that a search finds.
+
+    .. math:: \frac{s(\phi) - \operatorname{mean}_j s(\rho_j)}{s(\phi^*) - \operatorname{mean}_j s(\rho_j)}
+
+    with random orders :math:`\rho_j`. Of two greedy orders :math:`\phi^*` is the one with the better score: at every step the feature is
+    removed whose loss lowers the output most, or, the least relevant first, the one whose loss leaves it highest. So examples that differ in how
+    much there is to lose can be averaged. The other arguments, errors and cost are those of `deletion_curve`.
+
+    Args:
+        score: a metric that takes the arguments of `deletion_curve` and returns `[B]`, such as `srg`, `deletion`, `aopc` or `irof`; its options
+            go by `functools.partial`.
+        feature_mask: as in `deletion_curve`; at most 32 features an example, as the search takes `F (F + 1)` model rows.
+        n_perturb_samples: the number of random orders.
+        seed: an int, or one per example, of the random orders; None follows `torch.manual_seed`.
+
+    Returns:
+        `[B]`, or a mapping name -> `[B]`. Higher is better, whichever way `score` goes; chance is 0, and above 1 is an attribution that beats the
+        search. NaN where the best order scores as the random ones.
+
+    Raises:
+        ValueError, TypeError: as `deletion_curve`; more than 32 features; a `score` without a better side.
+
+    The paper's best orders are also found by simulated annealing, which takes many more rows.
+
+    Reference: Wang and Wang 2024, "Benchmarking Deletion Metrics with the Principled Explanations", openreview:SKPhvzxO1g.
+
+    Example:
+        >>> w = torch.tensor([1.0, 4.0, 2.0])
+        >>> scores = oracle_normalized(lambda x: x @ w, torch.ones(1, 3), {"best": w[None], "worst": -w[None]}, seed=0)
+        >>> scores["best"], bool(scores["worst"] < 0)
+        (tensor([1.]), True)
+    """
+    higher = _direction(score)
+    draws = check_count("n_perturb_samples", n_perturb_samples)
+    features = removals(**arguments)
+    drawn = random_totals(features.x, draws, seed)
+    orders = [*greedy_totals(features.x, features.f), *drawn]
+    maps = {i: features.x.as_maps(totals) for i, totals in enumerate(orders)}
+    taken = {k: v for k, v in arguments.items() if k in inspect.signature(score).parameters}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`forward_func` is in training mode")  # `removals` has said so
+        of_orders, given = score(**taken | {"attributions": maps, "aggregate": "mean"}), score(**taken)
+    best = torch.stack([wide(of_orders[i]) for i in (0, 1)])
+    oracle = best.amax(0) if higher else best.amin(0)
+    random = torch.stack([wide(of_orders[i]) for i in range(2, len(orders))]).mean(0)
+    reach = (oracle - random).where(oracle != random, torch.nan)
+
+    def normalized(scores: Tensor) -> Tensor:
+        return ((wide(scores) - random) / reach).to(scores.dtype)
+
+    return each(normalized, given)
+
+
+def _direction(score: Callable[..., Any]) -> bool:
+    card = card_of(score) if callable(score) else None
+    higher = None if card is None else card.direction(arguments_of_partial(score))
+    if higher is None:
+        raise ValueError(
+            f"`score` must be a metric with a better side, such as srg or partial(deletion, n_steps=9); got {score!r}."
+        )
+    return higher

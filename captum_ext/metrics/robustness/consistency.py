@@ -1,0 +1,160 @@
+"""Consistency (Dasgupta et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._core.arguments import (
+    Attributions,
+    AttributionsType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_tuple,
+    check_not_nan,
+    flat,
+)
+from ..._core.card import metric
+from ..._core.checks import check_count, describe, shape
+from ..._core.forward import Forward, whole
+from ..._core.statistics import wide
+from ..._core.target import NO_CLASS, predicted_class
+
+Discretize = Callable[[Tensor], Tensor]
+
+
+@metric(
+    higher_is_better=True,
+    range=(0, 1),
+    rows="B",
+    reference="Dasgupta et al. 2022, arXiv:2202.00734",
+)
+def consistency(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    other_attributions: AttributionsType,
+    other_classes: Tensor | Sequence[int],
+    additional_forward_args: Any = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    n_top: int = 3,
+    discretize: Discretize | None = None,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    show_progress: bool = False,
+) -> Scores:
+    r"""The share, among the reference examples with the same explanation, of those with the same predicted class.
+
+    .. math:: \frac{|\{r : \pi(\phi_r) = \pi(\phi(x)),\ \hat y_r = \hat y(x)\}|}{|\{r : \pi(\phi_r) = \pi(\phi(x))\}|}
+
+    where :math:`\pi` makes an explanation discrete: by default the `n_top` elements of largest absolute attribution and their signs. The
+    references are other examples of the data, explained beforehand by the same method and model, so a score does not depend on the batch.
+
+    Args:
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
+        other_attributions: of `N` other examples, in the shape of `attributions` but for the rows, or a mapping with the same names. One
+            that is no mapping serves all methods. They must not be those of `inputs`: an example agrees with itself.
+        other_classes: `[N]`, the class that the model predicts for each reference: that of its largest output, or for a model with one
+            output a row whether that is above 0.
+        n_top: fewer make more explanations equal. Equal attributions count by place.
+        discretize: another :math:`\pi`: a function of `[rows, elements]` that gives integers `[rows, K]`, such as `torch.sign`; two
+            explanations are the same if all `K` are.
+        activation: applied to the model's whole output.
+
+    Returns:
+        `[B]`, from 0 to 1, or a mapping name -> `[B]`. Higher is better; attributions that have nothing to do with the class score the share of
+        the references that are of the example's class. NaN where no reference has the example's explanation, or an output is NaN. `B` model rows.
+
+    Raises:
+        ValueError, TypeError: references that do not fit the attributions or each other, NaN attributions, a `discretize` that returns
+            something else.
+
+    Reference: Dasgupta et al. 2022, "Framework for Evaluating Faithfulness of Local Explanations", arXiv:2202.00734, local consistency.
+    Quantus' `Consistency` takes the rest of the batch as references and scores 0 where none has the same explanation.
+
+    Example:
+        >>> x = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+        >>> consistency(lambda x: x, x, x, x + 1, [0, 0], n_top=1)   # the largest element is the class; the second reference's is not
+        tensor([1., 0.])
+    """
+    methods, x = as_attributions(attributions, as_tuple(inputs)), as_tuple(inputs)
+    references = _references(other_attributions, methods)
+    classes = _classes(other_classes, len(references[0])).to(x[0].device)
+    tokens = discretize or _top(check_count("n_top", n_top))
+    same = torch.stack([_same(flat(maps), r, tokens) for maps, r in zip(methods.maps, references)])  # [methods, B, N]
+    f = Forward(forward_func, x, None, additional_forward_args, activation, max_examples_per_batch, show_progress)
+    with torch.no_grad():
+        predicted = torch.cat([_predicted(output) for output in f.batches.map(f.output, [whole(x)])])
+    predicted = predicted.to(same.device)
+    agree = same & (predicted[:, None] == classes)
+    shares = (wide(agree.sum(-1)) / same.sum(-1)).masked_fill(predicted == NO_CLASS, torch.nan)
+    return methods.unpack(shares.to(methods.dtype(f.dtype)))
+
+
+def _top(n: int) -> Discretize:
+    """The places of the `n` largest absolute values, each with its sign."""
+
+    def tokens(phi: Tensor) -> Tensor:
+        places = phi.abs().argsort(dim=1, descending=True, stable=True)[:, :n].sort(dim=1).values
+        return 3 * places + phi.gather(1, places).sign().long()
+
+    return tokens
+
+
+def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
+    """`[B, N]`: whether an example and a reference have the same explanation."""
+    tokens = discretize(torch.cat((phi, references.to(phi))))
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(phi) + len(references):
+        got = shape(tokens) if isinstance(tokens, Tensor) else describe(tokens)
+        raise ValueError(
+            f"`discretize` must return `[rows, K]` for its {len(phi) + len(references)} rows of attributions, got {got}."
+        )
+    _, kind = tokens.unique(dim=0, return_inverse=True)
+    return kind[: len(phi), None] == kind[len(phi) :]
+
+
+def _predicted(output: Tensor) -> Tensor:
+    output = flat((output,))
+    return predicted_class(output) if output.shape[1] > 1 else _is_above_0(output[:, 0])
+
+
+def _is_above_0(output: Tensor) -> Tensor:
+    return (output > 0).long().masked_fill(output.isnan(), NO_CLASS)
+
+
+def _references(value: AttributionsType, methods: Attributions) -> list[Tensor]:
+    """`[N, elements]` for each method."""
+    if not isinstance(value, Mapping):
+        return [_of_method(value, maps, "other_attributions") for maps in methods.maps]
+    if methods.names is None or set(value) != set(methods.names):
+        wanted = "no mapping, as `attributions` is none" if methods.names is None else f"of {', '.join(methods.names)}"
+        raise ValueError(f"`other_attributions` must be {wanted}; got a mapping of {', '.join(value)}.")
+    of_names = zip(methods.names, methods.maps)
+    return [_of_method(value[name], maps, f"other_attributions[{name!r}]") for name, maps in of_names]
+
+
+def _of_method(value: TensorOrTuple, maps: tuple[Tensor, ...], name: str) -> Tensor:
+    references = as_tuple(value, name)
+    if [r.shape[1:] for r in references] != [m.shape[1:] for m in maps]:
+        raise ValueError(
+            f"`{name}` must have the shape of `attributions` {[shape(m) for m in maps]} but for the rows, "
+            f"got {[shape(r) for r in references]}."
+        )
+    for r in references:
+        check_not_nan(name, r)
+    return flat(references)
+
+
+def _classes(value: Tensor | Sequence[int], references: int) -> Tensor:
+    classes = torch.as_tensor(value)
+    if classes.is_floating_point() or classes.is_complex():
+        raise TypeError(f"`other_classes` must be of an integer type, got {classes.dtype}.")
+    if shape(classes) != (references,):
+        raise ValueError(
+            f"`other_classes` must have one class for each of the {references} references, got {shape(classes)}."
+        )
+    return classes

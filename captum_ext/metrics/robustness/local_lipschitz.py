@@ -1,0 +1,120 @@
+"""How fast an explanation changes: the local Lipschitz estimate (Alvarez-Melis and Jaakkola 2018) and continuity (Montavon et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..._core.arguments import TensorOrTuple, as_norm_order, flat
+from ..._core.card import metric
+from ..._core.draws import SeedType
+from ..._core.perturbations import default_perturb_func
+from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.signature import arguments_of
+from ..._core.statistics import norm, ratio
+from .sensitivity_max import sensitivity_max
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="explanations of B + B n_perturb_samples rows",
+    reference="Alvarez-Melis et al. 2018, arXiv:1806.08049",
+)
+@arguments_of(sensitivity_max)
+def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
+    r"""The largest change of the explanation per change of the input, over random perturbations: a lower bound of its Lipschitz constant near `x`.
+
+    .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert x_j' - x \rVert}
+
+    A copy that is `x` itself counts as 0. It grows with `n_perturb_samples`, and it is in units of the explanation over those of the input:
+    compare methods of the same scale, or use `sensitivity_max`, which is relative. The arguments, errors and cost are those of
+    `sensitivity_max`; `norm_ord` is that of both norms.
+
+    Returns:
+        `[B]`, in units of the explanation per unit of the input. Lower is better; for an explanation that is new noise each time it grows
+        without bound as the radius shrinks. `B + B n` explained rows.
+
+    Raises:
+        ValueError, TypeError: as `sensitivity_max`.
+
+    Reference: Alvarez-Melis et al. 2018, "On the Robustness of Interpretability Methods", arXiv:1806.08049, who maximise by Bayesian
+    optimisation. Quantus' `LocalLipschitzEstimate` divides explanations by the largest of their batch first; we do not.
+
+    Example:
+        >>> local_lipschitz(lambda x: 3 * x, torch.ones(2, 4), seed=0).round(decimals=3)
+        tensor([3., 3.])
+    """
+    order = as_norm_order(norm_ord)
+    return _steepest(PerturbedExplanations(**arguments), order, order)
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="explanations of B + B n_perturb_samples rows",
+    reference="Montavon et al. 2018, arXiv:1706.07979",
+)
+def continuity(
+    explanation_func: Any,
+    inputs: TensorOrTuple,
+    perturb_func: Callable[..., Any] = default_perturb_func,
+    perturb_radius: float = 0.02,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    *,
+    search: str = "random",
+    seed: SeedType = None,
+    **kwargs: Any,
+) -> Tensor:
+    r"""The largest change of the explanation's relevance, summed over the features, per distance of the input.
+
+    .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert_1}{\lVert x_j' - x \rVert_2}
+
+    over random perturbations of each example by itself: `local_lipschitz` with the 1-norm above. A copy that is `x` itself counts as 0. It
+    grows with `n_perturb_samples` and with the number of features.
+
+    Args:
+        explanation_func: as in `sensitivity_max`, and so are the other arguments.
+        perturb_func: such as a shift of the image, which is what the paper plots; the default is noise in a ball.
+        search: `"random"`, `"vertices"` or `"block"`, as in `sensitivity_max`.
+        seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
+
+    Returns:
+        `[B]`, in units of the explanation per unit of the input. Lower is better; for an explanation that is new noise each time it grows
+        without bound as the radius shrinks. `B + B n` explained rows.
+
+    Raises:
+        ValueError, TypeError: as `sensitivity_max`.
+
+    Reference: Montavon et al. 2018, "Methods for Interpreting and Understanding Deep Neural Networks", arXiv:1706.07979, section 7.1, where
+    the pairs are any two inputs. Quantus' `Continuity` is another thing: the correlation, over shifts of an image, of patch sums and outputs.
+
+    Example:
+        >>> continuity(lambda x: 3 * x, torch.ones(2, 4), lambda x: x + 0.1).round(decimals=3)   # 3 * sqrt(4)
+        tensor([6., 6.])
+    """
+    copies = PerturbedExplanations(
+        explanation_func,
+        inputs,
+        perturb_func,
+        perturb_radius,
+        n_perturb_samples,
+        max_examples_per_batch,
+        seed,
+        kwargs,
+        search,
+    )
+    return _steepest(copies, 1, 2)
+
+
+def _steepest(copies: PerturbedExplanations, order: float, order_of_inputs: float) -> Tensor:
+    x, phi = flat(copies.inputs), copies.of_examples(copies.explain)
+
+    def slope(rows: tuple[Tensor, ...], example: Tensor) -> Tensor:
+        distance = norm(flat(rows) - x[example], order_of_inputs)
+        return ratio(norm(copies.explain(rows, example) - phi[example], order), distance)
+
+    return copies.of_copies(slope).amax(1).to(copies.explain.dtype)

@@ -1,0 +1,265 @@
+"""Relative stability (Agarwal et al. 2022): an explanation's change against that of the input, the output or a representation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._core.arguments import TensorOrTuple, Tensors, as_norm_order, flat
+from ..._core.card import metric
+from ..._core.checks import check_positive
+from ..._core.draws import SeedType
+from ..._core.forward import Forward
+from ..._core.layers import as_layer, recorded, side_by_side
+from ..._core.perturbations import default_perturb_func
+from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.signature import arguments_of
+from ..._core.statistics import norm, ratio
+
+Observe = Callable[
+    [Forward, Tensors, Tensor], tuple[Tensor, Tensor]
+]  # of rows: `[rows, K]` what is compared, and the output
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="B + B n_perturb_samples, and explanations of as many",
+    reference="Agarwal et al. 2022, arXiv:2203.06877",
+)
+def relative_input_stability(
+    forward_func: Callable[..., Any],
+    explanation_func: Any,
+    inputs: TensorOrTuple,
+    perturb_func: Callable[..., Any] = default_perturb_func,
+    perturb_radius: float = 0.02,
+    n_perturb_samples: int = 10,
+    norm_ord: str | float = "fro",
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    same_class: bool = True,
+    eps_min: float = 1e-6,
+    search: str = "random",
+    seed: SeedType = None,
+    **kwargs: Any,
+) -> Tensor:
+    r"""The largest relative change of the explanation per relative change of the input, over perturbations that keep the predicted class.
+
+    .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
+              {\max\bigl(\lVert (x - x_j') / x \rVert_p,\, \varepsilon_{\min}\bigr)},
+              \qquad \hat y(x_j') = \hat y(x)
+
+    element by element; an element of `x` or :math:`\phi(x)` that is 0 counts as 1. It grows with `n_perturb_samples`.
+
+    Args:
+        forward_func: the model, for the predicted class: that of the largest output. It gets the `additional_forward_args` of `kwargs`.
+        explanation_func: as in `sensitivity_max`, and so are `perturb_func`, `norm_ord` and `kwargs`.
+        activation: applied to the model's whole output.
+        same_class: whether copies of another predicted class are left out; False for a model that predicts no class. With one output a
+            row there is none, and all count.
+        eps_min: the least denominator.
+        search: `"random"`, `"vertices"` or `"block"`, as in `sensitivity_max`.
+        seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
+
+    Returns:
+        `[B]`, a ratio, in the type of the explanation. Lower is better; for an explanation that is new noise each time it grows without bound
+        as the radius shrinks. NaN where no copy keeps the class. `B + B n` model rows and as many explained.
+
+    Raises:
+        ValueError, TypeError: as `sensitivity_max`, and a model's output without a row for each input row.
+
+    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877, equation 2. Quantus'
+    `RelativeInputStability` is NaN where any copy changes class, and divides by 1e-6 where an element is 0.
+
+    Example:
+        >>> relative_input_stability(lambda x: x.sum(1), torch.square, torch.ones(2, 3), lambda x: x + 0.1)   # (1.1^2 - 1) / 0.1
+        tensor([2.1000, 2.1000])
+    """
+    return _largest_change(
+        _inputs_and_output,
+        _relative_change,
+        forward_func=forward_func,
+        explanation_func=explanation_func,
+        inputs=inputs,
+        perturb_func=perturb_func,
+        perturb_radius=perturb_radius,
+        n_perturb_samples=n_perturb_samples,
+        norm_ord=norm_ord,
+        max_examples_per_batch=max_examples_per_batch,
+        activation=activation,
+        same_class=same_class,
+        eps_min=eps_min,
+        search=search,
+        seed=seed,
+        kwargs=kwargs,
+    )
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="B + B n_perturb_samples, and explanations of as many",
+    reference="Agarwal et al. 2022, arXiv:2203.06877",
+)
+@arguments_of(relative_input_stability)
+def relative_output_stability(**arguments: Any) -> Tensor:
+    r"""The largest relative change of the explanation per change of the model's output, over perturbations that keep the predicted class.
+
+    .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
+              {\max\bigl(\lVert h(x) - h(x_j') \rVert_p,\, \varepsilon_{\min}\bigr)},
+              \qquad \hat y(x_j') = \hat y(x)
+
+    where `h` is the model's whole output after `activation`; the paper has logits. An element of :math:`\phi(x)` that is 0 counts as 1. The
+    arguments, errors and cost are those of `relative_input_stability`.
+
+    Returns:
+        `[B]`, per unit of the output, in the type of the explanation. Lower is better; for an explanation that is new noise each time it
+        grows without bound as the radius shrinks. NaN where no copy keeps the class. `B + B n` model rows and as many explained.
+
+    Raises:
+        ValueError, TypeError: as `relative_input_stability`.
+
+    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877, equation 5.
+
+    Example:
+        >>> relative_output_stability(lambda x: x.sum(1), torch.square, torch.ones(2, 4), lambda x: x + 0.1)   # 2 * 0.21 / 0.4
+        tensor([1.0500, 1.0500])
+    """
+    return _largest_change(_output_twice, torch.sub, **arguments)
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="B + B n_perturb_samples, and explanations of as many",
+    reference="Agarwal et al. 2022, arXiv:2203.06877",
+)
+def relative_representation_stability(
+    forward_func: Callable[..., Any],
+    explanation_func: Any,
+    inputs: TensorOrTuple,
+    layer: str | nn.Module,
+    perturb_func: Callable[..., Any] = default_perturb_func,
+    perturb_radius: float = 0.02,
+    n_perturb_samples: int = 10,
+    norm_ord: str | float = "fro",
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    same_class: bool = True,
+    eps_min: float = 1e-6,
+    search: str = "random",
+    seed: SeedType = None,
+    **kwargs: Any,
+) -> Tensor:
+    r"""The largest relative change of the explanation per relative change of a layer's output, over perturbations that keep the predicted class.
+
+    .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
+              {\max\bigl(\lVert (L(x) - L(x_j')) / L(x) \rVert_p,\, \varepsilon_{\min}\bigr)},
+              \qquad \hat y(x_j') = \hat y(x)
+
+    element by element; an element of :math:`L(x)` or :math:`\phi(x)` that is 0, as after a ReLU, counts as 1.
+
+    Args:
+        layer: the layer whose output is :math:`L(x)`: a part of `forward_func`, or its name. It is noted by a hook, which is removed again.
+        forward_func: and all other arguments: as in `relative_input_stability`.
+        activation: applied to the model's whole output, not to the layer's.
+        same_class: whether copies of another predicted class are left out.
+        eps_min: the least denominator.
+        search: `"random"`, `"vertices"` or `"block"`, as in `sensitivity_max`.
+        seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
+
+    Returns:
+        `[B]`, a ratio, in the type of the explanation. Lower is better; for an explanation that is new noise each time it grows without bound
+        as the radius shrinks. NaN where no copy keeps the class. `B + B n` model rows and as many explained.
+
+    Raises:
+        ValueError, TypeError: as `relative_input_stability`, a `layer` that is none of the model's, or without a row for each input row.
+
+    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877, equation 3.
+
+    Example:
+        >>> layer = torch.nn.Flatten()
+        >>> x = torch.ones(2, 3)
+        >>> relative_representation_stability(lambda x: layer(x).sum(1), torch.square, x, layer, lambda x: x + 0.1)
+        tensor([2.1000, 2.1000])
+    """
+    module = as_layer(layer, forward_func)
+
+    def representation_and_output(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
+        with recorded(module) as seen:
+            output = f.output(rows, example)
+        return side_by_side(seen, len(example)), output
+
+    return _largest_change(
+        representation_and_output,
+        _relative_change,
+        forward_func=forward_func,
+        explanation_func=explanation_func,
+        inputs=inputs,
+        perturb_func=perturb_func,
+        perturb_radius=perturb_radius,
+        n_perturb_samples=n_perturb_samples,
+        norm_ord=norm_ord,
+        max_examples_per_batch=max_examples_per_batch,
+        activation=activation,
+        same_class=same_class,
+        eps_min=eps_min,
+        search=search,
+        seed=seed,
+        kwargs=kwargs,
+    )
+
+
+def _inputs_and_output(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
+    return flat(tuple(r.clone() for r in rows)), f.output(rows, example)  # a model may overwrite its input
+
+
+def _output_twice(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
+    output = f.output(rows, example)
+    return flat((output,)), output
+
+
+def _relative_change(after: Tensor, before: Tensor) -> Tensor:
+    return ratio(after - before, before)
+
+
+def _largest_change(
+    observe: Observe,
+    change: Callable[[Tensor, Tensor], Tensor],
+    *,
+    forward_func: Callable[..., Any],
+    norm_ord: str | float,
+    activation: Callable[[Tensor], Tensor] | None,
+    same_class: bool,
+    eps_min: float,
+    **arguments: Any,
+) -> Tensor:
+    """The largest relative change of the explanation per `change` of what is observed."""
+    order = as_norm_order(norm_ord)
+    check_positive("eps_min", eps_min)
+    copies = PerturbedExplanations(**arguments)
+    of_model = arguments["kwargs"].get("additional_forward_args"), activation, arguments["max_examples_per_batch"]
+    f = Forward(forward_func, copies.inputs, None, *of_model)
+    seen, output = copies.pairs_of_examples(partial(observe, f))
+    predicted, phi = _class(output), copies.of_examples(copies.explain)
+
+    def growth(rows: Tensors, example: Tensor) -> Tensor:
+        seen_after, output_after = observe(f, tuple(r.clone() for r in rows), example)
+        moved = norm(change(seen_after, seen[example]), order).clamp(min=eps_min)
+        left_out = same_class & (_class(output_after) != predicted[example])
+        explained = norm(_relative_change(copies.explain(rows, example), phi[example]), order)
+        return (explained / moved).masked_fill(left_out, -torch.inf)
+
+    largest = copies.of_copies(growth).amax(1)
+    return largest.masked_fill(largest == -torch.inf, torch.nan).to(copies.explain.dtype)
+
+
+def _class(output: Tensor) -> Tensor:
+    """`[rows]`: the predicted class, the same for all where the model has one output."""
+    return flat((output,)).argmax(1)

@@ -1,0 +1,53 @@
+"""Average sensitivity (Bhatt et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..._core.arguments import as_norm_order
+from ..._core.card import metric
+from ..._core.checks import check_choice
+from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.signature import arguments_of
+from ..._core.statistics import norm, ratio
+from .sensitivity_max import sensitivity_max
+
+
+@metric(
+    higher_is_better=False,
+    range=(0, float("inf")),
+    rows="explanations of B + B n_perturb_samples rows",
+    reference="Bhatt et al. 2020, arXiv:2005.00631",
+)
+@arguments_of(sensitivity_max)
+def sensitivity_avg(norm_ord: str | float, search: str, **arguments: Any) -> Tensor:
+    r"""The mean relative change of the explanation over random perturbations of the input.
+
+    .. math:: \frac1n \sum_{j=1}^n \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert \phi(x) \rVert}
+
+    A norm of 0 counts as 1. Unlike the maximum it does not grow with `n_perturb_samples`. The arguments, errors and cost are those of
+    `sensitivity_max`; `search` is `"random"` or `"vertices"`.
+
+    Returns:
+        `[B]`, a ratio, in the type of the explanation. Lower is better; about :math:`\sqrt 2` for an explanation that is new Gaussian noise
+        each time. `B + B n` explained rows.
+
+    Raises:
+        ValueError, TypeError: as `sensitivity_max`, and a `search` of `"block"`, whose copies are no draws.
+
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631, their average sensitivity
+    with the Euclidean distance, relative as in Quantus' `AvgSensitivity` (which has a radius of 0.2 and 200 draws).
+
+    Example:
+        >>> x = torch.ones(2, 3)
+        >>> bool(sensitivity_avg(torch.square, x, seed=0).max() <= sensitivity_max(torch.square, x, seed=0).min() * 2)
+        True
+    """
+    check_choice("search", search, ("random", "vertices"))
+    order = as_norm_order(norm_ord)
+    copies = PerturbedExplanations(search=search, **arguments)
+    phi = copies.of_examples(copies.explain)  # [B, E]
+    moved = copies.of_copies(lambda rows, example: norm(copies.explain(rows, example) - phi[example], order))  # [B, n]
+    return ratio(moved.mean(1), norm(phi, order)).to(copies.explain.dtype)
