@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme docs tutorials clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme stubs docs tutorials clean
 
 help:
 	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-peers  the scores against those of Quantus under the same settings"
 	@echo "make tutorials   every notebook of tutorials/, from start to end"
 	@echo "make readme      the table of metrics in README.md, made anew from the metrics"
+	@echo "make stubs       the type stubs of functions whose signatures are put together at run time, made anew"
 	@echo "make docs        the documentation, docs/_build/html; a warning is an error, as is a link inside that leads nowhere"
 	@echo "make benchmark   what the metrics cost beside the bare model"
 	@echo "make test-captum CAPTUM=path   Captum's own tests of the two metrics, from a checkout of its source, on ours"
@@ -73,6 +74,10 @@ tutorials: $(VENV)/tutorials.stamp
 # The table of metrics in README.md, from their cards.
 readme: $(VENV)/test.stamp
 	$(BIN)/python -m tests.readme_metrics
+
+# Type stubs, from the signatures at run time.
+stubs: $(VENV)/test.stamp
+	$(BIN)/python -m tests.stubs
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html

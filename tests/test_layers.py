@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 import captum_ext
 import captum_ext.metrics
+from captum_ext._core.setting import Setting
 
 PACKAGE = Path(captum_ext.__file__).parent
 NAME = "captum_ext"
@@ -211,6 +213,17 @@ def test_a_circle_is_found(tmp_path):
 def test_the_family_of_a_metric_is_its_folder():
     for entry in captum_ext.metrics.available():
         assert entry.family == family(getattr(captum_ext.metrics, entry.name).__module__.removeprefix(f"{NAME}."))
+
+
+def test_the_shared_arguments_are_listed_once():
+    """By the functions and records that take them; a metric lists those that it looks at, and hands the others on together."""
+    shared = set(inspect.signature(Setting).parameters)
+    assert len(shared) > 9
+    for name, file in modules(PACKAGE / "metrics"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name not in ("_magnitudes", "beside_reference"):
+                listed = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)} & shared
+                assert len(listed) <= 3, f"{name}.{node.name} lists {', '.join(sorted(listed))}"
 
 
 def test_the_package_is_read_whole():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_count, describe, shape
+from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
 TensorOrTuple = Tensor | Tensors
@@ -94,16 +95,10 @@ class Attributions:
     names: tuple[str, ...] | None
     maps: tuple[Tensors, ...]
 
-    def unpack(self, scores: Tensor) -> Scores:
-        """Scores `[methods, B, ...]` as the caller gave the attributions: a tensor, or a mapping by name."""
+    def unpack(self, scores: Tensor, *outputs: torch.dtype) -> Scores:
+        """Scores `[methods, B, ...]` as the caller gave the attributions, a tensor or a mapping by name; `outputs`: the type of the model's."""
+        scores = scores.to(score_type(*(m.dtype for maps in self.maps for m in maps), *outputs))
         return scores[0] if self.names is None else dict(zip(self.names, scores))
-
-    def dtype(self, *others: torch.dtype) -> torch.dtype:
-        """What the scores are returned in: the promotion of attributions and model outputs, as in Captum."""
-        dtype = self.maps[0][0].dtype
-        for other in (*(m.dtype for maps in self.maps for m in maps), *others):
-            dtype = torch.promote_types(dtype, other)
-        return dtype
 
 
 def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attributions:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
 from .checks import describe, shape
+from .statistics import score_type
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
 
@@ -30,7 +31,7 @@ class Explanation:
         self.like, self.kwargs = inputs, kwargs
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
-        self.dtype = torch.get_default_dtype()  # of the attributions, once there are some
+        self.dtype = torch.float32  # of scores made of the attributions, once there are some
         self.shapes: list[tuple[int, ...]] = []  # of an example's
 
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Explanation:
                 raise ValueError(
                     f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
                 )
-        self.dtype, self.shapes = parts[0].dtype, [shape(part)[1:] for part in parts]
+        self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
         return flat(tuple(part.detach() for part in parts))
 
     def maps(self, elements: Tensor) -> Tensors:

@@ -35,7 +35,7 @@ class ModelAfterModel:
         self.factory, self.inputs, self.kwargs, self.copies = explanation_factory, inputs, kwargs, copies
         self.x = as_tuple(inputs)
         self.batches = Batches(max_examples_per_batch, len(self.x[0]))
-        self.dtype = self.x[0].dtype  # of the maps as they were explained, once there are some
+        self.dtype = torch.float32  # of scores made of the maps, once there are some
 
     def maps(self, model: nn.Module) -> Tensors:
         explain = Explanation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -68,7 +70,7 @@ class Batches:
         if limit < self.limit:
             warnings.warn(
                 f"Out of memory: going on with batches of {limit} rows. Set `max_examples_per_batch` to {limit} or less to avoid this.",
-                stacklevel=2,
+                stacklevel=frames_of_package(),
             )
             self.limit = limit
 
@@ -121,19 +123,28 @@ class Forward:
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         target = None if self.target is None else self.target[example.to(self.target.device)]
-        score = select_target(self.output(rows, example), target, len(example))
-        self.dtype = score.dtype
-        return wide(score)
+        return wide(select_target(self.output(rows, example), target, len(example)))
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """The model's whole output."""
         args = (of_rows(a, example, self.batch) for a in self.args)
         output = self.forward_func(*rows, *args)
-        return check_output(output if self.activation is None else self.activation(output), len(example))
+        output = check_output(output if self.activation is None else self.activation(output), len(example))
+        self.dtype = output.dtype
+        return output
 
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
+
+
+def frames_of_package() -> int:
+    """The `stacklevel` at which a warning names the line that called the package."""
+    return next(
+        level
+        for level, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 1)
+        if frame.f_globals.get("__name__", "").partition(".")[0] != "captum_ext"
+    )
 
 
 def warn_of_training(forward_func: Any) -> None:
@@ -144,5 +155,5 @@ def warn_of_training(forward_func: Any) -> None:
         warnings.warn(
             "`forward_func` is in training mode and has dropout or batch normalisation, so its output is random or depends on the batch. "
             "Call model.eval() first.",
-            stacklevel=4,
+            stacklevel=frames_of_package(),
         )

@@ -19,12 +19,12 @@ from .arguments import (
     as_tuple,
     bare_if_single,
     baseline_values,
-    batch_limit,
     of_rows,
 )
 from .checks import check_count, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
+from .target import TargetType
 
 MakeCopies = Callable[[Tensors, Tensor], Any]
 
@@ -114,17 +114,22 @@ def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tens
 
 
 class Perturbations:
-    """The draws of a `perturb_func` of `infidelity` for a batch, and what it is told in each call."""
+    """The draws of a `perturb_func` of `infidelity` for a batch, what it is told in each call, and the model that sees them."""
 
     def __init__(
         self,
+        forward_func: Callable[..., Any],
         perturb_func: Callable[..., Any],
         inputs: TensorOrTuple,
-        baselines: BaselinesType,
-        feature_mask: FeatureMaskType,
-        n_perturb_samples: int,
-        seed: SeedType,
-        max_examples_per_batch: int | None,
+        baselines: BaselinesType = None,
+        additional_forward_args: Any = None,
+        target: TargetType = None,
+        n_perturb_samples: int = 10,
+        max_examples_per_batch: int | None = None,
+        *,
+        feature_mask: FeatureMaskType = None,
+        seed: SeedType = None,
+        show_progress: bool = False,
     ):
         check_perturb_func(perturb_func)
         self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
@@ -133,10 +138,12 @@ class Perturbations:
         masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = masks if takes(perturb_func, "feature_mask") else None
         self.n, self.told = _told(perturb_func, self.inputs, check_count("n_perturb_samples", n_perturb_samples), seed)
-        batch_limit(max_examples_per_batch, self.batch)  # refuses what is none
+        self.f = Forward(
+            forward_func, self.inputs, target, additional_forward_args, None, max_examples_per_batch, show_progress
+        )
         self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
 
-    def drops(self, f: Forward, see: Callable[[Tensors, Tensor], Any]) -> Tensor:
+    def drops(self, see: Callable[[Tensors, Tensor], Any]) -> Tensor:
         """`[B, n]`: how far the output falls under each draw. `see` is shown the perturbations of every call, and of which examples."""
 
         def rows() -> Iterator[Rows]:
@@ -151,7 +158,7 @@ class Perturbations:
             see(perturbation, copies[1])
             return perturbed, copies[1]
 
-        f_x, f_perturbed = f(rows(), self.batch * (1 + self.n)).split([self.batch, self.batch * self.n])
+        f_x, f_perturbed = self.f(rows(), self.batch * (1 + self.n)).split([self.batch, self.batch * self.n])
         return f_x[:, None] - by_example(f_perturbed, self.batch, self.calls)
 
     def _keywords(self) -> Iterator[dict[str, Any]]:

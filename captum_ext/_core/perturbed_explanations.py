@@ -41,13 +41,14 @@ class PerturbedExplanations:
         self,
         explanation_func: Any,
         inputs: TensorOrTuple,
-        perturb_func: Callable[..., Any],
-        perturb_radius: float,
-        n_perturb_samples: int,
-        max_examples_per_batch: int | None,
-        seed: SeedType,
-        kwargs: dict[str, Any],
+        perturb_func: Callable[..., Any] = default_perturb_func,
+        perturb_radius: float = 0.02,
+        n_perturb_samples: int = 10,
+        max_examples_per_batch: int | None = None,
+        *,
         search: str = "random",
+        seed: SeedType = None,
+        **kwargs: Any,
     ):
         self.inputs = as_tuple(inputs)
         self.batch, self.draws = len(self.inputs[0]), check_count("n_perturb_samples", n_perturb_samples)

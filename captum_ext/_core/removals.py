@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import AttributionsType, Scores, TensorOrTuple, as_attributions, as_tuple
+from .arguments import Scores
 from .checks import check_count, check_fraction
 from .features import Features
 from .forward import Forward
+from .setting import Setting
 from .sharing import shared
 from .statistics import area, wide
 from .subsets import Subsets, scores_without
@@ -55,9 +56,8 @@ class Removals:
         return self.curves(counts, mode)[:, :, 0]
 
     def unpack(self, scores: Tensor) -> Scores:
-        """As the caller gave the attributions, in the type of the model's outputs, or of the attributions where outputs are integers."""
-        dtype = self.f.dtype if self.f.dtype.is_floating_point else self.x.attributions.dtype()
-        return self.x.attributions.unpack(scores.to(dtype))
+        """Scores `[methods, B, ...]` as the caller gave the attributions."""
+        return self.x.attributions.unpack(scores, self.f.dtype)
 
     def _keys(self, counts: Tensor, least_first: Tensor) -> Tensor:
         methods, batch, width = self.ranks.shape
@@ -86,28 +86,10 @@ class Removals:
 
 
 @shared
-def removals(
-    *,
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: Any,
-    feature_mask: Any,
-    additional_forward_args: Any,
-    target: Any,
-    max_examples_per_batch: int | None,
-    activation: Callable[[Tensor], Tensor] | None,
-    aggregate: str,
-    frozen: Any,
-    show_progress: bool,
-) -> Removals:
-    """From the arguments of `deletion_curve`; no model call yet."""
-    methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
-    )
-    return Removals(x, f, x.totals(aggregate))
+def removals(**arguments: Any) -> Removals:
+    """From the arguments of a `Setting`; no model call yet."""
+    given = Setting(**arguments)
+    return Removals(given.x, given.f, given.phi)
 
 
 def fractions(start: float, stop: float, n_steps: int) -> Tensor:

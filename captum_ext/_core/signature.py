@@ -1,48 +1,30 @@
-"""Functions that take another's arguments: the signature is written once."""
+"""Functions that take another's arguments: a signature that several share is written once."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from typing_extensions import ParamSpec
-
-P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def arguments_of(model: Callable[P, R]) -> Callable[[Callable[..., R]], Callable[P, R]]:
-    """The decorated function is called with all of `model`'s arguments by name, its defaults filled in."""
-    return _with_signature(lambda function: inspect.signature(model))
-
-
-def arguments_with_defaults(model: Callable[..., R], **defaults: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """As `arguments_of`, with other defaults for some of the arguments."""
-    signature = inspect.signature(model)
-    parameters = [p.replace(default=defaults.get(p.name, p.default)) for p in signature.parameters.values()]
-    return _with_signature(lambda function: signature.replace(parameters=parameters))
+LIMIT = "max_examples_per_batch"
 
 
 def arguments_like(
-    model: Callable[..., R], without: Collection[str] = ()
+    model: Callable[..., Any], without: Collection[str] = (), after: Mapping[str, str] | None = None, **defaults: Any
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """As `arguments_of`, without some of the arguments, and with those of the function itself that have a default, by keyword."""
+    """The decorated function takes the arguments of `model` and its own, and is called with all of them by name, defaults filled in.
 
-    def signature(function: Callable[..., R]) -> inspect.Signature:
-        kept = [p for p in inspect.signature(model).parameters.values() if p.name not in without]
-        own = [p for p in inspect.signature(function).parameters.values() if p.default is not p.empty]
-        return inspect.Signature([*kept, *(p.replace(kind=p.KEYWORD_ONLY) for p in own)])
+    An argument that both have keeps the model's place and, unless the function has a default for it, the model's default; `defaults` sets
+    others. An argument of the function's own stands where signatures of this package have its kind: `forward_func` first, a required one
+    after the last required one, and one with a default before `max_examples_per_batch`; or where `after` says, own name -> name of the
+    argument before it. Arguments named in `without` are not taken.
+    """
 
-    return _with_signature(signature)
-
-
-def _with_signature(
-    signature_of: Callable[[Callable[..., Any]], inspect.Signature],
-) -> Callable[[Callable[..., R]], Callable[..., R]]:
     def decorator(function: Callable[..., R]) -> Callable[..., R]:
-        signature = signature_of(function)
+        signature = _merged(inspect.signature(model), inspect.signature(function), without, after or {}, defaults)
+        rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
 
         @functools.wraps(function)
         def with_arguments(*args: Any, **kwargs: Any) -> R:
@@ -51,9 +33,43 @@ def _with_signature(
             except TypeError as error:
                 raise TypeError(f"{function.__name__}(): {error}") from None
             bound.apply_defaults()
-            return function(**bound.arguments)
+            further = bound.arguments.pop(rest, {})
+            return function(**bound.arguments, **further)
 
         with_arguments.__signature__ = signature  # type: ignore[attr-defined]
         return with_arguments
 
     return decorator
+
+
+def _merged(
+    model: inspect.Signature,
+    function: inspect.Signature,
+    without: Collection[str],
+    after: Mapping[str, str],
+    defaults: dict[str, Any],
+) -> inspect.Signature:
+    merged = [p.replace(default=defaults.get(p.name, p.default)) for p in model.parameters.values()]
+    merged = [p for p in merged if p.name not in without]
+    shared = _names(merged)
+    for own in function.parameters.values():
+        if own.name in shared:
+            place = _names(merged).index(own.name)
+            merged[place] = merged[place] if own.default is own.empty else merged[place].replace(default=own.default)
+        elif own.kind is not own.VAR_KEYWORD:
+            merged.insert(_names(merged).index(after[own.name]) + 1 if own.name in after else _place(own, merged), own)
+    return inspect.Signature(sorted(merged, key=lambda p: p.kind), return_annotation=function.return_annotation)
+
+
+def _place(own: inspect.Parameter, among: list[inspect.Parameter]) -> int:
+    if own.kind is own.KEYWORD_ONLY:
+        return len(among)  # behind the positional ones in any case
+    if own.name == "forward_func":
+        return 0
+    if own.default is own.empty:
+        return 1 + max((i for i, p in enumerate(among) if p.default is p.empty and p.kind is own.kind), default=-1)
+    return _names(among).index(LIMIT) if LIMIT in _names(among) else len(among)
+
+
+def _names(parameters: list[inspect.Parameter]) -> list[str]:
+    return [p.name for p in parameters]

@@ -14,6 +14,11 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
+def score_type(*parts: torch.dtype) -> torch.dtype:
+    """The type of scores made of attributions or explanations and outputs of these types: their promotion, at least float32."""
+    return functools.reduce(torch.promote_types, parts, torch.float32)
+
+
 def summable(values: Tensor) -> Tensor:
     """Rounded to a grid on which no sum over the last axis rounds: sums are the same in any order, so in any batch and on any device.
 

@@ -71,17 +71,18 @@ class Pair:
         return self.unpack(shares[..., 0] if one_size else shares)
 
     def unpack(self, scores: Tensor) -> Scores:
-        return self.methods.unpack(scores.to(self.methods.dtype()))
+        return self.methods.unpack(scores)
 
 
 def beside_reference(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
-    feature_mask: FeatureMaskType,
-    sign: str,
-    aggregate: str,
-    frozen: FrozenType,
+    feature_mask: FeatureMaskType = None,
+    *,
+    sign: str = "absolute_value",
+    aggregate: str = "sum",
+    frozen: FrozenType = None,
 ) -> Pair:
     check_choice("sign", sign, SIGNS)
     x = as_tuple(inputs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, Scores, TensorOrTuple
+from ..._core.arguments import Scores
 from ..._core.card import metric
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, several
 from ._pairs import beside_reference
 
@@ -18,17 +18,8 @@ from ._pairs import beside_reference
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
-def feature_agreement(
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    reference_attributions: TensorOrTuple,
-    k: SizeType,
-    feature_mask: FeatureMaskType = None,
-    *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-) -> Scores:
+@arguments_like(beside_reference)
+def feature_agreement(k: SizeType, **arguments: Any) -> Scores:
     r"""The share of the `k` most important features that two explanations have in common.
 
     .. math:: |\operatorname{top}_k(\phi) \cap \operatorname{top}_k(\phi')| \,/\, k
@@ -63,7 +54,7 @@ def feature_agreement(
         >>> feature_agreement(phi, phi, other, k=[1, 2, 3])
         tensor([[0.0000, 1.0000, 0.6667]])
     """
-    pair = beside_reference(inputs, attributions, reference_attributions, feature_mask, sign, aggregate, frozen)
+    pair = beside_reference(**arguments)
     return pair.share_of_top(k)
 
 
@@ -74,7 +65,7 @@ def feature_agreement(
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
-@arguments_of(feature_agreement)
+@arguments_like(feature_agreement)
 def sign_agreement(k: SizeType, **arguments: Any) -> Scores:
     r"""The share of the `k` most important features that two explanations have in common, with the same sign.
 
@@ -108,7 +99,7 @@ def sign_agreement(k: SizeType, **arguments: Any) -> Scores:
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
-@arguments_of(feature_agreement)
+@arguments_like(feature_agreement)
 def rank_agreement(k: SizeType, **arguments: Any) -> Scores:
     r"""The share of the `k` most important features that have the same rank in two explanations.
 
@@ -144,7 +135,7 @@ def rank_agreement(k: SizeType, **arguments: Any) -> Scores:
     reference="Krishna et al. 2022, arXiv:2202.01602",
     axis=("k", several("k")),
 )
-@arguments_of(feature_agreement)
+@arguments_like(feature_agreement)
 def signed_rank_agreement(k: SizeType, **arguments: Any) -> Scores:
     r"""The share of the `k` most important features that have the same rank and the same sign in two explanations.
 

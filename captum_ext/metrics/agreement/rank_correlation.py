@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, Scores, TensorOrTuple
+from ..._core.arguments import Scores
 from ..._core.card import metric
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.statistics import mean_ranks, pearson, wide
 from ._pairs import agreeing_pairs, beside_reference
 
@@ -19,16 +19,8 @@ from ._pairs import agreeing_pairs, beside_reference
     rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
 )
-def rank_correlation(
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    reference_attributions: TensorOrTuple,
-    feature_mask: FeatureMaskType = None,
-    *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-) -> Scores:
+@arguments_like(beside_reference)
+def rank_correlation(**arguments: Any) -> Scores:
     r"""Spearman's correlation of two explanations: of the ranks that they give the features.
 
     .. math:: \operatorname{corr}_i\bigl(\operatorname{rank}_\phi i,\; \operatorname{rank}_{\phi'} i\bigr)
@@ -61,7 +53,7 @@ def rank_correlation(
         >>> rank_correlation(phi, phi, other)
         tensor([0.6000])
     """
-    pair = beside_reference(inputs, attributions, reference_attributions, feature_mask, sign, aggregate, frozen)
+    pair = beside_reference(**arguments)
     a, b = (mean_ranks(v, pair.where) for v in pair.importances)
     exact = torch.zeros_like(a[..., 0])  # a rank is not rounded
     return pair.unpack(pearson(a, b, pair.where, exact, exact))
@@ -73,7 +65,7 @@ def rank_correlation(
     rows="none",
     reference="Krishna et al. 2022, arXiv:2202.01602",
 )
-@arguments_of(rank_correlation)
+@arguments_like(rank_correlation)
 def pairwise_rank_agreement(**arguments: Any) -> Scores:
     r"""The share of pairs of features that two explanations put in the same order.
 

@@ -9,21 +9,15 @@ import torch
 from torch import Tensor
 
 from ..._core.arguments import (
-    AttributionsType,
-    BaselinesType,
-    FeatureMaskType,
-    FrozenType,
     Scores,
-    TensorOrTuple,
-    as_attributions,
-    as_tuple,
 )
 from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.features import Features
-from ..._core.forward import Forward, Rows, whole
+from ..._core.forward import Rows, whole
+from ..._core.setting import Setting
+from ..._core.signature import arguments_like
 from ..._core.statistics import wide
-from ..._core.target import TargetType
 
 GAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the surplus and the change of the output
     "absolute": lambda surplus, change: surplus.abs(),
@@ -39,22 +33,8 @@ GAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the surplus and th
     reference="Sundararajan et al. 2017, arXiv:1703.01365",
     undirected_by=("gap", "signed"),
 )
-def completeness(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    max_examples_per_batch: int | None = None,
-    *,
-    gap: str = "absolute",
-    activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-    show_progress: bool = False,
-) -> Scores:
+@arguments_like(Setting)
+def completeness(*, gap: str = "absolute", **setting: Any) -> Scores:
     r"""How far the attributions are from adding up to the output's change from the baseline.
 
     .. math:: \Bigl| \sum_{i=1}^F \phi_i - \bigl(f(x) - f(b)\bigr) \Bigr|
@@ -86,15 +66,11 @@ def completeness(
         {'exact': tensor([0.]), 'gradient': tensor([1.])}
     """
     check_choice("gap", gap, GAPS)
-    methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
-    )
-    explained = wide(x.totals(aggregate)).sum(-1)  # [methods, B]
-    f_x, f_b = f(_whole_and_empty(x), 2 * f.batch).split(f.batch)
+    given = Setting(**setting)
+    explained = wide(given.phi).sum(-1)  # [methods, B]
+    f_x, f_b = given.f(_whole_and_empty(given.x), 2 * given.f.batch).split(given.f.batch)
     surplus = explained - (f_x - f_b)
-    return methods.unpack(GAPS[gap](surplus, f_x - f_b).to(methods.dtype(f.dtype)))
+    return given.unpack(GAPS[gap](surplus, f_x - f_b))
 
 
 def _whole_and_empty(x: Features) -> Iterator[Rows]:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..._core.arguments import (
-    AttributionsType,
-    BaselinesType,
-    FeatureMaskType,
-    FrozenType,
     Scores,
-    TensorOrTuple,
-    as_attributions,
-    as_tuple,
 )
 from ..._core.card import metric
 from ..._core.checks import check_count, check_fraction
-from ..._core.features import Features
-from ..._core.forward import Forward
 from ..._core.removals import Removals
+from ..._core.setting import Setting
+from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_outputs, wide
-from ..._core.target import TargetType
 
 
 @metric(
@@ -33,23 +23,8 @@ from ..._core.target import TargetType
     rows="2 B + M B (n_steps - 2), for M methods",
     reference="Nguyen et al. 2020, arXiv:2007.07584",
 )
-def effective_complexity(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    n_steps: int = 33,
-    max_examples_per_batch: int | None = None,
-    *,
-    tolerance: float = 0.1,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-    show_progress: bool = False,
-) -> Scores:
+@arguments_like(Setting)
+def effective_complexity(n_steps: int = 33, *, tolerance: float = 0.1, **setting: Any) -> Scores:
     r"""The smallest share of the features, those of largest absolute attribution, that keeps the output nearly as it was.
 
     .. math:: \frac1F \min \bigl\{ k : |f(x) - f(x_{M_k})| \le \varepsilon\, |f(x) - f(b)| \bigr\}
@@ -86,17 +61,14 @@ def effective_complexity(
     """
     check_fraction("tolerance", tolerance)
     shares = torch.linspace(0, 1, check_count("n_steps", n_steps, least=2), dtype=torch.float64)
-    methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
-    )
+    given = Setting(**setting)
+    x, f = given.x, given.f
     kept = (shares * x.counts[:, None]).round().long()  # [B, n_steps]
-    removals = Removals(x, f, x.totals(aggregate).abs())
+    removals = Removals(x, f, given.phi.abs())
     f_kept = removals.curve(x.counts[:, None] - kept, "lerf")  # [methods, B, n_steps], from f(b) to f(x)
     lost = (f_kept[..., -1:] - f_kept).abs()
     bound = tolerance * lost[..., :1] + rounding_of_outputs(f_kept, f.dtype)[..., None]
     enough = (lost <= bound).int().argmax(-1)  # the first of them
     share = kept.to(enough.device).expand(len(enough), -1, -1).gather(2, enough[..., None])[..., 0]
     scores = (wide(share) / x.counts.to(share.device)).masked_fill(f_kept.isnan().any(-1), torch.nan)
-    return methods.unpack(scores.to(methods.dtype(f.dtype)))
+    return given.unpack(scores)

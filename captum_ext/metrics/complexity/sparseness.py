@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,8 +19,23 @@ from ..._core.arguments import (
 )
 from ..._core.card import metric
 from ..._core.features import Features
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.statistics import wide
+
+
+def _magnitudes(
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    feature_mask: FeatureMaskType = None,
+    *,
+    aggregate: str = "sum",
+    frozen: FrozenType = None,
+) -> tuple[Attributions, Tensor, Tensor]:
+    """The methods, the features' absolute attributions `[methods, B, F]` and the examples' own numbers of features `[B, 1]`."""
+    methods = as_attributions(attributions, as_tuple(inputs))
+    x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
+    magnitude = wide(x.totals(aggregate)).abs()
+    return methods, magnitude, x.counts.to(magnitude.device)[:, None]
 
 
 @metric(
@@ -27,14 +44,8 @@ from ..._core.statistics import wide
     rows="none",
     reference="Chalasani et al. 2020, arXiv:1810.06583",
 )
-def sparseness(
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    feature_mask: FeatureMaskType = None,
-    *,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-) -> Scores:
+@arguments_like(_magnitudes)
+def sparseness(**arguments: Any) -> Scores:
     r"""The Gini index of the features' absolute attributions: 0 where all are equal, near 1 where one feature has everything.
 
     .. math:: G = \sum_{k=1}^F \frac{(2k - F - 1)\, |\phi|_{(k)}}{F \sum_i |\phi_i|}, \qquad |\phi|_{(1)} \le \dots \le |\phi|_{(F)}
@@ -64,11 +75,11 @@ def sparseness(
         >>> sparseness(phi, phi)
         tensor([0.7500, 0.0000])
     """
-    methods, magnitude, count = _magnitudes(inputs, attributions, feature_mask, aggregate, frozen)
+    methods, magnitude, count = _magnitudes(**arguments)
     ascending = magnitude.sort(-1).values  # a feature that an example lacks is 0, so first
     place = torch.arange(1, 1 + magnitude.shape[-1], device=count.device) - (magnitude.shape[-1] - count)  # k, [B, F]
     gini = ((2 * place - count - 1) * ascending).sum(-1) / (count[:, 0] * ascending.sum(-1))
-    return methods.unpack(gini.clamp(min=0).to(methods.dtype()))  # below 0 by rounding alone
+    return methods.unpack(gini.clamp(min=0))  # below 0 by rounding alone
 
 
 @metric(
@@ -77,14 +88,8 @@ def sparseness(
     rows="none",
     reference="Bhatt et al. 2020, arXiv:2005.00631",
 )
-@arguments_of(sparseness)
-def entropy(
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    feature_mask: FeatureMaskType,
-    aggregate: str,
-    frozen: FrozenType,
-) -> Scores:
+@arguments_like(sparseness)
+def entropy(**arguments: Any) -> Scores:
     r"""The entropy of the features' shares of the attribution: Bhatt's complexity, 0 where one feature has everything.
 
     .. math:: -\sum_{i=1}^F p_i \ln p_i, \qquad p_i = \frac{|\phi_i|}{\sum_j |\phi_j|}
@@ -107,20 +112,6 @@ def entropy(
         >>> entropy(phi, phi).exp()
         tensor([1., 4.])
     """
-    methods, magnitude, _ = _magnitudes(inputs, attributions, feature_mask, aggregate, frozen)
+    methods, magnitude, _ = _magnitudes(**arguments)
     share = magnitude / magnitude.sum(-1, keepdim=True)
-    return methods.unpack(torch.special.entr(share).sum(-1).clamp(min=0).to(methods.dtype()))
-
-
-def _magnitudes(
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    feature_mask: FeatureMaskType,
-    aggregate: str,
-    frozen: FrozenType,
-) -> tuple[Attributions, Tensor, Tensor]:
-    """The methods, the features' absolute attributions `[methods, B, F]` and the examples' own numbers of features `[B, 1]`."""
-    methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
-    magnitude = wide(x.totals(aggregate)).abs()
-    return methods, magnitude, x.counts.to(magnitude.device)[:, None]
+    return methods.unpack(torch.special.entr(share).sum(-1).clamp(min=0))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._core.arguments import Scores
 from ..._core.card import card_of, metric
 from ..._core.grids import grid
-from ..._core.signature import arguments_with_defaults
+from ..._core.signature import arguments_like
 from .sensitivity_n import sensitivity_n
 
 REFERENCE = "Bhatt et al. 2020, arXiv:2005.00631"
@@ -20,8 +21,8 @@ SIZES = card_of(sensitivity_n).axis  # type: ignore[union-attr]
     reference=REFERENCE,
     axis=SIZES,
 )
-@arguments_with_defaults(sensitivity_n, n=0.1, n_perturb_samples=100)
-def faithfulness_correlation(**arguments: Any) -> Any:
+@arguments_like(sensitivity_n, n=0.1, n_perturb_samples=100)
+def faithfulness_correlation(**arguments: Any) -> Scores:
     r"""Correlation, over random sets of features of one size, of the set's attribution and the drop of the output without the set.
 
     .. math:: \operatorname{corr}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
@@ -57,8 +58,8 @@ def faithfulness_correlation(**arguments: Any) -> Any:
     reference=REFERENCE,
     axis=SIZES,
 )
-@arguments_with_defaults(sensitivity_n, n=0.2, feature_mask=grid, n_perturb_samples=200, correlation="spearman")
-def mu_fidelity(**arguments: Any) -> Any:
+@arguments_like(sensitivity_n, n=0.2, feature_mask=grid, n_perturb_samples=200, correlation="spearman")
+def mu_fidelity(**arguments: Any) -> Scores:
     r"""Rank correlation, over random sets of an image's cells, of the set's attribution and the drop of the output without the set.
 
     .. math:: \operatorname{corr}^{\mathrm{rank}}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)

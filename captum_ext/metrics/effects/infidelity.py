@@ -13,8 +13,6 @@ from torch import Tensor
 from ..._core.arguments import (
     Attributions,
     AttributionsType,
-    BaselinesType,
-    FeatureMaskType,
     Scores,
     TensorOrTuple,
     Tensors,
@@ -25,11 +23,9 @@ from ..._core.arguments import (
     stacked,
 )
 from ..._core.card import metric
-from ..._core.draws import SeedType
-from ..._core.forward import Forward
 from ..._core.perturbations import Perturbations, as_copies
+from ..._core.signature import arguments_like
 from ..._core.statistics import ratio, sum_of_parts
-from ..._core.target import TargetType
 
 
 @metric(
@@ -38,22 +34,8 @@ from ..._core.target import TargetType
     rows="B + B n_perturb_samples",
     reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1",
 )
-def infidelity(
-    forward_func: Callable[..., Any],
-    perturb_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    n_perturb_samples: int = 10,
-    max_examples_per_batch: int | None = None,
-    normalize: bool = False,
-    *,
-    feature_mask: FeatureMaskType = None,
-    seed: SeedType = None,
-    show_progress: bool = False,
-) -> Scores:
+@arguments_like(Perturbations, after={"normalize": "max_examples_per_batch"})
+def infidelity(attributions: AttributionsType, normalize: bool = False, **arguments: Any) -> Scores:
     r"""Mean squared difference between what the attributions say a perturbation does to the output and what it does.
 
     .. math:: \frac1n \sum_{j=1}^n \bigl(\beta \langle I_j, \phi\rangle - (f(x) - f(x - I_j))\bigr)^2
@@ -95,20 +77,16 @@ def infidelity(
         >>> bool(scores["gradient"].max() < 1e-10 < scores["zero"].min())
         True
     """
-    x = as_tuple(inputs)
-    drawn = Perturbations(
-        perturb_func, inputs, baselines, feature_mask, n_perturb_samples, seed, max_examples_per_batch
-    )
-    f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
-    methods = as_attributions(attributions, x)
+    drawn = Perturbations(**arguments)
+    methods, x = as_attributions(attributions, drawn.inputs), drawn.inputs
     phi, explained = _over_elements(methods, x), []
 
     def explain(perturbations: Tensors, example: Tensor) -> None:
         explained.append(_dot(flat(perturbations), phi))
 
-    observed = drawn.drops(f, explain)  # [B, n]
+    observed = drawn.drops(explain)  # [B, n]
     scores = _mean_squared_difference(torch.cat(explained, 2), observed, normalize)
-    return methods.unpack(scores.to(methods.dtype(f.dtype)))
+    return methods.unpack(scores, drawn.f.dtype)
 
 
 def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:

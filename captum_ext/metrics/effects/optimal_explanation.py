@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,27 +17,19 @@ from ..._core.arguments import (
     as_given,
     as_tuple,
 )
-from ..._core.draws import SeedType
 from ..._core.features import Features
-from ..._core.forward import Forward
 from ..._core.perturbations import Perturbations
-from ..._core.target import TargetType
+from ..._core.signature import arguments_like
 
 
+@arguments_like(Perturbations, without=("feature_mask",), after={"feature_mask": "baselines"}, n_perturb_samples=200)
 def optimal_explanation(
-    forward_func: Callable[..., Any],
-    perturb_func: Callable[..., Any],
     inputs: TensorOrTuple,
-    baselines: BaselinesType = None,
+    baselines: BaselinesType,
     feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    n_perturb_samples: int = 200,
-    max_examples_per_batch: int | None = None,
     *,
     frozen: FrozenType = None,
-    seed: SeedType = None,
-    show_progress: bool = False,
+    **arguments: Any,
 ) -> TensorOrTuple:
     r"""The attributions of least infidelity under these perturbations: least squares over the draws.
 
@@ -76,19 +67,16 @@ def optimal_explanation(
     """
     x = as_tuple(inputs)
     features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
-    drawn = Perturbations(
-        perturb_func, inputs, baselines, feature_mask, n_perturb_samples, seed, max_examples_per_batch
-    )
-    f = Forward(forward_func, x, target, additional_forward_args, None, max_examples_per_batch, show_progress)
+    drawn = Perturbations(inputs=inputs, baselines=baselines, feature_mask=feature_mask, **arguments)
     moved: list[Tensor] = []
 
     def sum_up(perturbations: Tensors, example: Tensor) -> None:
         moved.append(features.sums(perturbations, example).unflatten(0, (len(x[0]), -1)))
 
-    observed = drawn.drops(f, sum_up)  # [B, n]
-    phi = _least_squares(torch.cat(moved, 1).to(observed), observed, f.dtype)  # [B, F]
+    observed = drawn.drops(sum_up)  # [B, n]
+    phi = _least_squares(torch.cat(moved, 1).to(observed), observed, drawn.f.dtype)  # [B, F]
     grids = features.spread(phi, torch.arange(len(phi)))
-    return as_given(tuple(g.to(f.dtype).expand_as(t).clone() for g, t in zip(grids, x)), inputs)
+    return as_given(tuple(g.to(drawn.f.dtype).expand_as(t).clone() for g, t in zip(grids, x)), inputs)
 
 
 def _least_squares(moved: Tensor, observed: Tensor, dtype: torch.dtype) -> Tensor:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
 from ..._core.arguments import (
-    AttributionsType,
-    BaselinesType,
-    FeatureMaskType,
-    FrozenType,
     Scores,
-    TensorOrTuple,
-    as_attributions,
-    as_tuple,
 )
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
 from ..._core.draws import SeedType
-from ..._core.features import Features
-from ..._core.forward import Forward
+from ..._core.setting import Setting
+from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes, several
 from ..._core.statistics import CORRELATIONS, rounding_of_outputs, rounding_of_sums
 from ..._core.subsets import random_subsets, scores_and_totals_without
-from ..._core.target import TargetType
 
 
 @metric(
@@ -35,24 +24,14 @@ from ..._core.target import TargetType
     reference="Ancona et al. 2018, arXiv:1711.06104",
     axis=("n", several("n")),
 )
+@arguments_like(Setting)
 def sensitivity_n(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
     n: SizeType,
-    baselines: BaselinesType = None,
-    feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
     n_perturb_samples: int = 50,
-    max_examples_per_batch: int | None = None,
     *,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
     correlation: str = "pearson",
     seed: SeedType = None,
-    show_progress: bool = False,
+    **setting: Any,
 ) -> Scores:
     r"""Correlation, over random sets of `n` features, of the set's attribution and the drop of the output without the set.
 
@@ -96,14 +75,10 @@ def sensitivity_n(
     """
     check_choice("correlation", correlation, CORRELATIONS)
     draws = check_count("n_perturb_samples", n_perturb_samples)
-    methods = as_attributions(attributions, as_tuple(inputs))
-    x = Features(inputs, methods, baselines, feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
-    )
+    given = Setting(**setting)
+    x, f, phi = given.x, given.f, given.phi
     sizes, one_size = as_sizes("n", n, x.counts)
     subsets = random_subsets(x.counts, sizes, draws, seed, x.inputs[0].device)
-    phi = x.totals(aggregate)  # [methods, B, F]
 
     f_rows, phi_rows = scores_and_totals_without(subsets.rows, x, f, phi)
     observed = f_rows[subsets.whole][:, None, None] - f_rows[subsets.row]  # [B, K, draws]
@@ -115,4 +90,4 @@ def sensitivity_n(
         rounding_of_sums(phi),
         rounding_of_outputs(f_rows[subsets.row], f.dtype),
     )
-    return methods.unpack((scores[..., 0] if one_size else scores).to(methods.dtype(f.dtype)))
+    return given.unpack(scores[..., 0] if one_size else scores)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..._core.arguments import (
-    AttributionsType,
     BaselinesType,
-    FeatureMaskType,
-    FrozenType,
     Scores,
     TensorOrTuple,
-    as_attributions,
     as_tuple,
 )
 from ..._core.card import metric
 from ..._core.checks import check_count, check_fraction
 from ..._core.draws import SeedType
-from ..._core.features import Features
-from ..._core.forward import Forward
+from ..._core.setting import Setting
+from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_sums, spearman
-from ..._core.target import TargetType
 from ._single_effects import drawn_baselines, single_effects
 
 ROWS = "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn"
@@ -32,22 +26,9 @@ REFERENCE = "Nguyen et al. 2020, arXiv:2007.07584"
 
 
 @metric(higher_is_better=True, range=(-1, 1), rows=ROWS, reference=REFERENCE)
+@arguments_like(Setting)
 def monotonicity_correlation(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    n_perturb_samples: int = 10,
-    max_examples_per_batch: int | None = None,
-    *,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-    seed: SeedType = None,
-    show_progress: bool = False,
+    baselines: BaselinesType, n_perturb_samples: int = 10, *, seed: SeedType = None, **setting: Any
 ) -> Scores:
     r"""Rank correlation, over the features, of an attribution's size and the expected squared change of the output without the feature.
 
@@ -84,38 +65,14 @@ def monotonicity_correlation(
         >>> monotonicity_correlation(lambda x: x @ w, x, {"gradient": w[None], "by place": torch.tensor([[4.0, 3.0, 2.0, 1.0]])})
         {'gradient': tensor([1.]), 'by place': tensor([0.2000])}
     """
-    draws = check_count("n_perturb_samples", n_perturb_samples)
-    methods = as_attributions(attributions, as_tuple(inputs))
-    replacements = drawn_baselines(baselines, len(as_tuple(inputs)[0]), draws, seed)
-    x = Features(inputs, methods, replacements[0], feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
-    )
-    sizes = x.totals(aggregate).abs()  # [methods, B, F]
-    effects, there = single_effects(x, replacements, f)  # [B, F]
+    given, sizes, effects, there = _sizes_and_effects(baselines, n_perturb_samples, seed, **setting)
     scores = spearman(sizes, effects, there, rounding_of_sums(sizes)[..., 0], torch.zeros_like(effects[:, 0]))
-    return methods.unpack(scores.to(methods.dtype(f.dtype)))
+    return given.unpack(scores)
 
 
 @metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=REFERENCE)
-def non_sensitivity(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    n_perturb_samples: int = 10,
-    max_examples_per_batch: int | None = None,
-    *,
-    tolerance: float = 1e-5,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-    seed: SeedType = None,
-    show_progress: bool = False,
-) -> Scores:
+@arguments_like(monotonicity_correlation)
+def non_sensitivity(*, tolerance: float = 1e-5, **arguments: Any) -> Scores:
     r"""The number of features that have an attribution and do nothing, or do something and have no attribution.
 
     .. math:: \bigl| \{i : \phi_i = 0\} \,\triangle\, \{i : \mathbb{E}[(f(x) - f(x_{\setminus i}))^2] = 0\} \bigr|
@@ -149,18 +106,21 @@ def non_sensitivity(
         {'gradient': tensor([0.]), 'ones': tensor([1.]), 'zeros': tensor([3.])}
     """
     check_fraction("tolerance", tolerance)
-    draws = check_count("n_perturb_samples", n_perturb_samples)
-    methods = as_attributions(attributions, as_tuple(inputs))
-    replacements = drawn_baselines(baselines, len(as_tuple(inputs)[0]), draws, seed)
-    x = Features(inputs, methods, replacements[0], feature_mask, frozen)
-    f = Forward(
-        forward_func, x.inputs, target, additional_forward_args, activation, max_examples_per_batch, show_progress
-    )
-    sizes = x.totals(aggregate).abs()  # [methods, B, F]
-    effects, there = single_effects(x, replacements, f)  # [B, F]
+    given, sizes, effects, there = _sizes_and_effects(**arguments)
     differ = (_is_zero(sizes, tolerance) != _is_zero(effects, tolerance)) & there
     scores = differ.sum(-1).to(effects).masked_fill(effects.isnan().any(-1), torch.nan)
-    return methods.unpack(scores.to(methods.dtype(f.dtype)))
+    return given.unpack(scores)
+
+
+def _sizes_and_effects(
+    baselines: BaselinesType, n_perturb_samples: int, seed: SeedType, inputs: TensorOrTuple, **setting: Any
+) -> tuple[Setting, Tensor, Tensor, Tensor]:
+    """Also the sizes of the attributions `[methods, B, F]`, and the effects and where there is a feature, `[B, F]` each."""
+    draws = check_count("n_perturb_samples", n_perturb_samples)
+    replacements = drawn_baselines(baselines, len(as_tuple(inputs)[0]), draws, seed)
+    given = Setting(inputs=inputs, baselines=replacements[0], **setting)
+    effects, there = single_effects(given.x, replacements, given.f)
+    return given, given.phi.abs(), effects, there
 
 
 def _is_zero(sizes: Tensor, tolerance: float) -> Tensor:

@@ -50,7 +50,7 @@ class Positions:
         """Scores `[methods, B, ...]` as the caller gave the attributions; nan where an example has no truth."""
         untrue = ~self.truth.any(1)
         untrue = untrue.reshape(-1, *[1] * (scores.dim() - 2))
-        return self.methods.unpack(scores.masked_fill(untrue, torch.nan).to(self.methods.dtype()))
+        return self.methods.unpack(scores.masked_fill(untrue, torch.nan))
 
 
 def at_positions(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
 from ..._core.card import metric
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.statistics import wide
 from ._positions import MASSES, at_positions
 
@@ -65,7 +65,7 @@ def relevance_mass_accuracy(
     rows="none",
     reference="Wang et al. 2020, arXiv:1910.01279",
 )
-@arguments_of(relevance_mass_accuracy)
+@arguments_like(relevance_mass_accuracy)
 def energy_pointing_game(**arguments: Any) -> Scores:
     r"""The energy-based pointing game: the share of the map's energy that falls into the object's box.
 
@@ -143,7 +143,7 @@ def attribution_localisation(
     rows="none",
     reference="Arias-Duart et al. 2022, arXiv:2109.15035",
 )
-@arguments_of(relevance_mass_accuracy)
+@arguments_like(relevance_mass_accuracy)
 def focus(**arguments: Any) -> Scores:
     r"""The share of the positive relevance that lies on those images of a mosaic that show the explained class.
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..._core.arguments import TensorOrTuple
 from ..._core.explained_maps import Copies, ModelAfterModel, each_once
-from ._random_weights import layers, randomized
+from ._random_weights import check_model, layers, randomized
 from ._similarity import SimilarityType, as_similarity
 
 
 def similarity_curve(
-    model: nn.Module,
+    forward_func: Callable[..., Any],
     explanation_factory: Any,
     inputs: TensorOrTuple,
-    max_examples_per_batch: int | None,
-    kwargs: dict[str, Any],
-    order: str,
-    similarity: SimilarityType,
-    absolute: bool,
-    weights_seed: int,
+    max_examples_per_batch: int | None = None,
+    *,
+    order: str = "top_down",
+    similarity: SimilarityType = "spearman",
+    absolute: bool = False,
+    weights_seed: int = 0,
     copies: Copies = each_once,
+    **kwargs: Any,
 ) -> Tensor:
     """`[B, layers]`: how alike the maps of the model and of its copy after each step are, in the type of the explanation."""
+    model = check_model(forward_func)
     similar = as_similarity(similarity, absolute)
     explained = ModelAfterModel(explanation_factory, inputs, max_examples_per_batch, kwargs, copies)
     twins = randomized(model, order, weights_seed)

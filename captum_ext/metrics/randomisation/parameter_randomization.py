@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
-from ..._core.arguments import TensorOrTuple
 from ..._core.card import metric
-from ..._core.signature import arguments_of
-from ._random_weights import check_model
-from ._similarity import SimilarityType
+from ..._core.signature import arguments_like
 from ._similarity_curve import similarity_curve, steps
 
 REFERENCE = "Adebayo et al. 2018, arXiv:1810.03292"
@@ -25,18 +21,8 @@ ROWS = "explanations of B + B layers rows"
     reference=REFERENCE,
     axis=("step", steps),
 )
-def parameter_randomization_curve(
-    forward_func: Callable[..., Any],
-    explanation_factory: Any,
-    inputs: TensorOrTuple,
-    max_examples_per_batch: int | None = None,
-    *,
-    order: str = "top_down",
-    similarity: SimilarityType = "spearman",
-    absolute: bool = False,
-    weights_seed: int = 0,
-    **kwargs: Any,
-) -> Tensor:
+@arguments_like(similarity_curve, without=("copies",))
+def parameter_randomization_curve(**arguments: Any) -> Tensor:
     r"""How alike the explanation and that of the model with random parameters are, layer after layer made random.
 
     .. math:: s_l = \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
@@ -58,14 +44,12 @@ def parameter_randomization_curve(
         >>> parameter_randomization_curve(model, Saliency, torch.ones(2, 4), target=0).shape
         torch.Size([2, 2])
     """
-    settings = (order, similarity, absolute, weights_seed)
-    model = check_model(forward_func)
-    return similarity_curve(model, explanation_factory, inputs, max_examples_per_batch, kwargs, *settings)
+    return similarity_curve(**arguments)
 
 
 @metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
-@arguments_of(parameter_randomization_curve)
-def parameter_randomization(kwargs: dict[str, Any], **arguments: Any) -> Tensor:
+@arguments_like(parameter_randomization_curve)
+def parameter_randomization(**arguments: Any) -> Tensor:
     r"""How alike the explanation and that of the model with random parameters are: what depends on the model cannot stay.
 
     .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
@@ -108,4 +92,4 @@ def parameter_randomization(kwargs: dict[str, Any], **arguments: Any) -> Tensor:
         >>> parameter_randomization(model, edges, x, target=0)
         tensor([1.])
     """
-    return parameter_randomization_curve(**arguments, **kwargs).nanmean(1)
+    return parameter_randomization_curve(**arguments).nanmean(1)

@@ -13,9 +13,7 @@ from ..._core.card import metric
 from ..._core.checks import check_count, describe
 from ..._core.draws import SeedType, draw_seeds
 from ..._core.perturbations import in_noise
-from ..._core.signature import arguments_of
-from ._random_weights import check_model
-from ._similarity import SimilarityType
+from ..._core.signature import arguments_like
 from ._similarity_curve import similarity_curve, steps
 
 REFERENCE = "Hedström et al. 2024, arXiv:2401.06465"
@@ -29,20 +27,14 @@ ROWS = "explanations of (B + B layers) n_perturb_samples rows"
     reference=REFERENCE,
     axis=("step", steps),
 )
+@arguments_like(similarity_curve, without=("copies",), order="bottom_up")
 def smooth_mprt_curve(
-    forward_func: Callable[..., Any],
-    explanation_factory: Any,
     inputs: TensorOrTuple,
     n_perturb_samples: int = 50,
-    max_examples_per_batch: int | None = None,
     *,
     noise_level: float = 0.1,
-    order: str = "bottom_up",
-    similarity: SimilarityType = "spearman",
-    absolute: bool = False,
-    weights_seed: int = 0,
     seed: SeedType = None,
-    **kwargs: Any,
+    **arguments: Any,
 ) -> Tensor:
     r"""How alike denoised explanations of the model and of the model with random parameters are, layer after layer made random.
 
@@ -70,14 +62,12 @@ def smooth_mprt_curve(
     if isinstance(noise_level, bool) or not isinstance(noise_level, (int, float)) or not noise_level >= 0:
         raise ValueError(f"`noise_level` must be a number of at least 0, got {describe(noise_level)}.")
     noisy = partial(_noisy, noise_level, seeds)
-    settings = (order, similarity, absolute, weights_seed)
-    model = check_model(forward_func)
-    return similarity_curve(model, explanation_factory, inputs, max_examples_per_batch, kwargs, *settings, copies=noisy)
+    return similarity_curve(inputs=inputs, copies=noisy, **arguments)
 
 
 @metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
-@arguments_of(smooth_mprt_curve)
-def smooth_mprt(kwargs: dict[str, Any], **arguments: Any) -> Tensor:
+@arguments_like(smooth_mprt_curve)
+def smooth_mprt(**arguments: Any) -> Tensor:
     r"""Parameter randomisation of denoised explanations, as the noise of gradients alone makes maps of two models differ.
 
     .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\
@@ -110,7 +100,7 @@ def smooth_mprt(kwargs: dict[str, Any], **arguments: Any) -> Tensor:
         >>> smooth_mprt(model, edges, x, target=0, seed=0)
         tensor([1.])
     """
-    return smooth_mprt_curve(**arguments, **kwargs).nanmean(1)
+    return smooth_mprt_curve(**arguments).nanmean(1)
 
 
 def _noisy(level: float, seeds: Tensor, x: tuple[Tensor, ...], size: Callable[[], int]) -> Any:

@@ -10,7 +10,7 @@ from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.removals import OPPOSITE, fractions, removals
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from .deletion import deletion_curve
 
 
@@ -21,7 +21,7 @@ from .deletion import deletion_curve
     reference="Samek et al. 2017, arXiv:1509.06321",
     flipped_by=("mode", "lerf"),
 )
-@arguments_of(deletion_curve)
+@arguments_like(deletion_curve)
 def aopc(mode: str, start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
     r"""Area over the perturbation curve: the mean drop of the output while features are replaced in the order of their relevance.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,28 +21,18 @@ from ..._core.arguments import (
 )
 from ..._core.card import metric
 from ..._core.forward import Forward, Rows, whole
+from ..._core.setting import Setting
 from ..._core.sharing import shared
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.statistics import wide
-from ..._core.target import TargetType
 
 ROWS = "B + M B, for M methods"
 GRAD_CAM_PP = "Chattopadhyay et al. 2018, arXiv:1710.11063"
 
 
 @metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP)
-def average_drop(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    max_examples_per_batch: int | None = None,
-    *,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    show_progress: bool = False,
-) -> Scores:
+@arguments_like(Setting, without=("feature_mask", "aggregate", "frozen"))
+def average_drop(**arguments: Any) -> Scores:
     r"""The share of the output that is lost when the input is shown through its map.
 
     .. math:: \frac{\max(0, f(x) - f(\tilde x))}{f(x)}, \qquad \tilde x = b + m \odot (x - b), \qquad
@@ -71,17 +61,7 @@ def average_drop(
         >>> average_drop(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
         {'first': tensor([0.2500]), 'second': tensor([0.7500])}
     """
-    shown = _through_maps(
-        forward_func=forward_func,
-        inputs=inputs,
-        attributions=attributions,
-        baselines=baselines,
-        additional_forward_args=additional_forward_args,
-        target=target,
-        max_examples_per_batch=max_examples_per_batch,
-        activation=activation,
-        show_progress=show_progress,
-    )
+    shown = _through_maps(**arguments)
     return shown.unpack((shown.f_x - shown.f_shown).clamp(min=0) / shown.f_x.where(shown.f_x > 0, torch.nan))
 
 
@@ -91,7 +71,7 @@ def average_drop(
     rows=ROWS,
     reference="Zhang et al. 2023, arXiv:2301.07002",
 )
-@arguments_of(average_drop)
+@arguments_like(average_drop)
 def average_gain(**arguments: Any) -> Scores:
     r"""The share of the missing probability that is gained when the input is shown through its map.
 
@@ -118,7 +98,7 @@ def average_gain(**arguments: Any) -> Scores:
 
 
 @metric(higher_is_better=True, range=(0, 1), rows=ROWS, reference=GRAD_CAM_PP)
-@arguments_of(average_drop)
+@arguments_like(average_drop)
 def increase_in_confidence(**arguments: Any) -> Scores:
     r"""Whether the output is larger when the input is shown through its map.
 
@@ -151,21 +131,12 @@ class _Shown:
         self.methods, self.f, self.f_x, self.f_shown = methods, f, f_x, f_shown
 
     def unpack(self, scores: Tensor) -> Scores:
-        return self.methods.unpack(scores.to(self.methods.dtype(self.f.dtype)))
+        return self.methods.unpack(scores, self.f.dtype)
 
 
 @shared
 def _through_maps(
-    *,
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType,
-    additional_forward_args: Any,
-    target: TargetType,
-    max_examples_per_batch: int | None,
-    activation: Callable[[Tensor], Tensor] | None,
-    show_progress: bool,
+    *, inputs: TensorOrTuple, attributions: AttributionsType, baselines: BaselinesType, **of_model: Any
 ) -> _Shown:
     x = as_tuple(inputs)
     methods = as_attributions(attributions, x)
@@ -175,7 +146,7 @@ def _through_maps(
             "For token ids give the embeddings."
         )
     b = as_baselines(baselines, inputs)
-    f = Forward(forward_func, x, target, additional_forward_args, activation, max_examples_per_batch, show_progress)
+    f = Forward(inputs=x, **of_model)
     n_methods, constant = len(methods.maps), []
 
     def rows() -> Iterator[Rows]:

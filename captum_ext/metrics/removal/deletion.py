@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
-from ..._core.arguments import AttributionsType, BaselinesType, FeatureMaskType, FrozenType, Scores, TensorOrTuple, each
+from ..._core.arguments import Scores, each
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_fraction
 from ..._core.removals import OPPOSITE, area_between, fractions, fractions_of, removals
-from ..._core.signature import arguments_like, arguments_of
-from ..._core.target import TargetType
+from ..._core.setting import Setting
+from ..._core.signature import arguments_like
 
 
 @metric(
@@ -22,24 +19,9 @@ from ..._core.target import TargetType
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
+@arguments_like(Setting, aggregate="mean")
 def deletion_curve(
-    forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    baselines: BaselinesType = None,
-    feature_mask: FeatureMaskType = None,
-    additional_forward_args: Any = None,
-    target: TargetType = None,
-    mode: str = "morf",
-    start: float = 0.0,
-    stop: float = 1.0,
-    n_steps: int = 33,
-    max_examples_per_batch: int | None = None,
-    *,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
-    frozen: FrozenType = None,
-    show_progress: bool = False,
+    mode: str = "morf", start: float = 0.0, stop: float = 1.0, n_steps: int = 33, **setting: Any
 ) -> Scores:
     r"""The output after a growing share of the features was replaced, in the order of their relevance.
 
@@ -75,20 +57,7 @@ def deletion_curve(
     """
     check_choice("mode", mode, OPPOSITE)
     grid = fractions(start, stop, n_steps)
-    x = removals(
-        forward_func=forward_func,
-        inputs=inputs,
-        attributions=attributions,
-        baselines=baselines,
-        feature_mask=feature_mask,
-        additional_forward_args=additional_forward_args,
-        target=target,
-        max_examples_per_batch=max_examples_per_batch,
-        activation=activation,
-        aggregate=aggregate,
-        frozen=frozen,
-        show_progress=show_progress,
-    )
+    x = removals(**setting)
     return x.unpack(x.curve(x.counts(grid), mode))
 
 
@@ -136,7 +105,7 @@ def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) ->
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
-@arguments_of(deletion_curve)
+@arguments_like(deletion_curve)
 def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> Scores:
     r"""The output when only a growing share of the features is shown, the rest replaced, in the order of their relevance.
 
@@ -170,7 +139,7 @@ def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> S
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     flipped_by=("mode", "lerf"),
 )
-@arguments_of(deletion_curve)
+@arguments_like(deletion_curve)
 def deletion(**arguments: Any) -> Scores:
     r"""The area under the deletion curve: the mean output while features are replaced in the order of their relevance.
 
@@ -202,7 +171,7 @@ def deletion(**arguments: Any) -> Scores:
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     flipped_by=("mode", "lerf"),
 )
-@arguments_of(deletion_curve)
+@arguments_like(deletion_curve)
 def insertion(**arguments: Any) -> Scores:
     r"""The area under the insertion curve: the mean output while features are shown in the order of their relevance.
 

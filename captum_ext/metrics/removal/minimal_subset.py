@@ -22,7 +22,7 @@ from .deletion import deletion_curve
     reference="Gevaert et al. 2022, arXiv:2202.12270",
 )
 @arguments_like(deletion_curve, without=("mode", "start", "stop", "target", "activation"))
-def minimal_subset(n_steps: int, mode: str = "deletion", **arguments: Any) -> Scores:
+def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) -> Scores:
     r"""The smallest share of the most relevant features whose removal changes the prediction, or that alone make it.
 
     .. math:: \frac1F \min \bigl\{ k : \hat y(x_{\setminus \pi(k)}) \ne \hat y(x) \bigr\}

@@ -30,7 +30,7 @@ from .srg import srg
 )
 @arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
 def oracle_normalized(
-    score: Callable[..., Any] = srg, n_perturb_samples: int = 10, seed: SeedType = None, **arguments: Any
+    *, score: Callable[..., Any] = srg, n_perturb_samples: int = 10, seed: SeedType = None, **arguments: Any
 ) -> Scores:
     r"""A score of removal curves on the scale of the example: 0 is a random order of its features, 1 the best order that a search finds.
 

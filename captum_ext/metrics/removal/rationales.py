@@ -25,7 +25,7 @@ OF_THE_CURVE = ("mode", "start", "stop", "n_steps")
     reference="DeYoung et al. 2020, arXiv:1911.03429",
 )
 @arguments_like(deletion_curve, without=OF_THE_CURVE)
-def comprehensiveness(shares: SizeType = SHARES, **arguments: Any) -> Scores:
+def comprehensiveness(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
     r"""The drop of the output when the most relevant features are replaced.
 
     .. math:: \frac1{|K|} \sum_{k \in K} f(x) - f\bigl(x_{\setminus \pi(k)}\bigr)
@@ -63,7 +63,7 @@ def comprehensiveness(shares: SizeType = SHARES, **arguments: Any) -> Scores:
     reference="DeYoung et al. 2020, arXiv:1911.03429",
 )
 @arguments_like(deletion_curve, without=OF_THE_CURVE)
-def sufficiency(shares: SizeType = SHARES, **arguments: Any) -> Scores:
+def sufficiency(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
     r"""The drop of the output when only the most relevant features are kept.
 
     .. math:: \frac1{|K|} \sum_{k \in K} f(x) - f\bigl(x_{\setminus \bar\pi(F - k)}\bigr)
@@ -100,7 +100,7 @@ def sufficiency(shares: SizeType = SHARES, **arguments: Any) -> Scores:
     reference="Chen et al. 2020, arXiv:2004.02015",
 )
 @arguments_like(deletion_curve, without=OF_THE_CURVE)
-def log_odds(shares: SizeType = SHARES, **arguments: Any) -> Scores:
+def log_odds(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
     r"""The change of the logarithm of a probability when the most relevant features are replaced.
 
     .. math:: \frac1{|K|} \sum_{k \in K} \log \frac{f\bigl(x_{\setminus \pi(k)}\bigr)}{f(x)}

@@ -7,7 +7,7 @@ from typing import Any
 from ..._core.arguments import Scores, each
 from ..._core.card import metric
 from ..._core.imputation import NoisyLinear
-from ..._core.signature import arguments_like, arguments_with_defaults
+from ..._core.signature import arguments_like
 from ..._core.statistics import wide
 from ..._core.target import is_predicted
 from .deletion import deletion_curve
@@ -20,7 +20,7 @@ from .deletion import deletion_curve
     reference="Rong et al. 2022, arXiv:2202.00449",
     flipped_by=("mode", "lerf"),
 )
-@arguments_with_defaults(deletion_curve, baselines=NoisyLinear(), start=0.1, stop=0.9, n_steps=9)
+@arguments_like(deletion_curve, baselines=NoisyLinear(), start=0.1, stop=0.9, n_steps=9)
 def road(**arguments: Any) -> Scores:
     r"""Remove and debias: the mean output while positions are replaced by what their neighbours suggest.
 

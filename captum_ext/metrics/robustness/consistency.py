@@ -21,6 +21,8 @@ from ..._core.arguments import (
 from ..._core.card import metric
 from ..._core.checks import check_count, describe, shape
 from ..._core.forward import Forward, whole
+from ..._core.setting import Setting
+from ..._core.signature import arguments_like
 from ..._core.statistics import wide
 from ..._core.target import NO_CLASS, predicted_class
 
@@ -33,19 +35,16 @@ Discretize = Callable[[Tensor], Tensor]
     rows="B",
     reference="Dasgupta et al. 2022, arXiv:2202.00734",
 )
+@arguments_like(Setting, without=("baselines", "feature_mask", "target", "aggregate", "frozen"))
 def consistency(
-    forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     other_attributions: AttributionsType,
     other_classes: Tensor | Sequence[int],
-    additional_forward_args: Any = None,
-    max_examples_per_batch: int | None = None,
     *,
     n_top: int = 3,
     discretize: Discretize | None = None,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    show_progress: bool = False,
+    **of_model: Any,
 ) -> Scores:
     r"""The share, among the reference examples with the same explanation, of those with the same predicted class.
 
@@ -86,13 +85,13 @@ def consistency(
     classes = _classes(other_classes, len(references[0])).to(x[0].device)
     tokens = discretize or _top(check_count("n_top", n_top))
     same = torch.stack([_same(flat(maps), r, tokens) for maps, r in zip(methods.maps, references)])  # [methods, B, N]
-    f = Forward(forward_func, x, None, additional_forward_args, activation, max_examples_per_batch, show_progress)
+    f = Forward(inputs=x, **of_model)
     with torch.no_grad():
         predicted = torch.cat([_predicted(output) for output in f.batches.map(f.output, [whole(x)])])
     predicted = predicted.to(same.device)
     agree = same & (predicted[:, None] == classes)
     shares = (wide(agree.sum(-1)) / same.sum(-1)).masked_fill(predicted == NO_CLASS, torch.nan)
-    return methods.unpack(shares.to(methods.dtype(f.dtype)))
+    return methods.unpack(shares, f.dtype)
 
 
 def _top(n: int) -> Discretize:

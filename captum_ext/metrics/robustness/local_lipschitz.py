@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
-from ..._core.arguments import TensorOrTuple, as_norm_order, flat
+from ..._core.arguments import as_norm_order, flat
 from ..._core.card import metric
-from ..._core.draws import SeedType
-from ..._core.perturbations import default_perturb_func
 from ..._core.perturbed_explanations import PerturbedExplanations
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio
 from .sensitivity_max import sensitivity_max
 
@@ -23,7 +20,7 @@ from .sensitivity_max import sensitivity_max
     rows="explanations of B + B n_perturb_samples rows",
     reference="Alvarez-Melis et al. 2018, arXiv:1806.08049",
 )
-@arguments_of(sensitivity_max)
+@arguments_like(sensitivity_max)
 def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
     r"""The largest change of the explanation per change of the input, over random perturbations: a lower bound of its Lipschitz constant near `x`.
 
@@ -57,18 +54,8 @@ def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
     rows="explanations of B + B n_perturb_samples rows",
     reference="Montavon et al. 2018, arXiv:1706.07979",
 )
-def continuity(
-    explanation_func: Any,
-    inputs: TensorOrTuple,
-    perturb_func: Callable[..., Any] = default_perturb_func,
-    perturb_radius: float = 0.02,
-    n_perturb_samples: int = 10,
-    max_examples_per_batch: int | None = None,
-    *,
-    search: str = "random",
-    seed: SeedType = None,
-    **kwargs: Any,
-) -> Tensor:
+@arguments_like(PerturbedExplanations)
+def continuity(**arguments: Any) -> Tensor:
     r"""The largest change of the explanation's relevance, summed over the features, per distance of the input.
 
     .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert_1}{\lVert x_j' - x \rVert_2}
@@ -96,18 +83,7 @@ def continuity(
         >>> continuity(lambda x: 3 * x, torch.ones(2, 4), lambda x: x + 0.1).round(decimals=3)   # 3 * sqrt(4)
         tensor([6., 6.])
     """
-    copies = PerturbedExplanations(
-        explanation_func,
-        inputs,
-        perturb_func,
-        perturb_radius,
-        n_perturb_samples,
-        max_examples_per_batch,
-        seed,
-        kwargs,
-        search,
-    )
-    return _steepest(copies, 1, 2)
+    return _steepest(PerturbedExplanations(**arguments), 1, 2)
 
 
 def _steepest(copies: PerturbedExplanations, order: float, order_of_inputs: float) -> Tensor:

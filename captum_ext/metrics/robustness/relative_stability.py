@@ -9,20 +9,50 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._core.arguments import TensorOrTuple, Tensors, as_norm_order, flat
+from ..._core.arguments import Tensors, as_norm_order, flat
 from ..._core.card import metric
 from ..._core.checks import check_positive
-from ..._core.draws import SeedType
 from ..._core.forward import Forward
 from ..._core.layers import as_layer, recorded, side_by_side
-from ..._core.perturbations import default_perturb_func
 from ..._core.perturbed_explanations import PerturbedExplanations
-from ..._core.signature import arguments_of
-from ..._core.statistics import norm, ratio
+from ..._core.signature import arguments_like
+from ..._core.statistics import norm, ratio, score_type
 
 Observe = Callable[
     [Forward, Tensors, Tensor], tuple[Tensor, Tensor]
 ]  # of rows: `[rows, K]` what is compared, and the output
+
+
+@arguments_like(PerturbedExplanations)
+def _largest_change(
+    forward_func: Callable[..., Any],
+    norm_ord: str | float = "fro",
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    same_class: bool = True,
+    eps_min: float = 1e-6,
+    observe: Observe,
+    change: Callable[[Tensor, Tensor], Tensor],
+    **arguments: Any,
+) -> Tensor:
+    """The largest relative change of the explanation per `change` of what is observed."""
+    order = as_norm_order(norm_ord)
+    check_positive("eps_min", eps_min)
+    copies = PerturbedExplanations(**arguments)
+    of_model = arguments.get("additional_forward_args"), activation, arguments["max_examples_per_batch"]
+    f = Forward(forward_func, copies.inputs, None, *of_model)
+    seen, output = copies.pairs_of_examples(partial(observe, f))
+    predicted, phi = _class(output), copies.of_examples(copies.explain)
+
+    def growth(rows: Tensors, example: Tensor) -> Tensor:
+        seen_after, output_after = observe(f, tuple(r.clone() for r in rows), example)
+        moved = norm(change(seen_after, seen[example]), order).clamp(min=eps_min)
+        left_out = same_class & (_class(output_after) != predicted[example])
+        explained = norm(_relative_change(copies.explain(rows, example), phi[example]), order)
+        return (explained / moved).masked_fill(left_out, -torch.inf)
+
+    largest = copies.of_copies(growth).amax(1)
+    return largest.masked_fill(largest == -torch.inf, torch.nan).to(score_type(copies.explain.dtype, f.dtype))
 
 
 @metric(
@@ -31,23 +61,8 @@ Observe = Callable[
     rows="B + B n_perturb_samples, and explanations of as many",
     reference="Agarwal et al. 2022, arXiv:2203.06877",
 )
-def relative_input_stability(
-    forward_func: Callable[..., Any],
-    explanation_func: Any,
-    inputs: TensorOrTuple,
-    perturb_func: Callable[..., Any] = default_perturb_func,
-    perturb_radius: float = 0.02,
-    n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
-    max_examples_per_batch: int | None = None,
-    *,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    same_class: bool = True,
-    eps_min: float = 1e-6,
-    search: str = "random",
-    seed: SeedType = None,
-    **kwargs: Any,
-) -> Tensor:
+@arguments_like(_largest_change, without=("observe", "change"))
+def relative_input_stability(**arguments: Any) -> Tensor:
     r"""The largest relative change of the explanation per relative change of the input, over perturbations that keep the predicted class.
 
     .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
@@ -80,24 +95,7 @@ def relative_input_stability(
         >>> relative_input_stability(lambda x: x.sum(1), torch.square, torch.ones(2, 3), lambda x: x + 0.1)   # (1.1^2 - 1) / 0.1
         tensor([2.1000, 2.1000])
     """
-    return _largest_change(
-        _inputs_and_output,
-        _relative_change,
-        forward_func=forward_func,
-        explanation_func=explanation_func,
-        inputs=inputs,
-        perturb_func=perturb_func,
-        perturb_radius=perturb_radius,
-        n_perturb_samples=n_perturb_samples,
-        norm_ord=norm_ord,
-        max_examples_per_batch=max_examples_per_batch,
-        activation=activation,
-        same_class=same_class,
-        eps_min=eps_min,
-        search=search,
-        seed=seed,
-        kwargs=kwargs,
-    )
+    return _largest_change(observe=_inputs_and_output, change=_relative_change, **arguments)
 
 
 @metric(
@@ -106,7 +104,7 @@ def relative_input_stability(
     rows="B + B n_perturb_samples, and explanations of as many",
     reference="Agarwal et al. 2022, arXiv:2203.06877",
 )
-@arguments_of(relative_input_stability)
+@arguments_like(relative_input_stability)
 def relative_output_stability(**arguments: Any) -> Tensor:
     r"""The largest relative change of the explanation per change of the model's output, over perturbations that keep the predicted class.
 
@@ -130,7 +128,7 @@ def relative_output_stability(**arguments: Any) -> Tensor:
         >>> relative_output_stability(lambda x: x.sum(1), torch.square, torch.ones(2, 4), lambda x: x + 0.1)   # 2 * 0.21 / 0.4
         tensor([1.0500, 1.0500])
     """
-    return _largest_change(_output_twice, torch.sub, **arguments)
+    return _largest_change(observe=_output_twice, change=torch.sub, **arguments)
 
 
 @metric(
@@ -139,23 +137,9 @@ def relative_output_stability(**arguments: Any) -> Tensor:
     rows="B + B n_perturb_samples, and explanations of as many",
     reference="Agarwal et al. 2022, arXiv:2203.06877",
 )
+@arguments_like(relative_input_stability)
 def relative_representation_stability(
-    forward_func: Callable[..., Any],
-    explanation_func: Any,
-    inputs: TensorOrTuple,
-    layer: str | nn.Module,
-    perturb_func: Callable[..., Any] = default_perturb_func,
-    perturb_radius: float = 0.02,
-    n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
-    max_examples_per_batch: int | None = None,
-    *,
-    activation: Callable[[Tensor], Tensor] | None = None,
-    same_class: bool = True,
-    eps_min: float = 1e-6,
-    search: str = "random",
-    seed: SeedType = None,
-    **kwargs: Any,
+    layer: str | nn.Module, forward_func: Callable[..., Any], **arguments: Any
 ) -> Tensor:
     r"""The largest relative change of the explanation per relative change of a layer's output, over perturbations that keep the predicted class.
 
@@ -197,22 +181,7 @@ def relative_representation_stability(
         return side_by_side(seen, len(example)), output
 
     return _largest_change(
-        representation_and_output,
-        _relative_change,
-        forward_func=forward_func,
-        explanation_func=explanation_func,
-        inputs=inputs,
-        perturb_func=perturb_func,
-        perturb_radius=perturb_radius,
-        n_perturb_samples=n_perturb_samples,
-        norm_ord=norm_ord,
-        max_examples_per_batch=max_examples_per_batch,
-        activation=activation,
-        same_class=same_class,
-        eps_min=eps_min,
-        search=search,
-        seed=seed,
-        kwargs=kwargs,
+        forward_func=forward_func, observe=representation_and_output, change=_relative_change, **arguments
     )
 
 
@@ -227,37 +196,6 @@ def _output_twice(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, T
 
 def _relative_change(after: Tensor, before: Tensor) -> Tensor:
     return ratio(after - before, before)
-
-
-def _largest_change(
-    observe: Observe,
-    change: Callable[[Tensor, Tensor], Tensor],
-    *,
-    forward_func: Callable[..., Any],
-    norm_ord: str | float,
-    activation: Callable[[Tensor], Tensor] | None,
-    same_class: bool,
-    eps_min: float,
-    **arguments: Any,
-) -> Tensor:
-    """The largest relative change of the explanation per `change` of what is observed."""
-    order = as_norm_order(norm_ord)
-    check_positive("eps_min", eps_min)
-    copies = PerturbedExplanations(**arguments)
-    of_model = arguments["kwargs"].get("additional_forward_args"), activation, arguments["max_examples_per_batch"]
-    f = Forward(forward_func, copies.inputs, None, *of_model)
-    seen, output = copies.pairs_of_examples(partial(observe, f))
-    predicted, phi = _class(output), copies.of_examples(copies.explain)
-
-    def growth(rows: Tensors, example: Tensor) -> Tensor:
-        seen_after, output_after = observe(f, tuple(r.clone() for r in rows), example)
-        moved = norm(change(seen_after, seen[example]), order).clamp(min=eps_min)
-        left_out = same_class & (_class(output_after) != predicted[example])
-        explained = norm(_relative_change(copies.explain(rows, example), phi[example]), order)
-        return (explained / moved).masked_fill(left_out, -torch.inf)
-
-    largest = copies.of_copies(growth).amax(1)
-    return largest.masked_fill(largest == -torch.inf, torch.nan).to(copies.explain.dtype)
 
 
 def _class(output: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from ..._core.arguments import as_norm_order
 from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.perturbed_explanations import PerturbedExplanations
-from ..._core.signature import arguments_of
+from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio
 from .sensitivity_max import sensitivity_max
 
@@ -21,7 +21,7 @@ from .sensitivity_max import sensitivity_max
     rows="explanations of B + B n_perturb_samples rows",
     reference="Bhatt et al. 2020, arXiv:2005.00631",
 )
-@arguments_of(sensitivity_max)
+@arguments_like(sensitivity_max)
 def sensitivity_avg(norm_ord: str | float, search: str, **arguments: Any) -> Tensor:
     r"""The mean relative change of the explanation over random perturbations of the input.
 

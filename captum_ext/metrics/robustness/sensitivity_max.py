@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
-from ..._core.arguments import TensorOrTuple, as_norm_order
+from ..._core.arguments import as_norm_order
 from ..._core.card import metric
-from ..._core.draws import SeedType
 from ..._core.perturbations import default_perturb_func as default_perturb_func
 from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio
 
 
@@ -21,19 +20,8 @@ from ..._core.statistics import norm, ratio
     rows="explanations of B + B n_perturb_samples rows",
     reference="Yeh et al. 2019, arXiv:1901.09392, Definition 3.1",
 )
-def sensitivity_max(
-    explanation_func: Any,
-    inputs: TensorOrTuple,
-    perturb_func: Callable[..., Any] = default_perturb_func,
-    perturb_radius: float = 0.02,
-    n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
-    max_examples_per_batch: int | None = None,
-    *,
-    search: str = "random",
-    seed: SeedType = None,
-    **kwargs: Any,
-) -> Tensor:
+@arguments_like(PerturbedExplanations)
+def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
     r"""The largest relative change of the explanation over random perturbations of the input: a lower bound of its maximum over the ball.
 
     .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert \phi(x) \rVert}
@@ -73,17 +61,7 @@ def sensitivity_max(
         True
     """
     order = as_norm_order(norm_ord)
-    copies = PerturbedExplanations(
-        explanation_func,
-        inputs,
-        perturb_func,
-        perturb_radius,
-        n_perturb_samples,
-        max_examples_per_batch,
-        seed,
-        kwargs,
-        search,
-    )
+    copies = PerturbedExplanations(**arguments)
     phi = copies.of_examples(copies.explain)  # [B, E]
     moved = copies.of_copies(lambda rows, example: norm(copies.explain(rows, example) - phi[example], order))  # [B, n]
     return ratio(moved.amax(1), norm(phi, order)).to(copies.explain.dtype)

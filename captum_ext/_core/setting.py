@@ -1,0 +1,59 @@
+"""What most metrics are given: a model, a batch, the attributions of one or several methods, and what replaces a feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from .arguments import (
+    AttributionsType,
+    BaselinesType,
+    FeatureMaskType,
+    FrozenType,
+    Scores,
+    TensorOrTuple,
+    as_attributions,
+    as_tuple,
+)
+from .features import Features
+from .forward import Forward
+from .target import TargetType
+
+
+class Setting:
+    """Checks the shared arguments. `x` has the batch's features, `phi` their attributions `[methods, B, F]`, and `f` scores copies of the batch."""
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: TensorOrTuple,
+        attributions: AttributionsType,
+        baselines: BaselinesType = None,
+        feature_mask: FeatureMaskType = None,
+        additional_forward_args: Any = None,
+        target: TargetType = None,
+        max_examples_per_batch: int | None = None,
+        *,
+        activation: Callable[[Tensor], Tensor] | None = None,
+        aggregate: str = "sum",
+        frozen: FrozenType = None,
+        show_progress: bool = False,
+    ):
+        self.methods = as_attributions(attributions, as_tuple(inputs))
+        self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
+        self.f = Forward(
+            forward_func,
+            self.x.inputs,
+            target,
+            additional_forward_args,
+            activation,
+            max_examples_per_batch,
+            show_progress,
+        )
+        self.phi = self.x.totals(aggregate)
+
+    def unpack(self, scores: Tensor) -> Scores:
+        """Scores `[methods, B, ...]` as the caller gave the attributions."""
+        return self.methods.unpack(scores, self.f.dtype)
