@@ -45,10 +45,11 @@ def abpc(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def aopc(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -57,17 +58,18 @@ def aopc(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.0,
     stop: float = 1.0,
     n_steps: int = 33,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def average_drop(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -80,6 +82,7 @@ def average_drop(
     activation: Callable[[Tensor], Tensor] | None = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def average_gain(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -92,6 +95,7 @@ def average_gain(
     activation: Callable[[Tensor], Tensor] | None = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def completeness(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -103,11 +107,12 @@ def completeness(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
-    gap: str = "absolute",
+    gap: str = 'absolute',
 ) -> Scores: ...
+
 def comprehensiveness(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -119,11 +124,12 @@ def comprehensiveness(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
     shares: SizeType = ...,
 ) -> Scores: ...
+
 def consistency(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -138,6 +144,7 @@ def consistency(
     n_top: int = 3,
     discretize: Discretize | None = None,
 ) -> Scores: ...
+
 def continuity(
     explanation_func: Any,
     inputs: TensorOrTuple,
@@ -146,10 +153,11 @@ def continuity(
     n_perturb_samples: int = 10,
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def deletion(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -158,17 +166,18 @@ def deletion(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.0,
     stop: float = 1.0,
     n_steps: int = 33,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def deletion_curve(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -177,17 +186,18 @@ def deletion_curve(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.0,
     stop: float = 1.0,
     n_steps: int = 33,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def effective_complexity(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -200,26 +210,29 @@ def effective_complexity(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
     tolerance: float = 0.1,
 ) -> Scores: ...
+
 def energy_pointing_game(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
-    sign: str = "positive",
+    sign: str = 'positive',
 ) -> Scores: ...
+
 def entropy(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def faithfulness_correlation(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -233,12 +246,13 @@ def faithfulness_correlation(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
-    correlation: str = "pearson",
+    correlation: str = 'pearson',
     seed: SeedType = None,
 ) -> Scores: ...
+
 def faithfulness_estimate(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -250,11 +264,12 @@ def faithfulness_estimate(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
-    correlation: str = "pearson",
+    correlation: str = 'pearson',
 ) -> Scores: ...
+
 def feature_agreement(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
@@ -262,17 +277,19 @@ def feature_agreement(
     k: SizeType,
     feature_mask: FeatureMaskType = None,
     *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
+    sign: str = 'absolute_value',
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def focus(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
-    sign: str = "positive",
+    sign: str = 'positive',
 ) -> Scores: ...
+
 def increase_in_confidence(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -285,6 +302,7 @@ def increase_in_confidence(
     activation: Callable[[Tensor], Tensor] | None = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def infidelity(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],
@@ -301,6 +319,7 @@ def infidelity(
     seed: SeedType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def insertion(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -309,17 +328,18 @@ def insertion(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.0,
     stop: float = 1.0,
     n_steps: int = 33,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def insertion_curve(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -328,17 +348,18 @@ def insertion_curve(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.0,
     stop: float = 1.0,
     n_steps: int = 33,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def irof(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -347,27 +368,29 @@ def irof(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def local_lipschitz(
     explanation_func: Any,
     inputs: TensorOrTuple,
     perturb_func: Callable[..., Any] = ...,
     perturb_radius: float = 0.02,
     n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
+    norm_ord: str | float = 'fro',
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def log_odds(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -379,11 +402,12 @@ def log_odds(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
     shares: SizeType = ...,
 ) -> Scores: ...
+
 def minimal_subset(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -394,11 +418,12 @@ def minimal_subset(
     n_steps: int = 33,
     max_examples_per_batch: int | None = None,
     *,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
-    mode: str = "deletion",
+    mode: str = 'deletion',
 ) -> Scores: ...
+
 def monotonicity(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -410,10 +435,11 @@ def monotonicity(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def monotonicity_correlation(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -426,11 +452,12 @@ def monotonicity_correlation(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
     seed: SeedType = None,
 ) -> Scores: ...
+
 def mu_fidelity(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -444,12 +471,13 @@ def mu_fidelity(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
-    correlation: str = "spearman",
+    correlation: str = 'spearman',
     seed: SeedType = None,
 ) -> Scores: ...
+
 def non_sensitivity(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -462,12 +490,13 @@ def non_sensitivity(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
     seed: SeedType = None,
     tolerance: float = 1e-05,
 ) -> Scores: ...
+
 def optimal_explanation(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],
@@ -483,6 +512,7 @@ def optimal_explanation(
     show_progress: bool = False,
     frozen: FrozenType = None,
 ) -> TensorOrTuple: ...
+
 def oracle_normalized(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -494,47 +524,51 @@ def oracle_normalized(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
     score: Callable[..., Any] = ...,
     n_perturb_samples: int = 10,
     seed: SeedType = None,
 ) -> Scores: ...
+
 def pairwise_rank_agreement(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,
     *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
+    sign: str = 'absolute_value',
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def parameter_randomization(
     forward_func: Callable[..., Any],
     explanation_factory: Any,
     inputs: TensorOrTuple,
     max_examples_per_batch: int | None = None,
     *,
-    order: str = "top_down",
-    similarity: SimilarityType = "spearman",
+    order: str = 'top_down',
+    similarity: SimilarityType = 'spearman',
     absolute: bool = False,
     weights_seed: int = 0,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def parameter_randomization_curve(
     forward_func: Callable[..., Any],
     explanation_factory: Any,
     inputs: TensorOrTuple,
     max_examples_per_batch: int | None = None,
     *,
-    order: str = "top_down",
-    similarity: SimilarityType = "spearman",
+    order: str = 'top_down',
+    similarity: SimilarityType = 'spearman',
     absolute: bool = False,
     weights_seed: int = 0,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def rank_agreement(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
@@ -542,20 +576,22 @@ def rank_agreement(
     k: SizeType,
     feature_mask: FeatureMaskType = None,
     *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
+    sign: str = 'absolute_value',
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def rank_correlation(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,
     *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
+    sign: str = 'absolute_value',
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def relative_input_stability(
     forward_func: Callable[..., Any],
     explanation_func: Any,
@@ -563,16 +599,17 @@ def relative_input_stability(
     perturb_func: Callable[..., Any] = ...,
     perturb_radius: float = 0.02,
     n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
+    norm_ord: str | float = 'fro',
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     activation: Callable[[Tensor], Tensor] | None = None,
     same_class: bool = True,
     eps_min: float = 1e-06,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def relative_output_stability(
     forward_func: Callable[..., Any],
     explanation_func: Any,
@@ -580,16 +617,17 @@ def relative_output_stability(
     perturb_func: Callable[..., Any] = ...,
     perturb_radius: float = 0.02,
     n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
+    norm_ord: str | float = 'fro',
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     activation: Callable[[Tensor], Tensor] | None = None,
     same_class: bool = True,
     eps_min: float = 1e-06,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def relative_representation_stability(
     forward_func: Callable[..., Any],
     explanation_func: Any,
@@ -598,16 +636,17 @@ def relative_representation_stability(
     perturb_func: Callable[..., Any] = ...,
     perturb_radius: float = 0.02,
     n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
+    norm_ord: str | float = 'fro',
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     activation: Callable[[Tensor], Tensor] | None = None,
     same_class: bool = True,
     eps_min: float = 1e-06,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def removal_curves(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -622,10 +661,11 @@ def removal_curves(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def road(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -634,17 +674,18 @@ def road(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.1,
     stop: float = 0.9,
     n_steps: int = 9,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def road_accuracy(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -653,42 +694,45 @@ def road_accuracy(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
-    mode: str = "morf",
+    mode: str = 'morf',
     start: float = 0.1,
     stop: float = 0.9,
     n_steps: int = 9,
     max_examples_per_batch: int | None = None,
     *,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def sensitivity_avg(
     explanation_func: Any,
     inputs: TensorOrTuple,
     perturb_func: Callable[..., Any] = ...,
     perturb_radius: float = 0.02,
     n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
+    norm_ord: str | float = 'fro',
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def sensitivity_max(
     explanation_func: Any,
     inputs: TensorOrTuple,
     perturb_func: Callable[..., Any] = ...,
     perturb_radius: float = 0.02,
     n_perturb_samples: int = 10,
-    norm_ord: str | float = "fro",
+    norm_ord: str | float = 'fro',
     max_examples_per_batch: int | None = None,
     *,
-    search: str = "random",
+    search: str = 'random',
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def sensitivity_n(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -702,12 +746,13 @@ def sensitivity_n(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
     show_progress: bool = False,
-    correlation: str = "pearson",
+    correlation: str = 'pearson',
     seed: SeedType = None,
 ) -> Scores: ...
+
 def sign_agreement(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
@@ -715,10 +760,11 @@ def sign_agreement(
     k: SizeType,
     feature_mask: FeatureMaskType = None,
     *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
+    sign: str = 'absolute_value',
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def signed_rank_agreement(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
@@ -726,10 +772,11 @@ def signed_rank_agreement(
     k: SizeType,
     feature_mask: FeatureMaskType = None,
     *,
-    sign: str = "absolute_value",
-    aggregate: str = "sum",
+    sign: str = 'absolute_value',
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def smooth_mprt(
     forward_func: Callable[..., Any],
     explanation_factory: Any,
@@ -737,14 +784,15 @@ def smooth_mprt(
     n_perturb_samples: int = 50,
     max_examples_per_batch: int | None = None,
     *,
-    order: str = "bottom_up",
-    similarity: SimilarityType = "spearman",
+    order: str = 'bottom_up',
+    similarity: SimilarityType = 'spearman',
     absolute: bool = False,
     weights_seed: int = 0,
     noise_level: float = 0.1,
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def smooth_mprt_curve(
     forward_func: Callable[..., Any],
     explanation_factory: Any,
@@ -752,22 +800,24 @@ def smooth_mprt_curve(
     n_perturb_samples: int = 50,
     max_examples_per_batch: int | None = None,
     *,
-    order: str = "bottom_up",
-    similarity: SimilarityType = "spearman",
+    order: str = 'bottom_up',
+    similarity: SimilarityType = 'spearman',
     absolute: bool = False,
     weights_seed: int = 0,
     noise_level: float = 0.1,
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
 def sparseness(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,
-    aggregate: str = "sum",
+    aggregate: str = 'sum',
     frozen: FrozenType = None,
 ) -> Scores: ...
+
 def srg(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -782,10 +832,11 @@ def srg(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
 ) -> Scores: ...
+
 def sufficiency(
     forward_func: Callable[..., Any],
     inputs: TensorOrTuple,
@@ -797,7 +848,7 @@ def sufficiency(
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,
-    aggregate: str = "mean",
+    aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
     shares: SizeType = ...,
