@@ -11,17 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ._core.checks import check_choice, check_fraction
 from .evaluation import comparison
+from .evaluation.display import arrow
+from .evaluation.score import Score, labels, methods_of, metrics_of, own_axis, plain_axis, scores
+from .evaluation.statistics import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Floats = npt.NDArray[np.float64]
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; yellow is left out, which is faint on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -43,16 +44,16 @@ def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None 
     """
     dataset = _dataset(results)
     variable = _variable(dataset, metric)
-    axis = _own_axis(variable)
+    axis = own_axis(variable)
     if axis is None:
-        having = [name for name in _metrics(dataset) if _own_axis(dataset[name])]
-        raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {_listed(having)}.")
+        having = ", ".join(repr(name) for name in metrics_of(dataset) if own_axis(dataset[name]))
+        raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {having}.")
     values = variable.astype(np.float64).transpose("attribution", "example", axis).values
     figure, ax = _axes(ax, (7, 4))
-    for name, scores, style in zip(_names(dataset), np.where(np.isfinite(values), values, np.nan), _styles(dataset)):
-        frame = pd.DataFrame(scores)  # [examples, points]; its reductions skip nan
+    for name, rows, style in zip(methods_of(dataset), np.where(np.isfinite(values), values, np.nan), _styles(dataset)):
+        frame = pd.DataFrame(rows)  # [examples, points]; its reductions skip nan
         _line_with_band(ax, variable[axis].values, frame.mean(), _z(confidence) * frame.sem(), name, style)
-    ax.set_xlabel(AXES.get(comparison.plain_axis(axis), axis))
+    ax.set_xlabel(AXES.get(plain_axis(axis), axis))
     ax.set_ylabel(_with_direction(variable))
     ax.set_title(f"Mean over examples, {confidence:.0%} band", fontsize="medium")
     _legend(ax)
@@ -69,7 +70,7 @@ def _line_with_band(
 def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
     """The scores of each method over the examples: violin, quartiles and median; the best median on top. `at`: the place on the metric's own axis."""
     score = _score(results, metric, at)
-    names, styles = _names(_dataset(results)), _styles(_dataset(results))
+    names, styles = methods_of(_dataset(results)), _styles(_dataset(results))
     medians = pd.DataFrame(score.oriented.T).median().fillna(-np.inf).to_numpy()
     order = np.argsort(-medians, kind="stable")[::-1]  # drawn from below
     figure, ax = _axes(ax, (7, 1.2 + 0.45 * len(names)))
@@ -106,13 +107,8 @@ def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
 
 def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
     """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples (:func:`comparison.agreement`)."""
-    dataset = _dataset(results)
-    names = [score.label for score in comparison.scores(dataset)]
-    grid = pd.DataFrame(np.eye(len(names)), names, names)
-    for pair in comparison.agreement(dataset).itertuples():
-        one = comparison.label(pair.metric, pair.axis, pair.at)
-        other = comparison.label(pair.other, pair.other_axis, pair.other_at)
-        grid.loc[one, other] = grid.loc[other, one] = pair.correlation
+    found = scores(_dataset(results))
+    grid = comparison.as_matrix(comparison.agreement_of(found), found)
     figure, ax = _axes(ax, _grid_size(grid))
     _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of metrics over methods", "{:.2f}")
     return figure
@@ -120,7 +116,7 @@ def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
 
 def method_correlation(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
     """Whether methods do well on the same examples: Spearman's correlation of their scores of one metric over the examples."""
-    score, names = _score(results, metric, at), _names(_dataset(results))
+    score, names = _score(results, metric, at), methods_of(_dataset(results))
     grid = pd.DataFrame(score.values.T, columns=names).corr(method="spearman", min_periods=3)
     figure, ax = _axes(ax, _grid_size(grid))
     _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of methods over examples", "{:.2f}")
@@ -182,7 +178,7 @@ def convergence(
     means, half_widths = first.mean(), _z(confidence) * first.std() / np.sqrt(first.count())
     k = np.arange(1, len(means) + 1)
     figure, ax = _axes(ax, (7, 4))
-    for i, (name, style) in enumerate(zip(_names(dataset), _styles(dataset))):
+    for i, (name, style) in enumerate(zip(methods_of(dataset), _styles(dataset))):
         _line_with_band(ax, k, means[i], half_widths[i], name, style)
     settled = k > min(len(k) - 1, max(4, len(k) // 10))  # the first few examples would set the scale
     _limit_y(ax, (means - half_widths)[settled], (means + half_widths)[settled])
@@ -207,8 +203,7 @@ def maps(
     stretched, each by itself. `sign`, `outlier_perc` and further options (`method="blended_heat_map"`) are Captum's; with both signs purple is
     positive, orange negative. `ax`: B x (methods + 1) axes.
     """
-    if sign not in SHOWN:
-        raise ValueError(f"`sign` must be one of {_listed(SHOWN)}, got {sign!r}.")
+    check_choice("sign", sign, SHOWN)
     images = [_displayable(image) for image in _images("inputs", inputs)]
     pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
     figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)
@@ -321,9 +316,9 @@ def _grid_size(grid: pd.DataFrame) -> tuple[float, float]:
 
 def _pivot(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Methods x metrics, both in the order of the table."""
-    labels = [comparison.label(*place) for place in zip(table["metric"], table["axis"], table["at"])]
-    wide = table.assign(label=labels).pivot(index="attribution", columns="label", values=column)
-    return wide.loc[table["attribution"].unique(), list(dict.fromkeys(labels))]
+    names = labels(table)
+    wide = table.assign(label=names).pivot(index="attribution", columns="label", values=column)
+    return wide.loc[table["attribution"].unique(), list(dict.fromkeys(names))]
 
 
 def _legend(ax: Axes) -> None:
@@ -345,6 +340,7 @@ def _beside(ax: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
 def _z(confidence: float) -> float:
     from scipy import special
 
+    check_fraction("confidence", confidence, open_ends=True)
     return float(special.ndtri((1 + confidence) / 2))
 
 
@@ -361,7 +357,7 @@ def _with_direction(variable: xr.DataArray) -> str:
 def _with_arrow(name: str, higher_is_better: bool | None) -> str:
     if higher_is_better is None:
         return name
-    return f"{name} ({'higher' if higher_is_better else 'lower'} is better {'↑' if higher_is_better else '↓'})"
+    return f"{name} ({'higher' if higher_is_better else 'lower'} is better {arrow(higher_is_better)})"
 
 
 def _dataset(results: Any) -> xr.Dataset:
@@ -371,10 +367,6 @@ def _dataset(results: Any) -> xr.Dataset:
     return dataset
 
 
-def _names(dataset: xr.Dataset) -> list[str]:
-    return [str(name) for name in dataset["attribution"].values]
-
-
 def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """A colour, and a line where the colours are used up, for each method by its place in the dataset."""
     places = range(dataset.sizes["attribution"])
@@ -382,29 +374,15 @@ def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _variable(dataset: xr.Dataset, metric: str) -> xr.DataArray:
-    if metric not in _metrics(dataset):
-        raise ValueError(f"`metric` must be one of {_listed(_metrics(dataset))}, got {metric!r}.")
+    check_choice("metric", metric, metrics_of(dataset))
     return dataset[metric]
 
 
-def _metrics(dataset: xr.Dataset) -> list[str]:
-    """All but the scores from halves of the draws."""
-    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
-
-
-def _own_axis(variable: xr.DataArray) -> str | None:
-    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example")), None)
-
-
-def _score(results: Any, metric: str, at: float | None) -> comparison.Score:
+def _score(results: Any, metric: str, at: float | None) -> Score:
     """The one score that `metric` and `at` name."""
-    found = comparison.scores(_dataset(results), metric)
+    found = scores(_dataset(results), metric)
     chosen = found if at is None else [score for score in found if np.isclose(score.at, at)]
     if len(chosen) != 1:
-        places = _listed([score.at for score in found if score.axis is not None])
+        places = ", ".join(str(score.at) for score in found if score.axis is not None)
         raise ValueError(f"`at` must name one place on the axis of {metric!r} ({places or 'it has none'}), got {at!r}.")
     return chosen[0]
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))

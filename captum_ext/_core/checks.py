@@ -39,7 +39,11 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
 
 
-def check_fraction(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+def check_fraction(name: str, value: Any, open_ends: bool = False) -> float:
+    """From 0 to 1; with open ends neither 0 nor 1, as a level of confidence or significance is."""
+    known = isinstance(value, (int, float, np.number))
+    if open_ends and not (known and 0 < value < 1):
+        raise ValueError(f"`{name}` must be between 0 and 1, neither included; got {value!r}.")
+    if not (known and 0 <= value <= 1):
         raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
     return float(value)

@@ -16,6 +16,7 @@ from .._core.checks import check_choice
 from . import comparison, display
 from .files import check_writable
 from .formats import FORMATS, format_of
+from .score import own_axis
 from .store import ShardStore, side_by_side
 
 
@@ -173,7 +174,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
 
 
 def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
-    axis = next((str(d) for d in variable.dims if d not in ("attribution", "example")), None)
+    axis = own_axis(variable)
     frame = variable.rename("score").to_dataframe().reset_index()
     frame["metric"], frame["axis"], frame["at"] = name, axis, frame[axis] if axis else np.nan
     return frame[["metric", "attribution", "example", "axis", "at", "score"]]

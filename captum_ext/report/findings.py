@@ -1,4 +1,4 @@
-"""What the report says, as plain records: each method by each metric, how the metrics agree, and the settings."""
+"""What the report says, as plain records read from the tables and from what the results say of themselves."""
 
 from __future__ import annotations
 
@@ -10,51 +10,60 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..evaluation import comparison, display
+from .._core.checks import check_count, check_fraction
+from ..evaluation import display
+from ..evaluation.score import metrics_of, plain_axis
 from . import words
-from .records import Agreement, Cell, Column, Metric, Overview
+from .records import Agreement, Cell, Column, Findings, Metric, Overview
+from .tables import Tables
 
-ALPHA = 0.05  # of the comparison with the control
 
-
-def check(dataset: xr.Dataset, baseline: str, confidence: float) -> None:
+def check(dataset: xr.Dataset, baseline: Any, confidence: Any, n_examples: Any) -> None:
     if not isinstance(baseline, str):
         raise TypeError(f"`baseline` must be the name of a method, got {type(baseline).__name__}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be between 0 and 1, neither included; got {confidence!r}.")
+    check_fraction("confidence", confidence, open_ends=True)
+    check_count("n_examples", n_examples, least=0)
     if not dataset.sizes.get("attribution") or not dataset.sizes.get("example"):
         raise ValueError(f"The results have no scores to report: their sizes are {dict(dataset.sizes)}.")
 
 
-def overview(dataset: xr.Dataset, baseline: str, confidence: float) -> Overview:
-    methods = [str(name) for name in dataset["attribution"].values]
-    if not display.directed_scores(dataset):
-        verdict = "No metric here has a better side, so no method can be called the best."
-        return Overview(verdict, words.caveats(dataset, None, None, baseline), methods, [], [0] * len(methods), False)
-    table = comparison.summary(dataset, confidence)
-    columns = list(_columns(table, _as_control(dataset, methods, baseline)))
-    leads = [sum(c.cells[i].tied for c in columns) for i in range(len(methods))]
-    return Overview(
-        words.verdict(methods, columns, leads, dataset.sizes["example"]),
-        words.caveats(dataset, table, agreement(dataset), baseline),
-        methods,
-        columns,
-        leads,
-        baseline in methods and len(methods) > 1,
+def findings(dataset: xr.Dataset, tables: Tables) -> Findings:
+    failed = failures(dataset)
+    return Findings(
+        display.headline(dataset),
+        f"{tables.confidence:.0%}",
+        tables.baseline,
+        overview(tables, len(failed)),
+        agreement(tables),
+        metrics(dataset, tables),
+        settings(dataset),
+        failed,
     )
 
 
-def _as_control(dataset: xr.Dataset, methods: list[str], baseline: str) -> set[tuple[str, str]]:
+def overview(tables: Tables, n_failures: int = 0) -> Overview:
+    caveats = words.caveats(tables, n_failures)
+    methods = tables.methods
+    if tables.summary is None:
+        verdict = "No metric here has a better side, so no method can be called the best."
+        return Overview(verdict, caveats, methods, [], [0] * len(methods), False)
+    columns = list(_columns(tables.summary, _as_control(tables)))
+    leads = [sum(c.cells[i].tied for c in columns) for i in range(len(methods))]
+    verdict = words.verdict(methods, columns, leads, tables.examples)
+    return Overview(verdict, caveats, methods, columns, leads, tables.against_control is not None)
+
+
+def _as_control(tables: Tables) -> set[tuple[str, str]]:
     """(column, method) of each method that was compared with the control and not found better."""
-    if baseline not in methods or len(methods) < 2:
+    table = tables.against_control
+    if table is None:
         return set()
-    table = words.labelled(comparison.compare(dataset, baseline=baseline, alpha=ALPHA))
     doubtful = table[table["p_corrected"].notna() & ~table["better"]]
     return set(zip(doubtful["label"], doubtful["attribution"]))
 
 
 def _columns(table: pd.DataFrame, as_control: set[tuple[str, str]]) -> Iterator[Column]:
-    for label, rows in words.labelled(table).groupby("label", sort=False):
+    for label, rows in table.groupby("label", sort=False):
         span = rows[["low", "mean", "high"]].to_numpy(dtype=np.float64)
         form = display.number_format(span)
         cells = [_cell(row, span, form, (label, row.attribution) in as_control) for row in rows.itertuples()]
@@ -78,28 +87,25 @@ def _cell(row: Any, span: Any, form: Any, as_control: bool) -> Cell:
     )
 
 
-def agreement(dataset: xr.Dataset) -> Agreement | None:
+def agreement(tables: Tables) -> Agreement | None:
     """How alike the metrics rank the methods, or None where there is nothing to correlate."""
-    found = display.directed_scores(dataset)
-    if len(found) < 2 or dataset.sizes["attribution"] < 3:
-        return None
-    labels = [score.label for score in found]
-    grid = pd.DataFrame(np.eye(len(labels)), labels, labels)
-    for pair in comparison.agreement(dataset).itertuples():
-        one = comparison.label(pair.metric, pair.axis, pair.at)
-        other = comparison.label(pair.other, pair.other_axis, pair.other_at)
-        grid.loc[one, other] = grid.loc[other, one] = pair.correlation
-    return Agreement(labels, grid.to_numpy(dtype=np.float64).tolist())
+    matrix = tables.agreement
+    return None if matrix is None else Agreement(list(matrix), matrix.to_numpy(dtype=np.float64).tolist())
 
 
-def metrics(dataset: xr.Dataset) -> list[Metric]:
-    consistency: dict[str, list[str]] = {}
-    if display.directed_scores(dataset):
-        for row in comparison.ranking_consistency(dataset).itertuples():
-            alpha = f"{row.alpha:.2f}" if np.isfinite(row.alpha) else "–"
-            place = f"{comparison.plain_axis(row.axis)}={row.at:g}: " if isinstance(row.axis, str) else ""
-            consistency.setdefault(str(row.metric), []).append(place + alpha)
-    return [_metric(dataset[name], consistency.get(name, [])) for name in display.metrics_of(dataset)]
+def metrics(dataset: xr.Dataset, tables: Tables) -> list[Metric]:
+    consistency = {} if tables.consistency is None else _consistency(tables.consistency)
+    return [_metric(dataset[name], consistency.get(name, [])) for name in metrics_of(dataset)]
+
+
+def _consistency(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Metric -> what is said of its score, or of each of its scores."""
+    said: dict[str, list[str]] = {}
+    for row in table.itertuples():
+        alpha = f"{row.alpha:.2f}" if np.isfinite(row.alpha) else "–"
+        place = f"{plain_axis(row.axis)}={row.at:g}: " if isinstance(row.axis, str) else ""
+        said.setdefault(str(row.metric), []).append(place + alpha)
+    return said
 
 
 def _metric(variable: xr.DataArray, consistency: list[str]) -> Metric:

@@ -7,11 +7,11 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from PIL import Image
 
-Floats = npt.NDArray[np.float64]
+from ..evaluation.statistics import Floats
+
 LONGEST_SIDE = 224  # pixels; larger pictures are made smaller
 SMALL_SIDE = 80  # up to here a picture is shown in squares, not smoothed
 STRIPE = 12  # pixels: the height of a picture of a vector

@@ -53,3 +53,17 @@ class Metric:
     arguments: list[tuple[str, str]]
     reference: str
     consistency: list[str]  # of its score, or of each of its scores
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the page says but its charts and its gallery."""
+
+    headline: str
+    confidence: str  # as in "95%"
+    baseline: str
+    overview: Overview
+    agreement: Agreement | None
+    metrics: list[Metric]
+    settings: list[tuple[str, str]]
+    failures: list[dict[str, str]]

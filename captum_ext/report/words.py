@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from ..evaluation import comparison, display
+from ..evaluation import display
 from ..evaluation.statistics import MIN_PAIRS
-from .records import Agreement, Column
+from .records import Column
+from .tables import Tables
 
 MOST_NAMED = 4  # in a sentence
 AGAINST = -0.2  # a correlation nearer to 0 is no order, neither the same nor the opposite
@@ -61,53 +60,44 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def caveats(dataset: xr.Dataset, table: pd.DataFrame | None, agreement: Agreement | None, baseline: str) -> list[str]:
+def caveats(tables: Tables, n_failures: int) -> list[str]:
     """Why the verdict may not hold, a sentence each."""
-    methods = [str(name) for name in dataset["attribution"].values]
     found = []
-    if table is not None and len(methods) > 1:
-        found += _about_the_control(table, baseline, methods) + _about_undefined(table) + _about_agreement(agreement)
-    if count := len(json.loads(dataset.attrs.get("failures", "[]"))):
-        found.append(f"{display.counted(count, 'failure')} left scores undefined; they are listed at the end.")
+    if tables.summary is not None and len(tables.methods) > 1:
+        found += _about_the_control(tables, tables.summary) + _about_undefined(tables.summary)
+        found += _about_agreement(tables.agreement)
+    if n_failures:
+        found.append(f"{display.counted(n_failures, 'failure')} left scores undefined; they are listed at the end.")
     return found
 
 
-def _about_the_control(table: pd.DataFrame, baseline: str, methods: list[str]) -> list[str]:
-    if baseline not in methods:
-        return [
-            f"No control ({baseline}) was evaluated, so nothing shows that a metric can tell sense from noise here."
-        ]
-    rows = labelled(table)
-    tied = rows[(rows["attribution"] == baseline) & rows["tied_with_best"] & (rows["examples"] >= MIN_PAIRS)]
+def _about_the_control(tables: Tables, summary: pd.DataFrame) -> list[str]:
+    control = tables.baseline
+    if control not in tables.methods:
+        return [f"No control ({control}) was evaluated, so nothing shows that a metric can tell sense from noise here."]
+    rows = summary[summary["attribution"] == control]
+    tied = rows[rows["tied_with_best"] & (rows["examples"] >= MIN_PAIRS)]
     if tied.empty:
         return []
     return [
-        f"The control {baseline} is the best or cannot be told from it on {_listed(list(tied['label']))}: "
+        f"The control {control} is the best or cannot be told from it on {_listed(list(tied['label']))}: "
         "there the scores do not tell these methods from noise."
     ]
 
 
 def _about_undefined(table: pd.DataFrame) -> list[str]:
-    worst = labelled(table).nlargest(1, "undefined").iloc[0]
+    worst = table.nlargest(1, "undefined").iloc[0]
     if not worst["undefined"]:
         return []
     where = f"{worst['undefined']:.0%} of {worst['attribution']} on {worst['label']}"
     return [f"Some scores are undefined and left out, at most {where}."]
 
 
-def _about_agreement(found: Agreement | None) -> list[str]:
-    if found is None:
+def _about_agreement(matrix: pd.DataFrame | None) -> list[str]:
+    if matrix is None or not (matrix < AGAINST).any(axis=None):
         return []
-    rows = np.array(found.rows)
-    if not (rows < AGAINST).any():
-        return []
-    one, other = np.unravel_index(np.nanargmin(rows), rows.shape)
+    one, other = np.unravel_index(np.nanargmin(matrix), matrix.shape)
     return [
-        f"Metrics disagree: {found.labels[one]} and {found.labels[other]} rank the methods against each other "
-        f"(correlation {rows[one, other]:.2f}), so which is the best depends on the question."
+        f"Metrics disagree: {matrix.index[one]} and {matrix.columns[other]} rank the methods against each other "
+        f"(correlation {matrix.iloc[one, other]:.2f}), so which is the best depends on the question."
     ]
-
-
-def labelled(table: pd.DataFrame) -> pd.DataFrame:
-    places = zip(table["metric"], table["axis"], table["at"])
-    return table.assign(label=[comparison.label(*place) for place in places])

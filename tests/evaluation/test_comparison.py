@@ -554,9 +554,9 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(noisy):
         compare(noisy, alternative="better")
 
 
-@pytest.mark.parametrize("value", [0, 1, 95, -0.1])
+@pytest.mark.parametrize("value", [0, 1, 95, -0.1, float("nan"), "high"])
 def test_a_confidence_or_level_outside_0_to_1_is_an_error(noisy, value):
-    with pytest.raises(ValueError, match=f"`confidence` must be between 0 and 1, neither included; got {value}"):
+    with pytest.raises(ValueError, match=f"`confidence` must be between 0 and 1, neither included; got {value!r}"):
         summary(noisy, confidence=value)
     with pytest.raises(ValueError, match="`confidence`"):
         tie_with_best(noisy, confidence=value)
@@ -567,6 +567,14 @@ def test_a_confidence_or_level_outside_0_to_1_is_an_error(noisy, value):
 def test_no_resamples_are_an_error(noisy):
     with pytest.raises(ValueError, match="`n_resamples` must be at least 1, got 0"):
         summary(noisy, n_resamples=0)
+    with pytest.raises(TypeError, match=r"`n_resamples` must be an integer, got float 10\.0"):
+        summary(noisy, n_resamples=10.0)
+
+
+def test_an_empty_choice_of_metrics_is_an_error(noisy):
+    for table in (summary, compare, tie_with_best, mean_ranks):
+        with pytest.raises(ValueError, match=r"`metric` must name at least one metric, got \[\]"):
+            table(noisy, metric=[])
 
 
 def test_what_is_not_a_dataset_of_scores_is_an_error(noisy):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from captum_ext.evaluation import comparison
-from captum_ext.report import findings
+from captum_ext.report.findings import findings
+from captum_ext.report.tables import tables
 
 from .runs import result, scored
 
@@ -16,8 +17,12 @@ NOISE = RNG.normal(size=(4, N))
 CLEAR = NOISE + np.array([30.0, 20.0, 10.0, 0.0])[:, None]  # a is the best on every example, then b, c, random
 
 
+def found(dataset, baseline="random"):
+    return findings(dataset, tables(dataset, baseline, 0.95))
+
+
 def overview(dataset, baseline="random"):
-    return findings.overview(dataset, baseline, 0.95)
+    return found(dataset, baseline).overview
 
 
 def verdict(dataset):
@@ -124,17 +129,16 @@ def test_undefined_scores_failures_and_disagreement_are_caveats():
 
 
 def test_agreement_is_symmetric_with_ones_on_the_diagonal():
-    found = findings.agreement(result().dataset)
-    grid = np.array(found.rows)
+    grid = np.array(found(result().dataset).agreement.rows)
     np.testing.assert_array_equal(grid, grid.T)
     np.testing.assert_array_equal(np.diag(grid), 1)
     np.testing.assert_allclose(grid[np.triu_indices(4, 1)], comparison.agreement(result().dataset)["correlation"])
-    assert findings.agreement(scored(one=CLEAR)) is None
-    assert findings.agreement(scored(one=CLEAR[:2], two=CLEAR[:2])) is None
+    assert found(scored(one=CLEAR)).agreement is None
+    assert found(scored(one=CLEAR[:2], two=CLEAR[:2])).agreement is None
 
 
 def test_a_metric_says_how_it_was_configured_and_whether_examples_agree():
-    up, down, sized, *curves = findings.metrics(result().dataset)
+    up, down, sized, *curves = found(result().dataset).metrics
     assert down.arguments == [("n_steps", "5"), ("mode", "<b>morf</b>")]
     assert (up.direction, down.direction, curves[0].direction) == (True, False, None)
     assert up.reference == "Ada 2020, arXiv:1806.07421"
