@@ -40,10 +40,9 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def check_fraction(name: str, value: Any, open_ends: bool = False) -> float:
-    """From 0 to 1; with open ends neither 0 nor 1, as a level of confidence or significance is."""
-    known = isinstance(value, (int, float, np.number))
-    if open_ends and not (known and 0 < value < 1):
-        raise ValueError(f"`{name}` must be between 0 and 1, neither included; got {value!r}.")
-    if not (known and 0 <= value <= 1):
-        raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
+    """From 0 to 1; with open ends neither 0 nor 1, as for a level of confidence or significance."""
+    inside = isinstance(value, (int, float, np.number)) and 0 <= value <= 1
+    if not inside or (open_ends and value in (0, 1)):
+        wanted = "be between 0 and 1, neither included;" if open_ends else "be a fraction from 0 to 1,"
+        raise ValueError(f"`{name}` must {wanted} got {value!r}.")
     return float(value)

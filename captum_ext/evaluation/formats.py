@@ -118,7 +118,7 @@ def save_zarr(dataset: xr.Dataset, path: Path) -> None:
     _check_zarr()
     with written_aside(path) as aside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
-        stored = _renamed(dataset, escaped)
+        stored = _renamed(dataset, lambda name: escaped(name).replace("\\", "%5C"))  # Zarr takes it for a slash
         stored.assign_attrs(order=json.dumps(list(stored.data_vars))).to_zarr(aside, zarr_format=2, consolidated=True)
 
 

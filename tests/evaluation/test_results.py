@@ -125,6 +125,7 @@ def test_any_result_is_loaded_as_it_was_saved(format, result, tmp_path):
         " ",
         "a,b",
         'a"b',
+        "a\\b",
         "line\nbreak",
         ".",
         "..",
