@@ -34,7 +34,7 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "positive": lambda a: a > 0,
     "negative": lambda a: a < 0,
 }
-STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+STARS, UNDECIDED = ((0.001, "***"), (0.01, "**"), (0.05, "*")), "?"
 
 
 def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
@@ -129,36 +129,44 @@ def significance(
 ) -> Figure:
     """Effect of every method against `baseline`, a bar per metric; `options` as in :func:`comparison.compare`.
 
-    Stars mark the corrected p: `*` below 0.05, `**` 0.01, `***` 0.001; a bar without one is pale.
+    Stars mark the corrected p: `*` below 0.05, `**` 0.01, `***` 0.001; a bar without one is pale. A question mark in
+    their place says that there are too few examples for any outcome to be significant.
     """
     dataset = _dataset(results)
     table = comparison.compare(dataset, metric, baseline, **options)
-    effects, p = _pivot(table, "effect"), _pivot(table, "p_corrected")
-    effects = effects.loc[effects.mean(axis=1).sort_values(ascending=False, kind="stable").index[::-1]]
+    effects, p, undecided = (_pivot(table, column) for column in ("effect", "p_corrected", "undecided"))
+    order = effects.mean(axis=1).sort_values(ascending=False, kind="stable").index[::-1]
+    effects = effects.loc[order]
     metrics, height = list(effects), 0.8 / len(effects.columns)
     figure, ax = _axes(ax, (7, 1.4 + len(effects) * max(0.4, 0.2 * len(metrics))))
     for k, name in enumerate(metrics):
         y = np.arange(len(effects)) + 0.4 - height * (k + 0.5)  # the first metric on top, as in the legend
-        _bars(ax, y, height, effects[name], p[name], _fill(k))
+        marks = [_stars(value, unclear) for value, unclear in zip(p[name][order], undecided[name][order])]
+        _bars(ax, y, height, effects[name], marks, _fill(k))
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xlim(-1.2 if effects.min().min() < 0 else -0.05, 1.2)
     ax.set_yticks(range(len(effects)), list(effects.index))
     ax.set_xlabel(f"effect against {baseline}: rank-biserial correlation (better →)")
-    ax.set_title("corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these", fontsize="small")
+    legend = "corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these"
+    unclear = "   ?: too few examples to tell" if undecided.to_numpy().any() else ""
+    ax.set_title(legend + unclear, fontsize="small")
     pyplot = _matplotlib().pyplot
     _beside(ax, [pyplot.Rectangle((0, 0), 1, 1, **_fill(k)) for k in range(len(metrics))], metrics)
     return figure
 
 
+def _stars(p: float, undecided: bool) -> str:
+    return next((mark for level, mark in STARS if p < level), UNDECIDED if undecided else "")
+
+
 def _bars(
-    ax: Axes, y: Any, height: float, effects: pd.Series[float], p: pd.Series[float], fill: dict[str, Any]
+    ax: Axes, y: Any, height: float, effects: pd.Series[float], marks: Sequence[str], fill: dict[str, Any]
 ) -> None:
-    for place, effect, value in zip(y, effects, p.loc[effects.index]):
-        stars = next((mark for level, mark in STARS if value < level), "")
-        ax.barh(place, effect, height * 0.9, alpha=1 if stars else 0.3, **fill)
+    for place, effect, mark in zip(y, effects.fillna(0), marks):
+        ax.barh(place, effect, height * 0.9, alpha=0.3 if mark in ("", UNDECIDED) else 1, **fill)
         side = "left" if effect >= 0 else "right"
         offset = (4 if effect >= 0 else -4, -2)
-        ax.annotate(stars, (effect, place), offset, textcoords="offset points", va="center", ha=side, fontsize="small")
+        ax.annotate(mark, (effect, place), offset, textcoords="offset points", va="center", ha=side, fontsize="small")
 
 
 def _fill(k: int) -> dict[str, Any]:

@@ -235,6 +235,16 @@ def test_significance_shows_the_effects_and_marks_the_corrected_p(data):
     assert all(left < b.get_width() < right for b in bars)
 
 
+@pytest.mark.parametrize("examples", range(1, 8))
+def test_significance_says_where_there_are_too_few_examples_to_tell(examples, data):
+    """Twelve tests take 9 examples."""
+    figure = plots.significance(data.isel(example=slice(examples)))
+    assert {t.get_text() for t in figure.axes[0].texts} == {"?"}
+    assert figure.axes[0].get_title().endswith("?: too few examples to tell")
+    assert all(bar.get_alpha() < 1 for bar in figure.axes[0].patches)
+    assert "too few" not in texts(plots.significance(data))
+
+
 def test_more_metrics_than_colours_are_still_told_apart(data):
     fills = [tuple(plots._fill(k).values()) for k in range(20)]
     assert len(set(fills)) == 20

@@ -28,11 +28,13 @@ from .._core.checks import check_choice, check_count, check_fraction
 from .score import MetricType, Score, label, points, scores
 from .statistics import (
     CORRECTIONS,
+    SIDES,
     Floats,
     bca,
     corrected,
     fisher_mean,
     krippendorff_alpha,
+    least_p,
     rank_biserial,
     rank_interval,
     ranks_of,
@@ -40,6 +42,7 @@ from .statistics import (
     share_of_firsts,
     signed_rank_p,
     spearman_of_examples,
+    undecided,
 )
 
 
@@ -55,7 +58,7 @@ def summary(
     - `rank`: 1 is the best mean; equal means share the better rank. `rank_low`, `rank_high` and `p_best`, the
       probability of rank 1 (ties share it), come from the same resamples of examples for all methods and metrics, so
       the difficulty of an example does not blur the ranks.
-    - `tied_with_best`: as in :func:`tie_with_best`.
+    - `tied_with_best` and `undecided`: as in :func:`tie_with_best`.
     - `undefined`: the share of examples without a score; `examples`: the number with one; `higher_is_better`.
     """
     return summary_of(scores(dataset, metric), confidence, n_resamples, seed)
@@ -90,6 +93,7 @@ def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
         rank_high=[high for _, high in rank_intervals],
         p_best=share_of_firsts(ranks),
         tied_with_best=ties["tied_with_best"].to_numpy(),
+        undecided=ties["undecided"].to_numpy(),
         undefined=frame.isna().mean().to_numpy(),
         examples=frame.count().to_numpy(),
         higher_is_better=score.higher_is_better,
@@ -119,6 +123,8 @@ def compare(
     - `p_corrected`: over all rows of this call, by `correction` `"holm"` (which bounds the chance of one false claim)
       or `"bh"` (which bounds the share of false claims); rows without a `p` do not count.
     - `better`: `p_corrected < alpha` and `effect > 0`.
+    - `undecided`: there are too few pairs to tell. Even the clearest outcome, the same side better on all of them,
+      would not be significant after the correction, so `better` being false says nothing about the method.
     """
     return compare_of(scores(dataset, metric), baseline, correction, alternative, alpha)
 
@@ -131,12 +137,14 @@ def compare_of(
     alpha: float = 0.05,
 ) -> pd.DataFrame:
     check_choice("correction", correction, CORRECTIONS)
-    check_choice("alternative", alternative, ("two-sided", "greater", "less"))
+    check_choice("alternative", alternative, SIDES)
     check_fraction("alpha", alpha, open_ends=True)
     _check_baseline(baseline, found[0].methods)
     table = _table(_against(score, baseline, alternative) for score in found)
     table["p_corrected"] = corrected(table["p"].to_numpy(), correction)
     table["better"] = (table["p_corrected"] < alpha) & (table["effect"] > 0)
+    least = least_p(table["pairs"], alternative)
+    table["undecided"] = undecided(table["p_corrected"].to_numpy(), least, correction, alpha)
     return table
 
 
@@ -167,9 +175,12 @@ def tie_with_best(dataset: xr.Dataset, confidence: float = 0.95, metric: MetricT
 
     `best` is the method with the best mean (the first of equals). The others are compared with it example by example:
     two-sided Wilcoxon signed-rank test, Holm over the methods of the metric. `tied_with_best` is true of the best and
-    of every method with a score whose `p_corrected` is not below `1 - confidence`, also for want of pairs. The best was
-    picked on the same examples, so a method may be called worse a little too readily; only new data settles the
-    difference.
+    of every method with a score whose `p_corrected` is not below `1 - confidence`. The best was picked on the same
+    examples, so a method may be called worse a little too readily; only new data settles the difference.
+
+    A tie means something only where a difference could have shown. `undecided` is true where it could not: so few
+    examples have both scores that no outcome would be significant, and every method with a score counts as tied. The
+    best itself is undecided where all the methods compared with it are.
     """
     check_fraction("confidence", confidence, open_ends=True)
     return _table(_ties(score, confidence) for score in scores(dataset, metric))
@@ -179,10 +190,15 @@ def _ties(score: Score, confidence: float) -> pd.DataFrame:
     means = pd.DataFrame(score.oriented.T).mean().to_numpy()
     scored = np.isfinite(means)
     best = int(np.where(scored, means, -np.inf).argmax())
-    differences = np.delete(score.oriented, best, 0) - score.oriented[best]
-    p = np.insert(corrected(_p_values(differences), "holm"), best, np.nan)
-    is_best = scored & (np.arange(len(means)) == best)
-    return _rows(score, score.methods, best=is_best, p_corrected=p, tied_with_best=scored & ~(p < 1 - confidence))
+    others = scored & (np.arange(len(means)) != best)
+    differences = score.oriented[others] - score.oriented[best]
+    p, unclear = np.full(len(means), np.nan), np.zeros(len(means), dtype=bool)
+    p[others] = corrected(_p_values(differences), "holm")
+    least = least_p(np.isfinite(differences).sum(-1), "two-sided")
+    unclear[others] = undecided(p[others], least, "holm", 1 - confidence)
+    unclear[best] = others.any() and unclear[others].all()
+    tied = scored & ~(p < 1 - confidence)
+    return _rows(score, score.methods, best=scored & ~others, p_corrected=p, tied_with_best=tied, undecided=unclear)
 
 
 def _p_values(differences: Floats, alternative: str = "two-sided") -> Floats:

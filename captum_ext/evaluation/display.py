@@ -18,6 +18,7 @@ from .score import Score, labels, methods_of, metrics_of, scores
 from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
+TOO_FEW = ", ? too few examples to tell"
 LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
 
 
@@ -134,7 +135,7 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
     blocks = [_summary_block(str(name), rows) for name, rows in table.groupby(labels(table), sort=False)]
     legend = (
         f"{headline(dataset)}. Mean with its {options.get('confidence', 0.95):.0%} interval over examples; "
-        "* the best, ~ not told from it."
+        f"* best mean, ~ not distinguishable from it{TOO_FEW if table['undecided'].any() else ''}."
     )
     return "\n\n".join([*blocks, "\n".join([legend, *_failure_lines(dataset)])])
 
@@ -142,12 +143,18 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
 def _summary_block(name: str, rows: pd.DataFrame) -> str:
     rows = rows.sort_values("rank", kind="stable")
     form = number_format(rows[["mean", "low", "high"]])
-    marks = ["*" if r == 1 else "~" if tied else " " for r, tied in zip(rows["rank"], rows["tied_with_best"])]
+    marks = [_mark(row) for row in rows.itertuples()]
     intervals = [f"[{form(low)}, {form(high)}]" for low, high in zip(rows["low"], rows["high"])]
     missing = [f"{share:.0%} undefined" if share else "" for share in rows["undefined"]]
     cells = (_aligned(list(rows["attribution"])), marks, _aligned(list(map(form, rows["mean"]))), _aligned(intervals))
     lines = ["  ".join(["", *row]).rstrip() for row in zip(*cells, missing)]
     return "\n".join([f"{name} {arrow(rows['higher_is_better'].iloc[0])}", *lines])
+
+
+def _mark(row: Any) -> str:
+    if row.rank == 1:
+        return "*"
+    return "?" if row.undecided else "~" if row.tied_with_best else " "
 
 
 def as_html(dataset: xr.Dataset) -> str:

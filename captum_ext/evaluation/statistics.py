@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ from scipy import special, stats
 Floats = npt.NDArray[np.float64]
 MIN_EXAMPLES = 3  # with fewer there is no interval
 MIN_PAIRS = 6  # with fewer no outcome of a two-sided signed-rank test is below 0.05
+SIDES = {"two-sided": 2, "greater": 1, "less": 1}  # the alternatives of a test -> how many outcomes are the clearest
 TIE = 1e-12  # means that differ by less, relative to the largest, are equal: rounding must not rank
 BLOCK = 2**22  # counts of resampled examples held at once
 
@@ -85,6 +88,24 @@ def signed_rank_p(differences: Floats, alternative: str) -> float:
     if len(differences) < MIN_PAIRS:
         return np.nan
     return float(stats.wilcoxon(differences, zero_method="zsplit", alternative=alternative).pvalue)
+
+
+def least_p(pairs: Any, alternative: str) -> Floats:
+    """The p of the clearest outcome that so many pairs can have: all differences on one side, no two of a size."""
+    return np.where(np.asarray(pairs) < MIN_PAIRS, np.nan, SIDES[alternative] * 0.5 ** np.asarray(pairs, np.float64))
+
+
+def undecided(p: Floats, least: Floats, correction: str, level: float) -> npt.NDArray[np.bool_]:
+    """Where even the clearest outcomes would not be significant after correction, so that nothing can be told.
+
+    Outcomes with equal differences can have a smaller p than `least_p`, so a `p` below the level always counts.
+    """
+    return ~(corrected(least, correction) < level) & ~(p < level)
+
+
+def pairs_needed(tests: int, level: float) -> int:
+    """The least number of pairs with which one of so many two-sided tests can be below a level after correction."""
+    return next(n for n in count(MIN_PAIRS) if tests * least_p(n, "two-sided") < level)
 
 
 def corrected(p: Floats, correction: str) -> Floats:

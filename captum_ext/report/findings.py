@@ -12,6 +12,7 @@ import xarray as xr
 
 from .._core.checks import check_count, check_fraction
 from ..evaluation import display
+from ..evaluation.comparison import as_matrix
 from ..evaluation.score import metrics_of, plain_axis
 from . import words
 from .records import Agreement, Cell, Column, Findings, Metric, Overview
@@ -47,50 +48,61 @@ def overview(tables: Tables, n_failures: int = 0) -> Overview:
     if tables.summary is None:
         verdict = "No metric here has a better side, so no method can be called the best."
         return Overview(verdict, caveats, methods, [], [0] * len(methods), False)
-    columns = list(_columns(tables.summary, _as_control(tables)))
-    leads = [sum(c.cells[i].tied for c in columns) for i in range(len(methods))]
-    verdict = words.verdict(methods, columns, leads, tables.examples)
+    columns = list(_columns(tables.summary, tables.against_control))
+    leads = [sum(c.cells[i].best or c.cells[i].tied for c in columns) for i in range(len(methods))]
+    verdict = words.verdict(tables, columns, leads)
     return Overview(verdict, caveats, methods, columns, leads, tables.against_control is not None)
 
 
-def _as_control(tables: Tables) -> set[tuple[str, str]]:
-    """(column, method) of each method that was compared with the control and not found better."""
-    table = tables.against_control
-    if table is None:
-        return set()
-    doubtful = table[table["p_corrected"].notna() & ~table["better"]]
-    return set(zip(doubtful["label"], doubtful["attribution"]))
-
-
-def _columns(table: pd.DataFrame, as_control: set[tuple[str, str]]) -> Iterator[Column]:
-    for label, rows in table.groupby("label", sort=False):
+def _columns(summary: pd.DataFrame, against_control: pd.DataFrame | None) -> Iterator[Column]:
+    marks = {} if against_control is None else _marks(against_control)
+    for label, rows in summary.groupby("label", sort=False):
         span = rows[["low", "mean", "high"]].to_numpy(dtype=np.float64)
         form = display.number_format(span)
-        cells = [_cell(row, span, form, (label, row.attribution) in as_control) for row in rows.itertuples()]
+        cells = [
+            _cell(row, span, form, marks.get((label, row.attribution), (False, False))) for row in rows.itertuples()
+        ]
         yield Column(str(label), rows["axis"].iloc[0], bool(rows["higher_is_better"].iloc[0]), cells)
 
 
-def _cell(row: Any, span: Any, form: Any, as_control: bool) -> Cell:
+def _marks(table: pd.DataFrame) -> dict[tuple[str, str], tuple[bool, bool]]:
+    """(label, method) -> whether it is not shown to be better than the control, and whether that can't be told."""
+    table = table[table["pairs"] > 0]
+    doubtful = ~table["better"] & ~table["undecided"]
+    return dict(zip(zip(table["label"], table["attribution"]), zip(doubtful, table["undecided"])))
+
+
+def _cell(row: Any, span: Any, form: Any, marks: tuple[bool, bool]) -> Cell:
+    as_control, control_undecided = marks
+    return Cell(
+        value=row.mean,
+        mean=form(row.mean),
+        interval=f"{form(row.low)} to {form(row.high)}" if np.isfinite(row.low) else "",
+        bar=_bar(row, span),
+        best=row.rank == 1,
+        tied=bool(row.tied_with_best and not row.undecided),
+        undecided=bool(row.undecided),
+        as_control=bool(as_control),
+        control_undecided=bool(control_undecided),
+        undefined=f"{row.undefined:.0%} undefined" if row.undefined else "",
+    )
+
+
+def _bar(row: Any, span: Any) -> tuple[float, float, float] | None:
     bottom, top = np.nanmin(span, initial=np.inf), np.nanmax(span, initial=-np.inf)
     places = np.array([row.low, row.mean, row.high])
-    drawn = top > bottom and np.isfinite(places).all()
-    low, at, high = (100 * (places - bottom) / (top - bottom)).tolist() if drawn else (0.0, 0.0, 0.0)
-    return Cell(
-        row.mean,
-        form(row.mean),
-        f"{form(row.low)} to {form(row.high)}" if np.isfinite(row.low) else "",
-        (low, at, high) if drawn else None,
-        row.rank == 1,
-        bool(row.tied_with_best),
-        as_control,
-        f"{row.undefined:.0%} undefined" if row.undefined else "",
-    )
+    if not (top > bottom and np.isfinite(places).all()):
+        return None
+    low, at, high = (100 * (places - bottom) / (top - bottom)).tolist()
+    return low, at, high
 
 
 def agreement(tables: Tables) -> Agreement | None:
     """How alike the metrics rank the methods, or None where there is nothing to correlate."""
-    matrix = tables.agreement
-    return None if matrix is None else Agreement(list(matrix), matrix.to_numpy(dtype=np.float64).tolist())
+    if tables.agreement is None:
+        return None
+    matrix = as_matrix(tables.agreement, tables.scores)
+    return Agreement(list(matrix), matrix.to_numpy(dtype=np.float64).tolist())
 
 
 def metrics(dataset: xr.Dataset, tables: Tables) -> list[Metric]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,7 +15,7 @@ ALPHA = 0.05  # of the comparison with the control
 
 @dataclass(frozen=True)
 class Tables:
-    """A table is None where there is nothing to compare; each that has a row per score names it in `label`."""
+    """The tables of `evaluation.comparison`, two of them with a column `label`; None where there is nothing to compare."""
 
     methods: list[str]
     examples: int
@@ -25,7 +24,7 @@ class Tables:
     scores: list[Score]
     summary: pd.DataFrame | None
     against_control: pd.DataFrame | None
-    agreement: pd.DataFrame | None  # correlations, a symmetric matrix of scores by scores
+    agreement: pd.DataFrame | None
     consistency: pd.DataFrame | None
 
 
@@ -40,14 +39,10 @@ def tables(dataset: xr.Dataset, baseline: str, confidence: float) -> Tables:
         found,
         _labelled(comparison.summary_of(found, confidence)) if found else None,
         _labelled(comparison.compare_of(found, baseline, alpha=ALPHA)) if has_control else None,
-        _agreement(found) if len(found) > 1 and len(methods) > 2 else None,
+        comparison.agreement_of(found) if len(found) > 1 and len(methods) > 2 else None,
         comparison.ranking_consistency_of(found) if found else None,
     )
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=labels(table))
-
-
-def _agreement(found: Sequence[Score]) -> pd.DataFrame:
-    return comparison.as_matrix(comparison.agreement_of(found), found)

@@ -381,6 +381,73 @@ def test_one_method_is_the_best_and_without_scores_none_is():
     assert not nothing[["best", "tied_with_best"]].any(axis=None)
 
 
+# ---- too few examples to tell
+
+
+@pytest.mark.parametrize("correction", ["holm", "bh"])
+@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+@pytest.mark.parametrize("examples", range(1, 11))
+def test_what_is_undecided_is_what_even_the_clearest_result_could_not_show(examples, alternative, correction, ordered):
+    few = ordered.isel(example=slice(examples))
+    table = compare(few, correction=correction, alternative=alternative)
+    assert table["undecided"].tolist() == (~table["better"]).tolist()
+    assert table["undecided"].all() or not table["undecided"].any()
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("examples", range(1, 11))
+def test_a_tie_that_is_undecided_is_one_that_even_the_clearest_result_would_be(examples, confidence, ordered):
+    few = ordered.isel(example=slice(examples))
+    table = tie_with_best(few, confidence)
+    others = table[~table["best"]]
+    assert others["undecided"].tolist() == others["tied_with_best"].tolist()
+    assert (table["undecided"] == others["undecided"].iloc[0]).all()  # also of the best itself
+    pd.testing.assert_series_equal(summary(few, confidence, n_resamples=10)["undecided"], table["undecided"])
+
+
+@pytest.mark.parametrize("examples", range(1, 8))
+def test_whether_there_are_too_few_examples_does_not_depend_on_the_scores(examples, ordered, noisy):
+    ours, others = (
+        tie_with_best(data.isel(example=slice(examples)), metric="up")["undecided"].tolist()
+        for data in (ordered, noisy)
+    )
+    assert ours == others == [examples < 7] * 4  # three tests: 3 * 2 / 2^6 is not below 0.05
+
+
+def test_five_examples_of_one_method_are_too_few_and_twenty_of_another_are_not(ordered):
+    values = ordered["up"].values.copy()
+    values[0] += 100  # so that it has the best mean, whichever examples the others are scored on
+    values[1, 5:] = np.nan
+    ties, against = tie_with_best(dataset(up=(values, True))), compare(dataset(up=(values, True)))
+    assert ties["undecided"].tolist() == [False, True, False, False]
+    assert ties["tied_with_best"].tolist() == [True, True, False, False]
+    assert against["undecided"].tolist() == [False, True, False]
+
+
+def test_equal_scores_on_many_examples_are_a_tie_and_not_undecided():
+    ties = tie_with_best(dataset(["a", "b"], up=(np.ones((2, 20)), True)))
+    assert ties["tied_with_best"].all()
+    assert not ties["undecided"].any()
+    assert not tie_with_best(dataset(["a"], up=(np.ones((1, 3)), True)))["undecided"].any()
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_the_least_p_is_scipys_of_the_clearest_outcome(alternative):
+    sign = -1 if alternative == "less" else 1
+    for n in range(6, 20):
+        p = stats.wilcoxon(sign * np.arange(1.0, n + 1), alternative=alternative).pvalue
+        assert statistics.least_p(n, alternative) == pytest.approx(p)
+    assert np.isnan(statistics.least_p(5, alternative))
+
+
+def test_the_number_of_pairs_needed_is_the_least_that_is_not_undecided():
+    for tests in (1, 2, 3, 6, 40):
+        enough = statistics.pairs_needed(tests, 0.05)
+        for n, expected in ((enough - 1, True), (enough, False)):
+            least = np.full(tests, statistics.least_p(n, "two-sided"))
+            assert statistics.undecided(np.full(tests, 0.5), least, "holm", 0.05).tolist() == [expected] * tests
+
+
 # ---- ranks and agreement
 
 
