@@ -1,8 +1,9 @@
-"""Figures of an evaluation. Each function takes an `Evaluation` or its `xarray.Dataset` and returns a matplotlib `Figure`.
+"""Figures of an evaluation.
 
-Without `ax` a figure is made that pyplot doesn't hold: a notebook shows it when it is a cell's last value, a script saves it with `savefig`. With
-`ax` it is drawn there, and `ax`'s figure comes back. Methods keep their colour through all figures of a dataset. Needs matplotlib:
-`pip install "captum-ext[plots]"`.
+Each function takes an `Evaluation` or its `xarray.Dataset` and returns a matplotlib `Figure`. Without `ax` it makes a
+new figure, which pyplot does not keep open: a notebook shows it when it is the last value of a cell, and a script saves
+it with `savefig`. With `ax` it draws on these axes and returns their figure. Methods keep their colour through all
+figures of a dataset. Needs matplotlib: `pip install "captum-ext[plots]"`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; yellow is left out, which is faint on white
+# Okabe and Ito's colours, distinct in any kind of colour vision; yellow is left out, which is faint on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES, HATCHES = ("-", "--", ":", "-."), ("", "//", "..", "xx")  # for each turn of the colours
 AXES = {"fraction": "fraction of features", "n": "features in a subset, n"}
@@ -38,9 +39,10 @@ STARS, UNDECIDED = ((0.001, "***"), (0.01, "**"), (0.05, "*")), "?"
 
 
 def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
-    """The mean curve of each method over a metric's own axis, with the normal interval of the mean over examples as a band.
+    """The mean curve of each method over a metric's own axis.
 
-    Also for a metric with several sizes `n`. The legend has the lines from top to bottom, by their mean height.
+    The band is the normal interval of the mean over examples. Also for a metric with several sizes `n`. The legend
+    lists the lines from top to bottom, by their mean height.
     """
     dataset = _dataset(results)
     variable = _variable(dataset, metric)
@@ -68,7 +70,10 @@ def _line_with_band(
 
 
 def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
-    """The scores of each method over the examples: violin, quartiles and median; the best median on top. `at`: the place on the metric's own axis."""
+    """The scores of each method over the examples: violin, quartiles and median, with the best median on top.
+
+    `at` chooses the place on the metric's own axis, if it has one.
+    """
     score = _score(results, metric, at)
     names, styles = methods_of(_dataset(results)), _styles(_dataset(results))
     medians = pd.DataFrame(score.oriented.T).median().fillna(-np.inf).to_numpy()
@@ -96,7 +101,10 @@ def _violin(ax: Axes, values: Floats, y: int, color: str) -> None:
 
 
 def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
-    """Methods x metrics: the mean over examples of a method's rank on the example, 1 the best; the best method on top."""
+    """Methods by metrics: the mean over examples of a method's rank on the example.
+
+    Rank 1 is the best, and the best method is on top.
+    """
     table = comparison.mean_ranks(_dataset(results), metric)
     grid = _pivot(table, "rank")
     grid = grid.loc[grid.mean(axis=1).sort_values(kind="stable").index]
@@ -106,7 +114,10 @@ def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
 
 
 def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
-    """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples (:func:`comparison.agreement`)."""
+    """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples.
+
+    The numbers are those of :func:`captum_ext.evaluation.comparison.agreement`.
+    """
     found = scores(_dataset(results))
     grid = comparison.as_matrix(comparison.agreement_of(found), found)
     figure, ax = _axes(ax, _grid_size(grid))
@@ -115,7 +126,7 @@ def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
 
 
 def method_correlation(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
-    """Whether methods do well on the same examples: Spearman's correlation of their scores of one metric over the examples."""
+    """Whether methods do well on the same examples: Spearman's correlation over examples of their scores."""
     score, names = _score(results, metric, at), methods_of(_dataset(results))
     grid = pd.DataFrame(score.values.T, columns=names).corr(method="spearman", min_periods=3)
     figure, ax = _axes(ax, _grid_size(grid))
@@ -127,10 +138,11 @@ def method_correlation(results: Any, metric: str, at: float | None = None, ax: A
 def significance(
     results: Any, metric: Any = None, baseline: str = "random", ax: Axes | None = None, **options: Any
 ) -> Figure:
-    """Effect of every method against `baseline`, a bar per metric; `options` as in :func:`comparison.compare`.
+    """The effect of every method against `baseline`, with a bar per metric.
 
-    Stars mark the corrected p: `*` below 0.05, `**` 0.01, `***` 0.001; a bar without one is pale. A question mark in
-    their place says that there are too few examples for any outcome to be significant.
+    `options` are those of :func:`captum_ext.evaluation.comparison.compare`. Stars mark the corrected p: `*` below
+    0.05, `**` below 0.01, `***` below 0.001; a bar without a star is pale. A question mark in place of stars says that
+    there are too few examples for any outcome to be significant.
     """
     dataset = _dataset(results)
     table = comparison.compare(dataset, metric, baseline, **options)
@@ -177,9 +189,10 @@ def _fill(k: int) -> dict[str, Any]:
 def convergence(
     results: Any, metric: str, at: float | None = None, confidence: float = 0.95, ax: Axes | None = None
 ) -> Figure:
-    """The mean over the first k examples with its normal interval, for growing k: whether more examples would change the picture.
+    """The mean over the first k examples for growing k: whether more examples would change the picture.
 
-    In the order of the dataset; `results.isel(example=permutation)` of a dataset gives another.
+    The band is the normal interval of that mean. Examples come in the order of the dataset;
+    `dataset.isel(example=permutation)` gives another order.
     """
     score, dataset = _score(results, metric, at), _dataset(results)
     first = pd.DataFrame(score.values.T).expanding()  # [examples, methods]
@@ -205,11 +218,13 @@ def maps(
     ax: Any = None,
     **options: Any,
 ) -> Figure:
-    """Images with their attributions beside them: a row per example, a column per method, by Captum's `visualize_image_attr`.
+    """Images with their attributions beside them: a row per example, a column per method.
 
-    `inputs` [B, C, H, W] with 1 or 3 channels, `attributions` by name, [B, C or 1, H, W], channels summed; tensors or arrays. Images outside [0, 1] are
-    stretched, each by itself. `sign`, `outlier_perc` and further options (`method="blended_heat_map"`) are Captum's; with both signs purple is
-    positive, orange negative. `ax`: B x (methods + 1) axes.
+    `inputs` are images [B, C, H, W] with 1 or 3 channels. `attributions` maps the name of each method to its maps
+    [B, C or 1, H, W], whose channels are summed. Both are tensors or arrays. An image with values outside [0, 1] is
+    stretched to that range. The maps are drawn by Captum's `visualize_image_attr`, and `sign`, `outlier_perc` and
+    further options such as `method="blended_heat_map"` are Captum's; with both signs shown, purple is positive and
+    orange negative. `ax`, if given, holds B x (methods + 1) axes.
     """
     check_choice("sign", sign, SHOWN)
     images = [_displayable(image) for image in _images("inputs", inputs)]
@@ -276,7 +291,7 @@ def _matplotlib() -> Any:
 
 
 def _new_figure(size: tuple[float, float]) -> Any:
-    """Made by pyplot, so that a notebook knows how to show it, and let go, so that none is left open."""
+    """A figure made by pyplot, so that a notebook knows how to show it, and closed, so that none is left open."""
     pyplot = _matplotlib().pyplot
     figure = pyplot.figure(figsize=size, layout="constrained")
     pyplot.close(figure)
@@ -330,7 +345,7 @@ def _pivot(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _legend(ax: Axes) -> None:
-    """Beside the axes, the lines from top to bottom."""
+    """A legend beside the axes, with the lines from top to bottom."""
     lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
     lines = sorted(lines, key=lambda line: -_height(line))
     _beside(ax, lines, [str(line.get_label()) for line in lines])
@@ -376,7 +391,7 @@ def _dataset(results: Any) -> xr.Dataset:
 
 
 def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """A colour, and a line where the colours are used up, for each method by its place in the dataset."""
+    """A colour for each method by its place in the dataset; where the colours are used up, another kind of line."""
     places = range(dataset.sizes["attribution"])
     return [{"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS) % len(LINES)]} for i in places]
 

@@ -19,7 +19,7 @@ from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
 TOO_FEW = ", ? too few examples to tell"
-LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
+LEGEND = "Means over examples; an arrow points to the better side, * marks the best mean."
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def arrow(higher_is_better: bool) -> str:
 
 
 def number_format(values: Any) -> Callable[[float], str]:
-    """Numbers of one column, alike: three digits of the largest, a dash for what is undefined."""
+    """A common format for the numbers of one column: three digits of the largest, a dash where one is undefined."""
     finite = np.abs(np.asarray(values, dtype=np.float64))
     largest = finite[np.isfinite(finite)].max(initial=0)
     decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 2
@@ -94,7 +94,7 @@ def without_direction(dataset: xr.Dataset) -> list[str]:
 
 
 def as_text(dataset: xr.Dataset, width: int | None = None) -> str:
-    """Methods by metrics in columns, as many beside each other as the terminal's width has room for."""
+    """Methods by metrics in columns, as many side by side as the terminal has room for."""
     width = width or shutil.get_terminal_size((120, 0)).columns
     lines = [f"Evaluation: {headline(dataset)}", *_table_lines(dataset, width)]
     if unranked := without_direction(dataset):
@@ -158,7 +158,7 @@ def _mark(row: Any) -> str:
 
 
 def as_html(dataset: xr.Dataset) -> str:
-    """The same table for a notebook, above the data set itself."""
+    """The table of `as_text` for a notebook, above the data set itself."""
     return (
         f"<div><p><strong>Evaluation</strong>: {escape(headline(dataset))}</p>{_html_table(dataset)}"
         f"<p>{escape(' '.join(_failure_lines(dataset)))}</p>"

@@ -1,4 +1,4 @@
-"""Curves as drawings within the page: SVG whose colours are those of the style sheet, so that they follow light and dark."""
+"""Curves as drawings within the page: SVG in the colours of the style sheet, so that they follow light and dark."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 @dataclass(frozen=True)
 class Chart:
-    """A curve's drawing, and its means as a table for those who can't see it."""
+    """A curve's drawing, and its means as a table for those who cannot see it."""
 
     name: str
     axis: str

@@ -66,7 +66,7 @@ def _columns(summary: pd.DataFrame, against_control: pd.DataFrame | None) -> Ite
 
 
 def _marks(table: pd.DataFrame) -> dict[tuple[str, str], tuple[bool, bool]]:
-    """(label, method) -> whether it is not shown to be better than the control, and whether that can't be told."""
+    """(label, method) -> whether it is not shown to be better than the control, and whether that cannot be told."""
     table = table[table["pairs"] > 0]
     doubtful = ~table["better"] & ~table["undecided"]
     return dict(zip(zip(table["label"], table["attribution"]), zip(doubtful, table["undecided"])))
@@ -135,7 +135,7 @@ def _metric(variable: xr.DataArray, consistency: list[str]) -> Metric:
 
 
 def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
-    """All that the results say of the run: seed, batches, model, versions."""
+    """All that the results say about the run: seed, batches, model, versions."""
     return [
         (str(k).replace("_", " "), _plain(_from_json(v))) for k, v in sorted(dataset.attrs.items()) if k != "failures"
     ]
@@ -148,7 +148,7 @@ def failures(dataset: xr.Dataset) -> list[dict[str, str]]:
 
 
 def _from_json(value: Any) -> Any:
-    """Attributes that are no numbers or words were stored as JSON."""
+    """Attributes that are neither numbers nor words were stored as JSON."""
     try:
         return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
     except ValueError:

@@ -45,8 +45,10 @@ def examples(
     stored = {} if attributions is None else _opened(attributions, methods)
     _check_lengths(rows, stored, int(places.max()))
     forms = [number_format(score.values) for score in scores]
-    of_example = lambda i: [numbers(score, score.values[:, i], form) for score, form in zip(scores, forms)]  # noqa: E731
-    return [_example(int(places[i]), rows, stored, methods, of_example(i)) for i in shown]
+    return [
+        _example(int(places[i]), rows, stored, methods, [numbers(s, s.values[:, i], f) for s, f in zip(scores, forms)])
+        for i in shown
+    ]
 
 
 def _example(
@@ -88,8 +90,8 @@ def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]
         return {name: open_attributions(Path(attributions), name) for name in methods}
     if not isinstance(attributions, Mapping):
         raise TypeError(
-            "`attributions` must be a mapping from methods' names to attributions, or a path that `attribute_dataset` wrote; "
-            f"got {type(attributions).__name__}."
+            "`attributions` must be a mapping from methods' names to attributions, or a path that "
+            f"`attribute_dataset` wrote; got {type(attributions).__name__}."
         )
     if unknown := sorted(map(str, set(attributions) - set(methods))):
         raise ValueError(f"`attributions` has {', '.join(unknown)}, but the results are of {', '.join(methods)}.")

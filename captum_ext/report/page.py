@@ -1,4 +1,4 @@
-"""The page: checked, put together from its parts, written whole."""
+"""The page: its arguments are checked, its parts put together, and it is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def _with_links(reference: str) -> Any:
 
 
 def _breakable(name: str) -> Any:
-    """A name that may go on in the next line within: at a new word in capitals, after an underscore, a slash or a point."""
+    """A name with places for line breaks: before a capital that starts a word, after underscores, slashes, points."""
     from markupsafe import Markup
 
     return Markup("<wbr>").join(WORD_START.split(name))
 
 
 def _sortable(value: float) -> str:
-    """For `data-value`: empty where undefined, which sorts last."""
+    """The value of `data-value`: empty where the score is undefined, which sorts last."""
     return repr(float(value)) if np.isfinite(value) else ""

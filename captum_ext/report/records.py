@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Overview:
-    """The scores in one table, what follows from them, and what doesn't."""
+    """The scores in one table, what follows from them, and what does not."""
 
     verdict: str
     caveats: list[str]

@@ -15,7 +15,10 @@ ALPHA = 0.05  # of the comparison with the control
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of `evaluation.comparison`, two of them with a column `label`; None where there is nothing to compare."""
+    """The tables of `evaluation.comparison`, None where there is nothing to compare.
+
+    `summary` and `against_control` also have a column `label`.
+    """
 
     methods: list[str]
     examples: int

@@ -1,4 +1,7 @@
-"""Summary, comparison, agreement and reliability: against scipy, statsmodels, krippendorff and naive loops, and on cases made by hand."""
+"""Summary, comparison, agreement and reliability.
+
+They are held against scipy, statsmodels, krippendorff and naive loops, and on cases made by hand.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def rng():
 
 @pytest.fixture
 def ordered(rng):
-    """`best` is above `good` above `poor` above `random` on each of 20 examples, in `up`; in `down` the same, less is better."""
+    """In `up` best > good > poor > random on each of 20 examples; `down` is the same where less is better."""
     values = np.array([3.0, 2.0, 1.0, 0.0])[:, None] + rng.uniform(0, 0.9, (4, 20)) + 10 * rng.normal(size=20)
     return dataset(up=(values, True), down=(-values, False))
 

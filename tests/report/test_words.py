@@ -71,7 +71,7 @@ def test_a_few_examples_tell_nothing():
 @pytest.mark.parametrize("values", [CLEAR, NOISE], ids=["clear", "noise"])
 @pytest.mark.parametrize("examples", range(1, 8))
 def test_too_few_examples_are_neither_a_tie_nor_no_better_than_the_control(examples, values):
-    """Against the best three tests per metric, which takes 7 examples; against the control six in all, which takes 8."""
+    """Three tests per metric against the best need 7 examples; six tests in all against the control need 8."""
     few = values[:, :examples]
     found = overview(scored(examples, one=few, two=few))
     cells = [cell for c in found.columns for cell in c.cells]
