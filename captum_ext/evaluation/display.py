@@ -19,7 +19,7 @@ from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
 TOO_FEW = ", ? too few examples to tell"
-LEGEND = "Means over examples; an arrow points to the better side, * marks the best mean."
+LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
 
 
 @dataclass(frozen=True)

@@ -83,13 +83,14 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
         raise ValueError(f"`metric` must name at least one metric, got {metric!r}. Leave it out for all of them.")
     for name in names:
         check_choice("metric", name, directed)
-    return [score for name in names for score in _scores_of(name, dataset)]
+    methods = methods_of(dataset)
+    return [score for name in names for score in _scores_of(name, dataset[name], methods)]
 
 
-def _scores_of(name: str, dataset: xr.Dataset) -> Iterator[Score]:
-    higher = bool(dataset[name].attrs["higher_is_better"])
-    for axis, at, values in points(dataset[name], "attribution", "example"):
-        yield Score(name, axis, at, higher, methods_of(dataset), np.where(np.isfinite(values), values, np.nan))
+def _scores_of(name: str, variable: xr.DataArray, methods: list[str]) -> Iterator[Score]:
+    higher = bool(variable.attrs["higher_is_better"])
+    for axis, at, values in points(variable, "attribution", "example"):
+        yield Score(name, axis, at, higher, methods, np.where(np.isfinite(values), values, np.nan))
 
 
 def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:
