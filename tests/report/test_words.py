@@ -113,6 +113,12 @@ def test_a_method_with_too_few_scores_is_not_called_tied_and_the_best_not_alone(
     )
 
 
+def test_the_control_is_not_called_among_the_best_where_too_few_examples_have_scores():
+    few = CLEAR.copy()
+    few[:, 5:] = np.nan
+    assert caveats(scored(one=CLEAR, two=few)) == ["Some scores are undefined and left out, at most 75% of a on two."]
+
+
 def test_a_few_examples_are_no_disagreement():
     assert any("Metrics disagree" in caveat for caveat in caveats(scored(6, one=CLEAR[:, :6], two=-CLEAR[:, :6])))
     for n in range(1, 6):
