@@ -1,4 +1,4 @@
-"""The command `captum-ext`, also as `python -m captum_ext`: the demo, results as a table or as a page, and what metrics there are."""
+"""The command `captum-ext`, also `python -m captum_ext`: the demo, results as a table or a page, and the metrics."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   captum-ext demo                              six explanations of a real network, by five metrics
   captum-ext show scores.h5                    the scores that `evaluate(..., path="scores.h5")` kept, in the terminal
-  captum-ext report scores.h5 -o report.html   the same as one page for a browser
-  captum-ext metrics                           which metrics there are
+  captum-ext report scores.h5 -o report.html   the same scores as one page for a browser
+  captum-ext metrics                           the list of metrics
   captum-ext metrics deletion                  what one of them computes, and from what"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: done, 1: an error, in one line; 2 (argparse's): not such a command."""
+    """Runs the command and returns 0, or 1 after printing an error in one line; argparse exits with 2."""
     options = parser().parse_args(arguments)
     try:
         options.run(options)
@@ -48,7 +48,7 @@ def failed(why: str) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         "captum-ext",
-        description="Which explanation of a PyTorch model may be trusted.",
+        description="Which explanation of your PyTorch model can you trust?",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,21 +60,23 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    added = command(demo, "explain four photographs, and score the explanations")
+    added = command(demo, "explain four photographs and score the explanations")
     added.add_argument(
-        "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="for all it makes (default: %(default)s)"
+        "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
     added = command(show, "print the summary of stored results")
     added.add_argument("result", metavar="RESULT", help="what `evaluate(path=...)` or `Evaluation.save` wrote")
-    added.add_argument("--metric", action="append", help="only this one; may be given several times")
+    added.add_argument("--metric", action="append", help="only this metric; may be given several times")
     added = command(report, "write stored results as one page for a browser")
     added.add_argument("result", metavar="RESULT", help="what `evaluate(path=...)` or `Evaluation.save` wrote")
     added.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: RESULT with the ending .html)")
-    added.add_argument("--attributions", metavar="FILE", help="what `attribute_dataset` wrote: its maps are shown too")
-    added.add_argument("--examples", type=int, default=12, metavar="N", help="shown one by one (default: %(default)s)")
-    added.add_argument("--baseline", default="random", metavar="METHOD", help="to be beaten (default: %(default)s)")
+    added.add_argument("--attributions", metavar="FILE", help="what `attribute_dataset` wrote, to show its maps too")
+    added.add_argument(
+        "--examples", type=int, default=12, metavar="N", help="how many examples to show (default: %(default)s)"
+    )
+    added.add_argument("--baseline", default="random", metavar="METHOD", help="the control (default: %(default)s)")
     added = command(metrics, "list the metrics, or explain one")
-    added.add_argument("name", nargs="?", help="of the metric to explain")
+    added.add_argument("name", nargs="?", help="the metric to explain")
     return top
 
 
@@ -113,7 +115,7 @@ def metrics(options: argparse.Namespace) -> None:
 
 
 def catalogue(known: Catalogue) -> str:
-    """A line per metric, by family: its name, an arrow to the better side, and its first sentence as far as there is room."""
+    """A line per metric, by family: its name, an arrow to the better side, and as much of its summary as fits."""
     lines, room = [], shutil.get_terminal_size((120, 0)).columns
     longest = max(len(entry.name) for entry in known)
     for family, entries in known.families().items():
@@ -125,7 +127,7 @@ def catalogue(known: Catalogue) -> str:
 
 
 def call_of(function: Callable[..., object]) -> str:
-    """Its name and arguments, without their types."""
+    """The function's name and arguments, without their types."""
     signature = inspect.signature(function)
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     call = f"{function.__name__}{signature.replace(parameters=bare, return_annotation=signature.empty)}"

@@ -1,4 +1,4 @@
-"""Which explanation of a real network to trust: five metrics, six explanations, four photographs. `captum-ext demo`."""
+"""The demo, `captum-ext demo`: six explanations of a real network on four photographs, scored by five metrics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def network() -> nn.Module:
 
 
 class CappedReLU(nn.ReLU):
-    """ReLU6 that Captum's GuidedBackprop takes for a ReLU; not in place, which its hooks can't follow."""
+    """A ReLU6 that Captum's GuidedBackprop takes for a ReLU; not in place, which its hooks cannot follow."""
 
     def forward(self, input: Tensor) -> Tensor:
         return nn.functional.relu6(input)
@@ -102,7 +102,10 @@ def without_patches(inputs: Tensor) -> Tensor:
 
 
 def demo_metrics() -> dict[str, Callable[..., Any]]:
-    """Name -> metric: on the probability of the class, removed pixels blurred, removed superpixels in the image's mean colour."""
+    """Name -> metric of the probability of the class.
+
+    Removed pixels are blurred; removed superpixels get the mean colour of the image.
+    """
     softmax = partial(torch.softmax, dim=1)
     pixels: dict[str, Any] = {
         "baselines": baselines.gaussian_blur,
@@ -158,7 +161,7 @@ def small_network() -> nn.Module:
 
 
 def on_two_devices() -> dict[str, Any]:
-    """AttriBench's metrics of small photographs, each by two worker processes on the CPU; name -> result."""
+    """Name -> result of AttriBench's metrics on small photographs, each run by two worker processes on the CPU."""
     from captum.attr import InputXGradient, Saliency
 
     from captum_ext.attribench import MethodFactory, distributed
@@ -190,13 +193,13 @@ def on_two_devices() -> dict[str, Any]:
 
 
 def mean_of_channels(kind: Any, model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """A class of Captum's as a method of AttriBench's, with the mean over the channels."""
+    """A class of Captum as a method of AttriBench, with the mean over the channels."""
     method = kind(model)
     return lambda images, labels: method.attribute(images, target=labels).mean(1, keepdim=True)
 
 
 def main(output: Path) -> None:
-    """Runs it, or goes on where it was interrupted, with all it makes in the folder `output`."""
+    """Runs the demo, or resumes an interrupted one, and writes everything into the folder `output`."""
     warnings.filterwarnings("ignore", module="captum")  # it sets gradients and hooks, and says so each time
     output.mkdir(parents=True, exist_ok=True)
     model, images = network(), photographs()
@@ -220,7 +223,6 @@ def main(output: Path) -> None:
     result.report(output / "report.html", list(zip(shown, targets.tolist())), maps)
     print(f"Report: {output / 'report.html'}, figure: {output / 'explanations.png'}, scores: {output / 'scores.h5'}.")
     for name, scored in on_two_devices().items():
-        print(
-            f"On two CPU workers, AttriBench's {name}: {', '.join(scored.method_names)} on {scored.shape[0]} photographs."
-        )
-    print("An interrupted run goes on where it stopped; remove the folder to start anew.")
+        names, photographs_scored = ", ".join(scored.method_names), scored.shape[0]
+        print(f"On two CPU workers, AttriBench's {name}: {names} on {photographs_scored} photographs.")
+    print("Repeat the command to resume an interrupted run; remove the folder to start again.")

@@ -1,8 +1,9 @@
-"""Figures of an evaluation. Each function takes an `Evaluation` or its `xarray.Dataset` and returns a matplotlib `Figure`.
+"""Figures of an evaluation.
 
-Without `ax` a figure is made that pyplot doesn't hold: a notebook shows it when it is a cell's last value, a script saves it with `savefig`. With
-`ax` it is drawn there, and `ax`'s figure comes back. Methods keep their colour through all figures of a dataset. Needs matplotlib:
-`pip install "captum-ext[plots]"`.
+Each function takes an `Evaluation` or its `xarray.Dataset` and returns a matplotlib `Figure`. Without `ax` it makes a
+new figure, which pyplot does not keep open: a notebook shows it when it is the last value of a cell, and a script saves
+it with `savefig`. With `ax` it draws on these axes and returns their figure. Methods keep their colour through all
+figures of a dataset. Needs matplotlib: `pip install "captum-ext[plots]"`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ._core.checks import check_choice, check_fraction
 from .evaluation import comparison
+from .evaluation.display import arrow
+from .evaluation.score import Score, labels, methods_of, metrics_of, own_axis, plain_axis, scores
+from .evaluation.statistics import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = npt.NDArray[np.float64]
-
-# Okabe and Ito's colours, told apart with any kind of colour vision; yellow is left out, which is faint on white
+# Okabe and Ito's colours, distinct in any kind of colour vision; yellow is left out, which is faint on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES, HATCHES = ("-", "--", ":", "-."), ("", "//", "..", "xx")  # for each turn of the colours
 AXES = {"fraction": "fraction of features", "n": "features in a subset, n"}
@@ -33,26 +35,27 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "positive": lambda a: a > 0,
     "negative": lambda a: a < 0,
 }
-STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+STARS, UNDECIDED = ((0.001, "***"), (0.01, "**"), (0.05, "*")), "?"
 
 
 def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
-    """The mean curve of each method over a metric's own axis, with the normal interval of the mean over examples as a band.
+    """The mean curve of each method over a metric's own axis.
 
-    Also for a metric with several sizes `n`. The legend has the lines from top to bottom, by their mean height.
+    The band is the normal interval of the mean over examples. Also for a metric with several sizes `n`. The legend
+    lists the lines from top to bottom, by their mean height.
     """
     dataset = _dataset(results)
     variable = _variable(dataset, metric)
-    axis = _own_axis(variable)
+    axis = own_axis(variable)
     if axis is None:
-        having = [name for name in _metrics(dataset) if _own_axis(dataset[name])]
-        raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {_listed(having)}.")
+        having = ", ".join(repr(name) for name in metrics_of(dataset) if own_axis(dataset[name]))
+        raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {having}.")
     values = variable.astype(np.float64).transpose("attribution", "example", axis).values
     figure, ax = _axes(ax, (7, 4))
-    for name, scores, style in zip(_names(dataset), np.where(np.isfinite(values), values, np.nan), _styles(dataset)):
-        frame = pd.DataFrame(scores)  # [examples, points]; its reductions skip nan
+    for name, rows, style in zip(methods_of(dataset), np.where(np.isfinite(values), values, np.nan), _styles(dataset)):
+        frame = pd.DataFrame(rows)  # [examples, points]; its reductions skip nan
         _line_with_band(ax, variable[axis].values, frame.mean(), _z(confidence) * frame.sem(), name, style)
-    ax.set_xlabel(AXES.get(comparison.plain_axis(axis), axis))
+    ax.set_xlabel(AXES.get(plain_axis(axis), axis))
     ax.set_ylabel(_with_direction(variable))
     ax.set_title(f"Mean over examples, {confidence:.0%} band", fontsize="medium")
     _legend(ax)
@@ -67,9 +70,12 @@ def _line_with_band(
 
 
 def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
-    """The scores of each method over the examples: violin, quartiles and median; the best median on top. `at`: the place on the metric's own axis."""
+    """The scores of each method over the examples: violin, quartiles and median, with the best median on top.
+
+    `at` chooses the place on the metric's own axis, if it has one.
+    """
     score = _score(results, metric, at)
-    names, styles = _names(_dataset(results)), _styles(_dataset(results))
+    names, styles = methods_of(_dataset(results)), _styles(_dataset(results))
     medians = pd.DataFrame(score.oriented.T).median().fillna(-np.inf).to_numpy()
     order = np.argsort(-medians, kind="stable")[::-1]  # drawn from below
     figure, ax = _axes(ax, (7, 1.2 + 0.45 * len(names)))
@@ -95,7 +101,10 @@ def _violin(ax: Axes, values: Floats, y: int, color: str) -> None:
 
 
 def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
-    """Methods x metrics: the mean over examples of a method's rank on the example, 1 the best; the best method on top."""
+    """Methods by metrics: the mean over examples of a method's rank on the example.
+
+    Rank 1 is the best, and the best method is on top.
+    """
     table = comparison.mean_ranks(_dataset(results), metric)
     grid = _pivot(table, "rank")
     grid = grid.loc[grid.mean(axis=1).sort_values(kind="stable").index]
@@ -105,22 +114,20 @@ def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
 
 
 def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
-    """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples (:func:`comparison.agreement`)."""
-    dataset = _dataset(results)
-    names = [score.label for score in comparison.scores(dataset)]
-    grid = pd.DataFrame(np.eye(len(names)), names, names)
-    for pair in comparison.agreement(dataset).itertuples():
-        one = comparison.label(pair.metric, pair.axis, pair.at)
-        other = comparison.label(pair.other, pair.other_axis, pair.other_at)
-        grid.loc[one, other] = grid.loc[other, one] = pair.correlation
+    """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples.
+
+    The numbers are those of :func:`captum_ext.evaluation.comparison.agreement`.
+    """
+    found = scores(_dataset(results))
+    grid = comparison.as_matrix(comparison.agreement_of(found), found)
     figure, ax = _axes(ax, _grid_size(grid))
     _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of metrics over methods", "{:.2f}")
     return figure
 
 
 def method_correlation(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
-    """Whether methods do well on the same examples: Spearman's correlation of their scores of one metric over the examples."""
-    score, names = _score(results, metric, at), _names(_dataset(results))
+    """Whether methods do well on the same examples: Spearman's correlation over examples of their scores."""
+    score, names = _score(results, metric, at), methods_of(_dataset(results))
     grid = pd.DataFrame(score.values.T, columns=names).corr(method="spearman", min_periods=3)
     figure, ax = _axes(ax, _grid_size(grid))
     _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of methods over examples", "{:.2f}")
@@ -131,38 +138,47 @@ def method_correlation(results: Any, metric: str, at: float | None = None, ax: A
 def significance(
     results: Any, metric: Any = None, baseline: str = "random", ax: Axes | None = None, **options: Any
 ) -> Figure:
-    """Effect of every method against `baseline`, a bar per metric; `options` as in :func:`comparison.compare`.
+    """The effect of every method against `baseline`, with a bar per metric.
 
-    Stars mark the corrected p: `*` below 0.05, `**` 0.01, `***` 0.001; a bar without one is pale.
+    `options` are those of :func:`captum_ext.evaluation.comparison.compare`. Stars mark the corrected p: `*` below
+    0.05, `**` below 0.01, `***` below 0.001; a bar without a star is pale. A question mark in place of stars says that
+    there are too few examples for any outcome to be significant.
     """
     dataset = _dataset(results)
     table = comparison.compare(dataset, metric, baseline, **options)
-    effects, p = _pivot(table, "effect"), _pivot(table, "p_corrected")
-    effects = effects.loc[effects.mean(axis=1).sort_values(ascending=False, kind="stable").index[::-1]]
+    effects, p, undecided = (_pivot(table, column) for column in ("effect", "p_corrected", "undecided"))
+    order = effects.mean(axis=1).sort_values(ascending=False, kind="stable").index[::-1]
+    effects = effects.loc[order]
     metrics, height = list(effects), 0.8 / len(effects.columns)
     figure, ax = _axes(ax, (7, 1.4 + len(effects) * max(0.4, 0.2 * len(metrics))))
     for k, name in enumerate(metrics):
         y = np.arange(len(effects)) + 0.4 - height * (k + 0.5)  # the first metric on top, as in the legend
-        _bars(ax, y, height, effects[name], p[name], _fill(k))
+        marks = [_stars(value, unclear) for value, unclear in zip(p[name][order], undecided[name][order])]
+        _bars(ax, y, height, effects[name], marks, _fill(k))
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xlim(-1.2 if effects.min().min() < 0 else -0.05, 1.2)
     ax.set_yticks(range(len(effects)), list(effects.index))
     ax.set_xlabel(f"effect against {baseline}: rank-biserial correlation (better →)")
-    ax.set_title("corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these", fontsize="small")
+    legend = "corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these"
+    unclear = "   ?: too few examples to tell" if undecided.to_numpy().any() else ""
+    ax.set_title(legend + unclear, fontsize="small")
     pyplot = _matplotlib().pyplot
     _beside(ax, [pyplot.Rectangle((0, 0), 1, 1, **_fill(k)) for k in range(len(metrics))], metrics)
     return figure
 
 
+def _stars(p: float, undecided: bool) -> str:
+    return next((mark for level, mark in STARS if p < level), UNDECIDED if undecided else "")
+
+
 def _bars(
-    ax: Axes, y: Any, height: float, effects: pd.Series[float], p: pd.Series[float], fill: dict[str, Any]
+    ax: Axes, y: Any, height: float, effects: pd.Series[float], marks: Sequence[str], fill: dict[str, Any]
 ) -> None:
-    for place, effect, value in zip(y, effects, p.loc[effects.index]):
-        stars = next((mark for level, mark in STARS if value < level), "")
-        ax.barh(place, effect, height * 0.9, alpha=1 if stars else 0.3, **fill)
+    for place, effect, mark in zip(y, effects.fillna(0), marks):
+        ax.barh(place, effect, height * 0.9, alpha=0.3 if mark in ("", UNDECIDED) else 1, **fill)
         side = "left" if effect >= 0 else "right"
         offset = (4 if effect >= 0 else -4, -2)
-        ax.annotate(stars, (effect, place), offset, textcoords="offset points", va="center", ha=side, fontsize="small")
+        ax.annotate(mark, (effect, place), offset, textcoords="offset points", va="center", ha=side, fontsize="small")
 
 
 def _fill(k: int) -> dict[str, Any]:
@@ -173,16 +189,17 @@ def _fill(k: int) -> dict[str, Any]:
 def convergence(
     results: Any, metric: str, at: float | None = None, confidence: float = 0.95, ax: Axes | None = None
 ) -> Figure:
-    """The mean over the first k examples with its normal interval, for growing k: whether more examples would change the picture.
+    """The mean over the first k examples for growing k: whether more examples would change the picture.
 
-    In the order of the dataset; `results.isel(example=permutation)` of a dataset gives another.
+    The band is the normal interval of that mean. Examples come in the order of the dataset;
+    `dataset.isel(example=permutation)` gives another order.
     """
     score, dataset = _score(results, metric, at), _dataset(results)
     first = pd.DataFrame(score.values.T).expanding()  # [examples, methods]
     means, half_widths = first.mean(), _z(confidence) * first.std() / np.sqrt(first.count())
     k = np.arange(1, len(means) + 1)
     figure, ax = _axes(ax, (7, 4))
-    for i, (name, style) in enumerate(zip(_names(dataset), _styles(dataset))):
+    for i, (name, style) in enumerate(zip(methods_of(dataset), _styles(dataset))):
         _line_with_band(ax, k, means[i], half_widths[i], name, style)
     settled = k > min(len(k) - 1, max(4, len(k) // 10))  # the first few examples would set the scale
     _limit_y(ax, (means - half_widths)[settled], (means + half_widths)[settled])
@@ -201,14 +218,15 @@ def maps(
     ax: Any = None,
     **options: Any,
 ) -> Figure:
-    """Images with their attributions beside them: a row per example, a column per method, by Captum's `visualize_image_attr`.
+    """Images with their attributions beside them: a row per example, a column per method.
 
-    `inputs` [B, C, H, W] with 1 or 3 channels, `attributions` by name, [B, C or 1, H, W], channels summed; tensors or arrays. Images outside [0, 1] are
-    stretched, each by itself. `sign`, `outlier_perc` and further options (`method="blended_heat_map"`) are Captum's; with both signs purple is
-    positive, orange negative. `ax`: B x (methods + 1) axes.
+    `inputs` are images [B, C, H, W] with 1 or 3 channels. `attributions` maps the name of each method to its maps
+    [B, C or 1, H, W], whose channels are summed. Both are tensors or arrays. An image with values outside [0, 1] is
+    stretched to that range. The maps are drawn by Captum's `visualize_image_attr`, and `sign`, `outlier_perc` and
+    further options such as `method="blended_heat_map"` are Captum's; with both signs shown, purple is positive and
+    orange negative. `ax`, if given, holds B x (methods + 1) axes.
     """
-    if sign not in SHOWN:
-        raise ValueError(f"`sign` must be one of {_listed(SHOWN)}, got {sign!r}.")
+    check_choice("sign", sign, SHOWN)
     images = [_displayable(image) for image in _images("inputs", inputs)]
     pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
     figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)
@@ -273,7 +291,7 @@ def _matplotlib() -> Any:
 
 
 def _new_figure(size: tuple[float, float]) -> Any:
-    """Made by pyplot, so that a notebook knows how to show it, and let go, so that none is left open."""
+    """A figure made by pyplot, so that a notebook knows how to show it, and closed, so that none is left open."""
     pyplot = _matplotlib().pyplot
     figure = pyplot.figure(figsize=size, layout="constrained")
     pyplot.close(figure)
@@ -321,13 +339,13 @@ def _grid_size(grid: pd.DataFrame) -> tuple[float, float]:
 
 def _pivot(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Methods x metrics, both in the order of the table."""
-    labels = [comparison.label(*place) for place in zip(table["metric"], table["axis"], table["at"])]
-    wide = table.assign(label=labels).pivot(index="attribution", columns="label", values=column)
-    return wide.loc[table["attribution"].unique(), list(dict.fromkeys(labels))]
+    names = labels(table)
+    wide = table.assign(label=names).pivot(index="attribution", columns="label", values=column)
+    return wide.loc[table["attribution"].unique(), list(dict.fromkeys(names))]
 
 
 def _legend(ax: Axes) -> None:
-    """Beside the axes, the lines from top to bottom."""
+    """A legend beside the axes, with the lines from top to bottom."""
     lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
     lines = sorted(lines, key=lambda line: -_height(line))
     _beside(ax, lines, [str(line.get_label()) for line in lines])
@@ -345,6 +363,7 @@ def _beside(ax: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
 def _z(confidence: float) -> float:
     from scipy import special
 
+    check_fraction("confidence", confidence, open_ends=True)
     return float(special.ndtri((1 + confidence) / 2))
 
 
@@ -361,7 +380,7 @@ def _with_direction(variable: xr.DataArray) -> str:
 def _with_arrow(name: str, higher_is_better: bool | None) -> str:
     if higher_is_better is None:
         return name
-    return f"{name} ({'higher' if higher_is_better else 'lower'} is better {'↑' if higher_is_better else '↓'})"
+    return f"{name} ({'higher' if higher_is_better else 'lower'} is better {arrow(higher_is_better)})"
 
 
 def _dataset(results: Any) -> xr.Dataset:
@@ -371,40 +390,22 @@ def _dataset(results: Any) -> xr.Dataset:
     return dataset
 
 
-def _names(dataset: xr.Dataset) -> list[str]:
-    return [str(name) for name in dataset["attribution"].values]
-
-
 def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """A colour, and a line where the colours are used up, for each method by its place in the dataset."""
+    """A colour for each method by its place in the dataset; where the colours are used up, another kind of line."""
     places = range(dataset.sizes["attribution"])
     return [{"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS) % len(LINES)]} for i in places]
 
 
 def _variable(dataset: xr.Dataset, metric: str) -> xr.DataArray:
-    if metric not in _metrics(dataset):
-        raise ValueError(f"`metric` must be one of {_listed(_metrics(dataset))}, got {metric!r}.")
+    check_choice("metric", metric, metrics_of(dataset))
     return dataset[metric]
 
 
-def _metrics(dataset: xr.Dataset) -> list[str]:
-    """All but the scores from halves of the draws."""
-    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
-
-
-def _own_axis(variable: xr.DataArray) -> str | None:
-    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example")), None)
-
-
-def _score(results: Any, metric: str, at: float | None) -> comparison.Score:
+def _score(results: Any, metric: str, at: float | None) -> Score:
     """The one score that `metric` and `at` name."""
-    found = comparison.scores(_dataset(results), metric)
+    found = scores(_dataset(results), metric)
     chosen = found if at is None else [score for score in found if np.isclose(score.at, at)]
     if len(chosen) != 1:
-        places = _listed([score.at for score in found if score.axis is not None])
+        places = ", ".join(str(score.at) for score in found if score.axis is not None)
         raise ValueError(f"`at` must name one place on the axis of {metric!r} ({places or 'it has none'}), got {at!r}.")
     return chosen[0]
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))

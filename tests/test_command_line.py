@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from captum_ext import Evaluation, demo, metrics
+from captum_ext import Evaluation, demo, load, metrics
 from captum_ext.__main__ import main
 
 
@@ -41,6 +41,22 @@ def test_report_writes_a_page_beside_the_results_or_where_it_is_told(stored, cap
     assert written.count("<caption") == 1
     assert main(["report", str(stored), "-o", str(stored.parent / "page.html"), "--examples", "0"]) == 0
     assert (stored.parent / "page.html").exists()
+
+
+def test_too_few_examples_are_said_to_be_so(stored, tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    few = tmp_path / "few.h5"
+    Evaluation(load(stored).dataset.isel(example=slice(5))).save(few)
+    assert main(["show", str(few)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.rstrip().endswith("? too few examples to tell.")
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("  ")] == ["*", "?"] * 2
+    assert main(["report", str(few), "--baseline", "low"]) == 0
+    written = few.with_suffix(".html").read_text()
+    assert "<h1>With 5 examples no two methods can be distinguished (at least 6 examples are needed)" in written
+    assert "There are too few examples to show that any method is better than the control low" in written
+    assert 'not distinguishable from the best"' not in written
+    assert 'not shown to be better than low"' not in written
 
 
 def test_report_leaves_alone_what_is_there(stored, capsys):

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "baselines": ("_core",),
     "perturbations": ("_core",),
     "evaluation": ("evaluation", "_core.card", "_core.checks", "_core.sharing", "_version"),
-    "plots": ("evaluation",),
+    "plots": ("evaluation", "_core.checks"),
     "report": ("evaluation", "plots", "report", "_core.checks", "_version"),
 }
 PUBLIC = ("_core.checks", "_version")  # private names that the AttriBench layer may use all the same

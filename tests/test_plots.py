@@ -235,6 +235,16 @@ def test_significance_shows_the_effects_and_marks_the_corrected_p(data):
     assert all(left < b.get_width() < right for b in bars)
 
 
+@pytest.mark.parametrize("examples", range(1, 8))
+def test_significance_says_where_there_are_too_few_examples_to_tell(examples, data):
+    """Twelve tests take 9 examples."""
+    figure = plots.significance(data.isel(example=slice(examples)))
+    assert {t.get_text() for t in figure.axes[0].texts} == {"?"}
+    assert figure.axes[0].get_title().endswith("?: too few examples to tell")
+    assert all(bar.get_alpha() < 1 for bar in figure.axes[0].patches)
+    assert "too few" not in texts(plots.significance(data))
+
+
 def test_more_metrics_than_colours_are_still_told_apart(data):
     fills = [tuple(plots._fill(k).values()) for k in range(20)]
     assert len(set(fills)) == 20
@@ -310,6 +320,9 @@ def test_a_wrong_name_shape_or_place_is_an_error_that_helps(data, images):
         plots.curves(data, "left")
     with pytest.raises(ValueError, match="`correction` must be"):
         plots.significance(data, correction="none")
+    for draw in (plots.curves, plots.convergence):
+        with pytest.raises(ValueError, match="`confidence` must be between 0 and 1, neither included; got 95"):
+            draw(data.isel(n=[0]), "sized", confidence=95)
     with pytest.raises(ValueError, match="got 'up:halves'"):
         plots.curves(data, "up:halves")
     with pytest.raises(

@@ -39,7 +39,10 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
 
 
-def check_fraction(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"`{name}` must be a fraction from 0 to 1, got {value!r}.")
+def check_fraction(name: str, value: Any, open_ends: bool = False) -> float:
+    """From 0 to 1; with open ends neither 0 nor 1, as for a level of confidence or significance."""
+    inside = isinstance(value, (int, float, np.number)) and 0 <= value <= 1
+    if not inside or (open_ends and value in (0, 1)):
+        wanted = "be between 0 and 1, neither included;" if open_ends else "be a fraction from 0 to 1,"
+        raise ValueError(f"`{name}` must {wanted} got {value!r}.")
     return float(value)

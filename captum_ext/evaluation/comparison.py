@@ -1,16 +1,21 @@
-"""How methods compare, and how far the numbers may be trusted. Plain functions, `xarray.Dataset` in, `pandas.DataFrame` out.
+"""How methods compare, and how far the numbers can be trusted.
 
-Assumed throughout: the dataset has one variable per metric over `attribution` (the method) and `example`; a metric with an axis of its own
-(several sizes `n`) is several scores, told apart by the columns `axis` ("n") and `at` (5), both missing for a metric with one score an example.
-Examples are independent draws of the data one wants to speak about, so intervals resample examples and tests pair methods by example. A
-score that is NaN or infinite is undefined: it is left out, and counted. Only variables with the attribute `higher_is_better` can be
-ranked; curves have none and are left out. What is random repeats with its `seed`.
+Plain functions that take an `xarray.Dataset` and return a `pandas.DataFrame`.
+
+The dataset has one variable per metric over `attribution` (the method) and `example`. A metric with an axis of its own
+(several sizes `n`) is several scores, told apart by the columns `axis` ("n") and `at` (5), which are both missing for a
+metric with one score per example. Examples are assumed to be independent draws of the data that one wants to speak
+about, so intervals resample examples and tests pair methods by example. A score that is NaN or infinite is undefined:
+it is left out, and counted. Only variables with the attribute `higher_is_better` can be ranked; curves have none and
+are left out. Random numbers are drawn from `seed`, so every table repeats.
+
+Each table also has a function of scores that were read already (`summary_of` beside `summary`), for those who need
+several tables of one dataset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -19,14 +24,17 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from .._core.checks import check_choice
+from .._core.checks import check_choice, check_count, check_fraction
+from .score import MetricType, Score, label, points, scores
 from .statistics import (
     CORRECTIONS,
+    SIDES,
     Floats,
     bca,
     corrected,
     fisher_mean,
     krippendorff_alpha,
+    least_p,
     rank_biserial,
     rank_interval,
     ranks_of,
@@ -34,39 +42,8 @@ from .statistics import (
     share_of_firsts,
     signed_rank_p,
     spearman_of_examples,
+    undecided,
 )
-
-MetricType = str | Sequence[str] | None
-
-
-@dataclass(frozen=True)
-class Score:
-    """One score of every method on every example: a metric, at one place of its axis if it has one."""
-
-    metric: str
-    axis: str | None
-    at: float
-    higher_is_better: bool
-    values: Floats  # [methods, examples], nan where undefined
-
-    @property
-    def oriented(self) -> Floats:
-        """The values, turned so that more is better."""
-        return self.values if self.higher_is_better else -self.values
-
-    @property
-    def label(self) -> str:
-        return label(self.metric, self.axis, self.at)
-
-
-def label(metric: str, axis: Any, at: Any) -> str:
-    """As in "sensitivity_n (n=5)"."""
-    return f"{metric} ({plain_axis(axis)}={at:g})" if isinstance(axis, str) else metric
-
-
-def plain_axis(axis: str) -> str:
-    """Without the metric's name, which an axis has where two metrics are on different grids."""
-    return axis.split(" (")[0]
 
 
 def summary(
@@ -76,40 +53,47 @@ def summary(
 
     A row per metric, `axis`, `at` and method:
 
-    - `mean` and `median` over the examples with a score; `low`, `high`: BCa bootstrap interval of the mean over examples. It is NaN with
-      fewer than 3 scores, and the value itself where all scores are equal.
-    - `rank`: 1 is the best mean; equal means share the better rank. `rank_low`, `rank_high` and `p_best`, the probability of rank 1 (ties share it),
-      are from the same resamples of examples for all methods and metrics, so what is hard about an example doesn't blur the ranks.
-    - `tied_with_best`: as in :func:`tie_with_best`.
+    - `mean` and `median` over the examples with a score; `low`, `high`: BCa bootstrap interval of the mean over
+      examples. The interval is NaN with fewer than 3 scores, and the value itself where all scores are equal.
+    - `rank`: 1 is the best mean; equal means share the better rank. `rank_low`, `rank_high` and `p_best`, the
+      probability of rank 1 (ties share it), come from the same resamples of examples for all methods and metrics, so
+      the difficulty of an example does not blur the ranks.
+    - `tied_with_best` and `undecided`: as in :func:`tie_with_best`.
     - `undefined`: the share of examples without a score; `examples`: the number with one; `higher_is_better`.
     """
-    _check_fraction("confidence", confidence)
-    if n_resamples < 1:
-        raise ValueError(f"`n_resamples` must be at least 1, got {n_resamples}.")
-    methods, found = _methods(dataset), scores(dataset, metric)
+    return summary_of(scores(dataset, metric), confidence, n_resamples, seed)
+
+
+def summary_of(
+    found: Sequence[Score], confidence: float = 0.95, n_resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    check_fraction("confidence", confidence, open_ends=True)
+    check_count("n_resamples", n_resamples)
     stacked = np.concatenate([score.values for score in found])  # [scores * methods, examples]
-    means = resampled_means(stacked, n_resamples, seed).reshape(n_resamples, len(found), len(methods))
-    return _table(_summary(score, methods, means[:, i], confidence) for i, score in enumerate(found))
+    means = resampled_means(stacked, n_resamples, seed).reshape(n_resamples, len(found), -1)
+    return _table(_summary(score, means[:, i], confidence) for i, score in enumerate(found))
 
 
-def _summary(score: Score, methods: list[str], means: Floats, confidence: float) -> pd.DataFrame:
+def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
     frame = pd.DataFrame(score.values.T)  # its reductions skip nan
-    ranks = ranks_of(means if score.higher_is_better else -means)  # [resamples, methods]
+    ranks = ranks_of(score.turned(means))  # [resamples, methods]
     observed = frame.mean().to_numpy()
     intervals = [bca(v[np.isfinite(v)], m[np.isfinite(m)], confidence) for v, m in zip(score.values, means.T)]
     rank_intervals = [rank_interval(r[np.isfinite(r)], confidence) for r in ranks.T]
+    ties = _ties(score, confidence)
     return _rows(
         score,
-        methods,
+        score.methods,
         mean=observed,
         low=[low for low, _ in intervals],
         high=[high for _, high in intervals],
         median=frame.median().to_numpy(),
-        rank=ranks_of(observed if score.higher_is_better else -observed),
+        rank=ranks_of(score.turned(observed)),
         rank_low=[low for low, _ in rank_intervals],
         rank_high=[high for _, high in rank_intervals],
         p_best=share_of_firsts(ranks),
-        tied_with_best=_ties(score, methods, confidence)["tied_with_best"].to_numpy(),
+        tied_with_best=ties["tied_with_best"].to_numpy(),
+        undecided=ties["undecided"].to_numpy(),
         undefined=frame.isna().mean().to_numpy(),
         examples=frame.count().to_numpy(),
         higher_is_better=score.higher_is_better,
@@ -124,79 +108,111 @@ def compare(
     alternative: str = "two-sided",
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Every other method against `baseline`, example by example. **Positive is better than the baseline**, whatever the metric's direction.
+    """Compares every other method with `baseline`, example by example.
 
-    A row per metric (all with a direction, or those named), `axis`, `at` and method, over the `pairs` examples on which both have a score:
+    **Positive is better than the baseline**, whatever the metric's direction.
 
-    - `effect`: matched rank-biserial correlation, (R+ - R-) / (R+ + R-) of the ranks of the absolute differences: 1 where the method is
-      better on every example, 0 where neither is. NaN without a pair.
+    A row per metric (all with a direction, or those named), `axis`, `at` and method, over the `pairs` examples on which
+    both have a score:
+
+    - `effect`: matched rank-biserial correlation, (R+ - R-) / (R+ + R-) of the ranks of the absolute differences: 1
+      where the method is better on every example, 0 where neither is. NaN without a pair.
     - `median_difference`, in the metric's unit.
-    - `p`: Wilcoxon signed-rank test, zero differences split between the sides. `alternative="greater"` asks for better than the baseline, `"less"`
-      for worse. NaN with fewer than 6 pairs, of which no outcome is below 0.05.
-    - `p_corrected`: over all rows of this call, by `correction` `"holm"` (the chance of one false claim) or `"bh"` (the share of false claims);
-      rows without a `p` don't count.
+    - `p`: Wilcoxon signed-rank test, zero differences split between the sides. `alternative="greater"` asks for better
+      than the baseline, `"less"` for worse. NaN with fewer than 6 pairs, where no outcome is below 0.05.
+    - `p_corrected`: over all rows of this call, by `correction` `"holm"` (which bounds the chance of one false claim)
+      or `"bh"` (which bounds the share of false claims); rows without a `p` do not count.
     - `better`: `p_corrected < alpha` and `effect > 0`.
+    - `undecided`: there are too few pairs to tell. Even the clearest outcome, the same side better on all of them,
+      would not be significant after the correction, so `better` being false says nothing about the method.
     """
-    methods = _methods(dataset)
+    return compare_of(scores(dataset, metric), baseline, correction, alternative, alpha)
+
+
+def compare_of(
+    found: Sequence[Score],
+    baseline: str = "random",
+    correction: str = "holm",
+    alternative: str = "two-sided",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
     check_choice("correction", correction, CORRECTIONS)
-    check_choice("alternative", alternative, ("two-sided", "greater", "less"))
-    _check_fraction("alpha", alpha)
-    if baseline not in methods:
-        raise ValueError(
-            f"`baseline` must be one of the methods {_listed(methods)}, got {baseline!r}. "
-            "Evaluate the random control too, `captum_ext.random_attribution`, or name the method to compare with."
-        )
-    table = _table(_against(score, methods, baseline, alternative) for score in scores(dataset, metric))
+    check_choice("alternative", alternative, SIDES)
+    check_fraction("alpha", alpha, open_ends=True)
+    _check_baseline(baseline, found[0].methods)
+    table = _table(_against(score, baseline, alternative) for score in found)
     table["p_corrected"] = corrected(table["p"].to_numpy(), correction)
     table["better"] = (table["p_corrected"] < alpha) & (table["effect"] > 0)
+    least = least_p(table["pairs"], alternative)
+    table["undecided"] = undecided(table["p_corrected"].to_numpy(), least, correction, alpha)
     return table
 
 
-def _against(score: Score, methods: list[str], baseline: str, alternative: str) -> pd.DataFrame:
-    others = [i for i, name in enumerate(methods) if name != baseline]
-    differences = score.oriented[others] - score.oriented[methods.index(baseline)]
+def _check_baseline(baseline: Any, methods: list[str]) -> None:
+    if baseline not in methods:
+        raise ValueError(
+            f"`baseline` must be one of the methods {', '.join(map(repr, methods))}, got {baseline!r}. "
+            "Evaluate the random control too, `captum_ext.random_attribution`, or name the method to compare with."
+        )
+
+
+def _against(score: Score, baseline: str, alternative: str) -> pd.DataFrame:
+    others = [i for i, name in enumerate(score.methods) if name != baseline]
+    differences = score.oriented[others] - score.oriented[score.methods.index(baseline)]
     return _rows(
         score,
-        [methods[i] for i in others],
+        [score.methods[i] for i in others],
         baseline=baseline,
         effect=rank_biserial(differences),
         median_difference=pd.DataFrame(differences.T).median().to_numpy(),
         pairs=np.isfinite(differences).sum(-1),
-        p=[signed_rank_p(d[np.isfinite(d)], alternative) for d in differences],
+        p=_p_values(differences, alternative),
     )
 
 
 def tie_with_best(dataset: xr.Dataset, confidence: float = 0.95, metric: MetricType = None) -> pd.DataFrame:
-    """Which methods can't be told from the best one.
+    """Which methods cannot be distinguished from the best one.
 
-    `best` is the method with the best mean (the first of equals). The others are compared with it example by example: two-sided Wilcoxon signed-rank
-    test, Holm over the methods of the metric. `tied_with_best` is true of the best and of every method with a score whose
-    `p_corrected` is not below `1 - confidence`, also for want of pairs. The best was picked on the same examples, so a method may be called worse a
-    little too readily; differences on new data are what settles it.
+    `best` is the method with the best mean (the first of equals). The others are compared with it example by example:
+    two-sided Wilcoxon signed-rank test, Holm over the methods of the metric. `tied_with_best` is true of the best and
+    of every method with a score whose `p_corrected` is not below `1 - confidence`. The best was picked on the same
+    examples, so a method may be called worse a little too readily; only new data settles the difference.
+
+    A tie means something only where a difference could have shown. `undecided` is true where it could not: so few
+    examples have both scores that no outcome would be significant, and every method with a score counts as tied. The
+    best itself is undecided where all the methods compared with it are.
     """
-    _check_fraction("confidence", confidence)
-    return _table(_ties(score, _methods(dataset), confidence) for score in scores(dataset, metric))
+    check_fraction("confidence", confidence, open_ends=True)
+    return _table(_ties(score, confidence) for score in scores(dataset, metric))
 
 
-def _ties(score: Score, methods: list[str], confidence: float) -> pd.DataFrame:
+def _ties(score: Score, confidence: float) -> pd.DataFrame:
     means = pd.DataFrame(score.oriented.T).mean().to_numpy()
     scored = np.isfinite(means)
     best = int(np.where(scored, means, -np.inf).argmax())
-    differences = np.delete(score.oriented, best, 0) - score.oriented[best]
-    p = corrected(np.array([signed_rank_p(d[np.isfinite(d)], "two-sided") for d in differences]), "holm")
-    p = np.insert(p, best, np.nan)
-    is_best = scored & (np.arange(len(methods)) == best)
-    return _rows(score, methods, best=is_best, p_corrected=p, tied_with_best=scored & ~(p < 1 - confidence))
+    others = scored & (np.arange(len(means)) != best)
+    differences = score.oriented[others] - score.oriented[best]
+    p, unclear = np.full(len(means), np.nan), np.zeros(len(means), dtype=bool)
+    p[others] = corrected(_p_values(differences), "holm")
+    least = least_p(np.isfinite(differences).sum(-1), "two-sided")
+    unclear[others] = undecided(p[others], least, "holm", 1 - confidence)
+    unclear[best] = others.any() and unclear[others].all()
+    tied = scored & ~(p < 1 - confidence)
+    return _rows(score, score.methods, best=scored & ~others, p_corrected=p, tied_with_best=tied, undecided=unclear)
+
+
+def _p_values(differences: Floats, alternative: str = "two-sided") -> Floats:
+    return np.array([signed_rank_p(d[np.isfinite(d)], alternative) for d in differences])
 
 
 def mean_ranks(dataset: xr.Dataset, metric: MetricType = None) -> pd.DataFrame:
-    """`rank`: the mean over examples of a method's rank on the example, 1 the best; equal scores share the mean of their ranks.
+    """`rank`: the mean over examples of a method's rank on the example; equal scores share the mean of their ranks.
 
-    Examples without a score of the method are left out; the ranks on an example are among the methods that have a score there.
+    Rank 1 is the best. Examples without a score of the method are left out; the ranks on an example are among the
+    methods that have a score there.
     """
-    methods = _methods(dataset)
     return _table(
-        _rows(score, methods, rank=pd.DataFrame(_ranks_in_example(score).T).mean().to_numpy())
+        _rows(score, score.methods, rank=pd.DataFrame(_ranks_in_example(score).T).mean().to_numpy())
         for score in scores(dataset, metric)
     )
 
@@ -204,31 +220,53 @@ def mean_ranks(dataset: xr.Dataset, metric: MetricType = None) -> pd.DataFrame:
 def agreement(dataset: xr.Dataset) -> pd.DataFrame:
     """Whether metrics rank the methods alike: a row per pair of metrics (and places on their axes).
 
-    `correlation` is Spearman's over the methods, one per example, averaged over the `examples` for which it exists by Fisher's z. More is turned to mean
-    better in every metric first. With few methods many correlations are exactly 1 or -1, where z is infinite: all are drawn in by the factor
-    c = 1 - 6 / (m^3 - m) of `m` methods, half the step from 1 to the next lower value, and the average is drawn out again: tanh(mean(artanh(c r))) / c. So
-    perfect agreement on every example stays 1. An example counts with 3 methods or more that both metrics score, and not all alike.
+    `correlation` is Spearman's over the methods, one per example, averaged by Fisher's z over the `examples` for which
+    it exists. Every metric is first turned so that more is better. With few methods many correlations are exactly 1
+    or -1, where z is infinite. So all are multiplied by c = 1 - 6 / (m^3 - m) for `m` methods, which is half the step
+    from 1 to the next lower value, and the average is divided by it again: tanh(mean(artanh(c r))) / c. Perfect
+    agreement on every example stays 1. An example counts if both metrics score at least 3 methods on it, and not all
+    of them alike.
     """
-    methods, found = _methods(dataset), scores(dataset)
-    if len(methods) < 3:
-        raise ValueError(f"`agreement` correlates over methods and needs at least 3, got {len(methods)}.")
+    return agreement_of(scores(dataset))
+
+
+def agreement_of(found: Sequence[Score]) -> pd.DataFrame:
+    methods = len(found[0].methods)
+    if methods < 3:
+        raise ValueError(f"`agreement` correlates over methods and needs at least 3, got {methods}.")
     records = []
     for one, other in combinations(found, 2):
         r = spearman_of_examples(one.oriented, other.oriented)
         r = r[np.isfinite(r)]
         pair = (one.metric, one.axis, one.at, other.metric, other.axis, other.at)
-        records.append((*pair, fisher_mean(r, len(methods)), len(r)))
+        records.append((*pair, fisher_mean(r, methods), len(r)))
     columns = ["metric", "axis", "at", "other", "other_axis", "other_at", "correlation", "examples"]
     return pd.DataFrame(records, columns=columns)
 
 
-def ranking_consistency(dataset: xr.Dataset) -> pd.DataFrame:
-    """Whether a metric ranks the methods alike on every example: Krippendorff's `alpha`, ordinal, of the rankings per example.
+def as_matrix(pairs: pd.DataFrame, found: Sequence[Score], column: str = "correlation") -> pd.DataFrame:
+    """A column of `agreement_of` as a symmetric matrix with ones on its diagonal, labelled as the scores are."""
+    names = [score.label for score in found]
+    matrix = pd.DataFrame(np.eye(len(names)), names, names)
+    for pair in pairs.itertuples():
+        one = label(pair.metric, pair.axis, pair.at)
+        other = label(pair.other, pair.other_axis, pair.other_at)
+        matrix.loc[one, other] = matrix.loc[other, one] = getattr(pair, column)
+    return matrix
 
-    1: the same ranking on each; 0: what chance gives. Over the `examples` on which every method is scored; methods without a score anywhere are left
-    out. NaN with fewer than 2 examples or `methods`, and where all scores of each example are equal.
+
+def ranking_consistency(dataset: xr.Dataset) -> pd.DataFrame:
+    """Whether a metric ranks the methods alike on every example: ordinal Krippendorff's `alpha` of the rankings.
+
+    1 is the same ranking on every example, 0 is what chance gives. It is over the `examples` on which every method is
+    scored; methods without a score anywhere are left out. NaN with fewer than 2 examples or `methods`, and where all
+    scores of each example are equal.
     """
-    return _table(_consistency(score) for score in scores(dataset))
+    return ranking_consistency_of(scores(dataset))
+
+
+def ranking_consistency_of(found: Sequence[Score]) -> pd.DataFrame:
+    return _table(_consistency(score) for score in found)
 
 
 def _consistency(score: Score) -> pd.DataFrame:
@@ -248,17 +286,19 @@ def _consistency(score: Score) -> pd.DataFrame:
 
 
 def reliability(halves: Any) -> pd.DataFrame:
-    """How much of the difference between examples is sampling noise of the score. A row per metric, `axis`, `at` and method.
+    """How much of the difference between examples is sampling noise of the score.
 
-    `halves`: the scores from two halves of the draws, as an array [attribution, example, half], an `xarray.DataArray` with these dims (and the
-    metric's axis), or a dataset with variables that have the attribute `halves_of`. For the mean of the halves: `noise` = mean((h1 - h2)^2) / 4,
-    its variance by the draws; `total` = its variance over examples; `share` = noise / total, cut to [0, 1]. A large share asks for more
-    draws. Examples without both halves are left out; NaN with fewer than 2, and `share` is NaN where `total` is 0.
+    A row per metric, `axis`, `at` and method. `halves` holds the scores from two halves of the draws: an array
+    [attribution, example, half], an `xarray.DataArray` with these dims (and the metric's axis), or a dataset with
+    variables that have the attribute `halves_of`. For the mean of the halves: `noise` = mean((h1 - h2)^2) / 4, its
+    variance by the draws; `total` = its variance over examples; `share` = noise / total, cut to [0, 1]. A large share
+    calls for more draws. Examples without both halves are left out; all three are NaN with fewer than 2 examples, and
+    `share` is NaN where `total` is 0.
     """
     return _table(
         pd.DataFrame({"metric": name, "axis": axis, "at": at, "attribution": methods, **_noise(values)})
         for name, methods, variable in _halves(halves)
-        for axis, at, values in _points(variable, "attribution", "example", "half")
+        for axis, at, values in points(variable, "attribution", "example", "half")
     )
 
 
@@ -300,56 +340,6 @@ def _ranks_in_example(score: Score) -> Floats:
     return np.asarray(stats.rankdata(-score.oriented, axis=0, nan_policy="omit"))
 
 
-# The dataset
-
-
-def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
-    """Every score with a direction, or those of the metrics named; a metric with further axes gives one for each of their points."""
-    _methods(dataset)
-    directed = [str(name) for name in dataset.data_vars if dataset[name].attrs.get("higher_is_better") is not None]
-    if not directed:
-        raise ValueError(
-            "`dataset` has no metric with a direction (`higher_is_better`), so there is nothing to rank. "
-            "Curves have none: evaluate their areas too, such as `deletion` beside `deletion_curve`."
-        )
-    names = directed if metric is None else [metric] if isinstance(metric, str) else list(metric)
-    for name in names:
-        check_choice("metric", name, directed)
-    return [score for name in names for score in _scores_of(name, dataset[name])]
-
-
-def _scores_of(name: str, variable: xr.DataArray) -> Iterator[Score]:
-    for axis, at, values in _points(variable, "attribution", "example"):
-        higher = bool(variable.attrs["higher_is_better"])
-        yield Score(name, axis, at, higher, np.where(np.isfinite(values), values, np.nan))
-
-
-def _points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:
-    """Axis, place and values `[*last]` at every place of the variable's own axis, if it has one."""
-    variable = variable.astype(np.float64).transpose(..., *last)
-    axes = [str(dim) for dim in variable.dims[: -len(last)]]
-    if len(axes) > 1:
-        raise ValueError(f"{variable.name!r} must have one axis besides {', '.join(last)} at most, got {axes}.")
-    if not axes:
-        yield None, np.nan, variable.values
-    else:
-        yield from ((axes[0], float(at), values) for at, values in zip(variable[axes[0]].values, variable.values))
-
-
-def _methods(dataset: xr.Dataset) -> list[str]:
-    if not isinstance(dataset, xr.Dataset):
-        raise TypeError(
-            f"`dataset` must be an xarray.Dataset, such as `Evaluation.dataset`, got {type(dataset).__name__}."
-        )
-    missing = {"attribution", "example"} - set(dataset.coords)
-    if missing or not dataset.sizes["attribution"] or not dataset.sizes["example"]:
-        raise ValueError(
-            "`dataset` must have the coordinates `attribution` and `example`, neither of them empty; "
-            f"got sizes {dict(dataset.sizes)} and coordinates {sorted(map(str, dataset.coords))}."
-        )
-    return [str(name) for name in dataset["attribution"].values]
-
-
 def _rows(score: Score, methods: list[str], **columns: Any) -> pd.DataFrame:
     place = {"metric": score.metric, "axis": score.axis, "at": score.at}
     return pd.DataFrame({**place, "attribution": methods, **columns})
@@ -357,12 +347,3 @@ def _rows(score: Score, methods: list[str], **columns: Any) -> pd.DataFrame:
 
 def _table(frames: Iterator[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(list(frames), ignore_index=True)
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must be between 0 and 1, neither included; got {value!r}.")
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))

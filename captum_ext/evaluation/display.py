@@ -10,25 +10,32 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from . import comparison
-from .statistics import ranks_of
+from .score import Score, labels, methods_of, metrics_of, scores
+from .statistics import Floats, ranks_of
 
-Floats = npt.NDArray[np.float64]
 MOST_DECIMALS = 5
+TOO_FEW = ", ? too few examples to tell"
 LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
 
 
 @dataclass(frozen=True)
-class Column:
-    """A score in a table of methods by metrics: its name with an arrow, and a cell per method."""
+class Numbers:
+    """A number of each method by one score, such as its mean: also as text, and whether it is the best."""
 
-    head: str
-    cells: list[str]
+    label: str
+    higher_is_better: bool
+    values: list[float]
+    texts: list[str]
     best: list[bool]
+
+    @property
+    def head(self) -> str:
+        """The label with an arrow to the better side."""
+        return f"{self.label} {arrow(self.higher_is_better)}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -41,7 +48,7 @@ def arrow(higher_is_better: bool) -> str:
 
 
 def number_format(values: Any) -> Callable[[float], str]:
-    """Numbers of one column, alike: three digits of the largest, a dash for what is undefined."""
+    """A common format for the numbers of one column: three digits of the largest, a dash where one is undefined."""
     finite = np.abs(np.asarray(values, dtype=np.float64))
     largest = finite[np.isfinite(finite)].max(initial=0)
     decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 2
@@ -49,15 +56,10 @@ def number_format(values: Any) -> Callable[[float], str]:
     return lambda value: f"{value:{form}}" if np.isfinite(value) else "–"
 
 
-def metrics_of(dataset: xr.Dataset) -> list[str]:
-    """All but the scores from halves of the draws."""
-    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
-
-
-def directed_scores(dataset: xr.Dataset) -> list[comparison.Score]:
-    """What can be ranked; none where `comparison.scores` has nothing to rank."""
+def directed_scores(dataset: xr.Dataset) -> list[Score]:
+    """The scores that can be ranked; an empty list where `scores` refuses because there are none."""
     try:
-        return comparison.scores(dataset)
+        return scores(dataset)
     except ValueError:
         return []
 
@@ -71,15 +73,19 @@ def headline(dataset: xr.Dataset) -> str:
     )
 
 
-def columns(dataset: xr.Dataset) -> list[Column]:
-    return [_column(score) for score in directed_scores(dataset)]
+def numbers(score: Score, values: Floats, form: Callable[[float], str]) -> Numbers:
+    best = ranks_of(score.turned(values)) == 1
+    return Numbers(score.label, score.higher_is_better, values.tolist(), [form(v) for v in values], best.tolist())
 
 
-def _column(score: comparison.Score) -> Column:
+def means(dataset: xr.Dataset) -> list[Numbers]:
+    """The mean over examples, of each score that can be ranked."""
+    return [_means(score) for score in directed_scores(dataset)]
+
+
+def _means(score: Score) -> Numbers:
     means = pd.DataFrame(score.values.T).mean().to_numpy()  # skips nan
-    ranks = ranks_of(means if score.higher_is_better else -means)
-    form = number_format(means)
-    return Column(f"{score.label} {arrow(score.higher_is_better)}", [form(m) for m in means], [r == 1 for r in ranks])
+    return numbers(score, means, number_format(means))
 
 
 def without_direction(dataset: xr.Dataset) -> list[str]:
@@ -88,7 +94,7 @@ def without_direction(dataset: xr.Dataset) -> list[str]:
 
 
 def as_text(dataset: xr.Dataset, width: int | None = None) -> str:
-    """Methods by metrics in columns, as many beside each other as the terminal's width has room for."""
+    """Methods by metrics in columns, as many side by side as the terminal has room for."""
     width = width or shutil.get_terminal_size((120, 0)).columns
     lines = [f"Evaluation: {headline(dataset)}", *_table_lines(dataset, width)]
     if unranked := without_direction(dataset):
@@ -97,13 +103,13 @@ def as_text(dataset: xr.Dataset, width: int | None = None) -> str:
 
 
 def _table_lines(dataset: xr.Dataset, width: int) -> list[str]:
-    found = columns(dataset)
+    found = means(dataset)
     if not found:
         return []
-    names = _aligned(["method", *_methods(dataset)])
+    names = _aligned(["method", *methods_of(dataset)])
     blocks: list[list[list[str]]] = [[names]]
     for column in found:
-        cells = _aligned([column.head + " ", *(c + ("*" if b else " ") for c, b in zip(column.cells, column.best))])
+        cells = _aligned([column.head + " ", *(c + ("*" if b else " ") for c, b in zip(column.texts, column.best))])
         if len(blocks[-1]) > 1 and sum(len(c[0]) + 2 for c in [*blocks[-1], cells]) > width:
             blocks.append([names])
         blocks[-1].append(cells)
@@ -126,12 +132,10 @@ def _failure_lines(dataset: xr.Dataset) -> list[str]:
 def summary_text(dataset: xr.Dataset, **options: Any) -> str:
     """A block per metric: mean, interval and rank of each method, the best first."""
     table = comparison.summary(dataset, **options)
-    places = zip(table["metric"], table["axis"], table["at"])
-    table["label"] = [comparison.label(*place) for place in places]
-    blocks = [_summary_block(str(name), rows) for name, rows in table.groupby("label", sort=False)]
+    blocks = [_summary_block(str(name), rows) for name, rows in table.groupby(labels(table), sort=False)]
     legend = (
         f"{headline(dataset)}. Mean with its {options.get('confidence', 0.95):.0%} interval over examples; "
-        "* the best, ~ not told from it."
+        f"* best mean, ~ not distinguishable from it{TOO_FEW if table['undecided'].any() else ''}."
     )
     return "\n\n".join([*blocks, "\n".join([legend, *_failure_lines(dataset)])])
 
@@ -139,7 +143,7 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
 def _summary_block(name: str, rows: pd.DataFrame) -> str:
     rows = rows.sort_values("rank", kind="stable")
     form = number_format(rows[["mean", "low", "high"]])
-    marks = ["*" if r == 1 else "~" if tied else " " for r, tied in zip(rows["rank"], rows["tied_with_best"])]
+    marks = [_mark(row) for row in rows.itertuples()]
     intervals = [f"[{form(low)}, {form(high)}]" for low, high in zip(rows["low"], rows["high"])]
     missing = [f"{share:.0%} undefined" if share else "" for share in rows["undefined"]]
     cells = (_aligned(list(rows["attribution"])), marks, _aligned(list(map(form, rows["mean"]))), _aligned(intervals))
@@ -147,8 +151,14 @@ def _summary_block(name: str, rows: pd.DataFrame) -> str:
     return "\n".join([f"{name} {arrow(rows['higher_is_better'].iloc[0])}", *lines])
 
 
+def _mark(row: Any) -> str:
+    if row.rank == 1:
+        return "*"
+    return "?" if row.undecided else "~" if row.tied_with_best else " "
+
+
 def as_html(dataset: xr.Dataset) -> str:
-    """The same table for a notebook, above the data set itself."""
+    """The table of `as_text` for a notebook, above the data set itself."""
     return (
         f"<div><p><strong>Evaluation</strong>: {escape(headline(dataset))}</p>{_html_table(dataset)}"
         f"<p>{escape(' '.join(_failure_lines(dataset)))}</p>"
@@ -157,13 +167,13 @@ def as_html(dataset: xr.Dataset) -> str:
 
 
 def _html_table(dataset: xr.Dataset) -> str:
-    found = columns(dataset)
+    found = means(dataset)
     if not found:
         return ""
     head = "".join(f'<th scope="col">{escape(column.head)}</th>' for column in found)
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(_html_cell(c.cells[i], c.best[i]) for c in found)}</tr>'
-        for i, name in enumerate(_methods(dataset))
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(_html_cell(c.texts[i], c.best[i]) for c in found)}</tr>'
+        for i, name in enumerate(methods_of(dataset))
     )
     caption = f'<caption style="caption-side: bottom">{escape(LEGEND)}</caption>'
     return f'<table>{caption}<thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
@@ -171,7 +181,3 @@ def _html_table(dataset: xr.Dataset) -> str:
 
 def _html_cell(text: str, best: bool) -> str:
     return f"<td><strong>{escape(text)}*</strong></td>" if best else f"<td>{escape(text)}</td>"
-
-
-def _methods(dataset: xr.Dataset) -> list[str]:
-    return [str(name) for name in dataset["attribution"].values]

@@ -28,7 +28,7 @@ class Format:
 
 
 def format_of(path: Path) -> Format:
-    """The format of what is at a path."""
+    """The format of the results at a path."""
     for known in FORMATS.values():
         if known.recognises(path):
             return known
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def save_csv(dataset: xr.Dataset, path: Path) -> None:
-    """A file per metric with a row per score, and metadata.json with the rest."""
+    """Writes a file per metric with a row per score, and `metadata.json` with the rest."""
     variables = list(dataset.variables)
     about = {
         "attrs": dataset.attrs,
@@ -107,7 +107,7 @@ def load_csv(path: Path) -> xr.Dataset:
 
 
 def _last_column(path: Path) -> list[float]:
-    """Read by Python, whose floats come back as they were written."""
+    """The scores as Python reads them, which gives back the same floats that were written."""
     with open(path, newline="") as file:
         rows = csv.reader(file)
         next(rows)
@@ -118,7 +118,7 @@ def save_zarr(dataset: xr.Dataset, path: Path) -> None:
     _check_zarr()
     with written_aside(path) as aside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
-        stored = _renamed(dataset, escaped)
+        stored = _renamed(dataset, lambda name: escaped(name).replace("\\", "%5C"))  # Zarr takes it for a slash
         stored.assign_attrs(order=json.dumps(list(stored.data_vars))).to_zarr(aside, zarr_format=2, consolidated=True)
 
 

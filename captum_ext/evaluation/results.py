@@ -16,15 +16,17 @@ from .._core.checks import check_choice
 from . import comparison, display
 from .files import check_writable
 from .formats import FORMATS, format_of
+from .score import own_axis
 from .store import ShardStore, side_by_side
 
 
 class Evaluation:
-    """Scores of every method, metric and example.
+    """The scores of every method, metric and example.
 
-    `dataset` is an `xarray.Dataset`: a variable per metric over `attribution` (the method's name), `example` (its place in the data set) and,
-    for curves and several sizes, the metric's own axis (`fraction`, `n`). A variable's attributes say `higher_is_better`, `metric`,
-    `arguments` and `reference`; those of the data set seed and versions. What is missing or undefined is NaN.
+    `dataset` is an `xarray.Dataset` with a variable per metric over `attribution` (the method's name), `example` (its
+    place in the data set) and, for curves and several sizes, the metric's own axis (`fraction`, `n`). The attributes of
+    a variable are `higher_is_better`, `metric`, `arguments` and `reference`; those of the dataset include the seed and
+    the versions. What is missing or undefined is NaN.
     """
 
     def __init__(self, dataset: xr.Dataset):
@@ -32,24 +34,33 @@ class Evaluation:
 
     @property
     def failures(self) -> list[dict[str, Any]]:
-        """What failed under `on_error="record"`, each with its attribution, metric, first and last example, and error."""
+        """What failed under `on_error="record"`.
+
+        Each failure has its attribution, metric, first and last example, and error.
+        """
         return json.loads(self.dataset.attrs.get("failures", "[]"))
 
     def save(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
-        """Writes the results, whole or not at all: `"hdf5"`, a file that h5py, xarray and netCDF read; `"csv"`, a folder of tables;
-        `"zarr"`, a folder that xarray reads in parts (needs ``pip install "captum-ext[zarr]"``).
+        """Writes the results, whole or not at all.
+
+        `"hdf5"` is a file that h5py, xarray and netCDF read; `"csv"` is a folder of tables; `"zarr"` is a folder that
+        xarray reads in parts (needs ``pip install "captum-ext[zarr]"``).
         """
         check_choice("format", format, FORMATS)
         FORMATS[format].save(self.dataset, check_writable(path))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Tidy: a row per score, with `metric`, `attribution`, `example`, `axis` and `at` (where on the metric's own axis), `score`."""
+        """A tidy table with a row per score.
+
+        Its columns are `metric`, `attribution`, `example`, `axis`, `at` (the place on the metric's own axis) and
+        `score`.
+        """
         return pd.concat(
             [_tidy(str(name), variable) for name, variable in self.dataset.data_vars.items()], ignore_index=True
         )
 
     def merge(self, *others: Evaluation) -> Evaluation:
-        """With the scores of others: other methods, metrics or examples. What both have must not be given twice."""
+        """Joins these scores with those of other methods, metrics or examples; no score may be in two of them."""
         merged, failures = self.dataset, self.failures
         for other in others:
             _check_disjoint(merged, other.dataset)
@@ -57,11 +68,11 @@ class Evaluation:
         return Evaluation(merged.assign_attrs(failures=json.dumps(failures)))
 
     def summary(self, **options: Any) -> pd.DataFrame:
-        """Mean, interval over examples, rank: see `captum_ext.evaluation.comparison.summary`."""
+        """Mean, interval over examples and rank of each method: see `captum_ext.evaluation.comparison.summary`."""
         return comparison.summary(self.dataset, **options)
 
     def compare(self, metric: str | None = None, baseline: str = "random", **options: Any) -> pd.DataFrame:
-        """Every method against one, paired by example: see `captum_ext.evaluation.comparison.compare`."""
+        """Tests every method against one, paired by example: see `captum_ext.evaluation.comparison.compare`."""
         return comparison.compare(self.dataset, metric, baseline, **options)
 
     def agreement(self) -> pd.DataFrame:
@@ -73,9 +84,9 @@ class Evaluation:
         return comparison.ranking_consistency(self.dataset)
 
     def reliability(self) -> pd.DataFrame:
-        """How much of the scores' spread is the noise of the draws: see `captum_ext.evaluation.comparison.reliability`.
+        """How much of the scores' spread is noise of the draws: see `captum_ext.evaluation.comparison.reliability`.
 
-        Needs the two halves of the draws: `evaluate(..., halves=True)`.
+        It needs the two halves of the draws: `evaluate(..., halves=True)`.
         """
         return comparison.reliability(self.dataset)
 
@@ -89,19 +100,21 @@ class Evaluation:
         baseline: str = "random",
         confidence: float = 0.95,
     ) -> None:
-        """Writes all of it as one page: an HTML file that needs no other, whole or not at all.
+        """Writes the results as one page: a single HTML file, whole or not at all.
 
-        The verdict in a sentence and what limits it, the table of scores with intervals, curves, examples one by one, the agreement of the metrics,
-        and what the run needs to be repeated. Needs `pip install "captum-ext[report]"`.
+        It shows the verdict in a sentence and what limits it, the table of scores with intervals, curves, examples one
+        by one, the agreement of the metrics, and what is needed to repeat the run. Needs
+        `pip install "captum-ext[report]"`.
 
         Args:
             path: where to write; nothing may be there yet.
             data: the data set that was evaluated, to show its inputs: images `[1 or 3, H, W]`, or vectors.
-            attributions: what to show as maps: method's name -> a tensor (or array, or tuple of them) with a row per example of the data
-                set, or a path that `attribute_dataset` wrote; or one such path for all methods. Methods without one have no map.
+            attributions: what to show as maps. A mapping from a method's name to a tensor (or array, or tuple of them)
+                with a row per example of the data set, or to a path that `attribute_dataset` wrote; or one such path
+                for all methods. Methods without one are shown without a map.
             n_examples: how many examples to show, evenly spread over the data set.
             baseline: the method that the others should beat.
-            confidence: of the intervals, and of what counts as not distinguishable from the best.
+            confidence: the level of the intervals, and of the test whether a method is distinguishable from the best.
         """
         from ..report import write
 
@@ -150,7 +163,8 @@ def _with_variable(
         dims = (*dims, axis)
     elif scores.ndim > 3:
         raise ValueError(
-            f"Metric {name!r} gave scores of shape {scores.shape[1:]}; one value, or one axis of values, per example is needed."
+            f"Metric {name!r} gave scores of shape {scores.shape[1:]}; "
+            "one value, or one axis of values, per example is needed."
         )
     attributes = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in about["attributes"].items()}
     return dataset.assign({name: (dims, scores, attributes)})
@@ -173,7 +187,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
 
 
 def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
-    axis = next((str(d) for d in variable.dims if d not in ("attribution", "example")), None)
+    axis = own_axis(variable)
     frame = variable.rename("score").to_dataframe().reset_index()
     frame["metric"], frame["axis"], frame["at"] = name, axis, frame[axis] if axis else np.nan
     return frame[["metric", "attribution", "example", "axis", "at", "score"]]
@@ -195,7 +209,8 @@ def _check_disjoint(ours: xr.Dataset, theirs: xr.Dataset) -> None:
         a, b = ours[name], theirs[name]
         if a.dims != b.dims or any(a.attrs.get(k) != b.attrs.get(k) for k in {*a.attrs, *b.attrs}):
             raise ValueError(
-                f"Metric {name!r} is not the same in both results: {a.dims} {a.attrs} and {b.dims} {b.attrs}. Rename one of them."
+                f"Metric {name!r} is not the same in both results: {a.dims} {a.attrs} and {b.dims} {b.attrs}. "
+                "Rename one of them."
             )
         methods = sorted(set(a.attribution.values.tolist()) & set(b.attribution.values.tolist()))
         examples = sorted(set(a.example.values.tolist()) & set(b.example.values.tolist()))
@@ -205,5 +220,6 @@ def _check_disjoint(ours: xr.Dataset, theirs: xr.Dataset) -> None:
         ).any()
         if methods and examples and bool(both):
             raise ValueError(
-                f"Both results have scores of metric {name!r} for methods {methods} on examples {examples[0]} to {examples[-1]}."
+                f"Both results have scores of metric {name!r} for methods {methods} "
+                f"on examples {examples[0]} to {examples[-1]}."
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +13,16 @@ from scipy import special, stats
 Floats = npt.NDArray[np.float64]
 MIN_EXAMPLES = 3  # with fewer there is no interval
 MIN_PAIRS = 6  # with fewer no outcome of a two-sided signed-rank test is below 0.05
-TIE = 1e-12  # means that differ by less, relative to the largest, are equal: rounding must not rank
+SIDES = {"two-sided": 2, "greater": 1, "less": 1}  # the alternatives of a test -> how many outcomes are the clearest
+TIE = 1e-12  # means that differ by less, relative to the largest, are equal, so that rounding does not rank
 BLOCK = 2**22  # counts of resampled examples held at once
 
 
 def resampled_means(values: Floats, n_resamples: int, seed: int) -> Floats:
-    """`[n_resamples, rows]`: means of rows `[rows, examples]` over resampled examples, the same for all rows; nan where none of these is defined."""
+    """`[n_resamples, rows]`: means of `[rows, examples]` over resampled examples, which are the same for all rows.
+
+    A mean is nan where none of the resampled examples has a value in the row.
+    """
     rng, examples = np.random.default_rng(seed), values.shape[1]
     defined = np.isfinite(values)
     filled, present = np.where(defined, values, 0.0).T, defined.T.astype(np.float64)
@@ -34,10 +40,10 @@ def _blocks(total: int, block: int) -> list[int]:
 
 
 def bca(values: Floats, means: Floats, confidence: float) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of the mean of `values`, from its resampled `means` (Efron 1987).
+    """BCa bootstrap interval (Efron 1987) of the mean of `values`, from its resampled `means`.
 
-    The jackknife's acceleration has a closed form for a mean, so this costs nothing with many examples. `nan` with fewer
-    than 3 values; the value itself where all are equal.
+    BCa is bias-corrected and accelerated. The jackknife's acceleration has a closed form for a mean, so many examples
+    cost nothing extra. The interval is nan with fewer than 3 values, and the value itself where all are equal.
     """
     if len(values) < MIN_EXAMPLES:
         return np.nan, np.nan
@@ -68,14 +74,14 @@ def rank_interval(ranks: Floats, confidence: float) -> tuple[float, float]:
 
 
 def share_of_firsts(ranks: Floats) -> Floats:
-    """`[methods]`, from ranks `[resamples, methods]`: how often a method is the first; nan for one that never has a rank."""
+    """`[methods]`, from ranks `[resamples, methods]`: how often a method is the first; nan if it never has a rank."""
     firsts = ranks == 1
     shares = (firsts / np.maximum(firsts.sum(1, keepdims=True), 1)).sum(0) / max(firsts.any(1).sum(), 1)
     return np.where(np.isfinite(ranks).any(0), shares, np.nan)
 
 
 def rank_biserial(differences: Floats) -> Floats:
-    """`[methods]`, from differences `[methods, examples]`: matched rank-biserial correlation; nan without a difference."""
+    """`[methods]`, from `[methods, examples]`: matched rank-biserial correlation; nan without a difference."""
     ranks = stats.rankdata(np.abs(differences), axis=-1, nan_policy="omit")
     with np.errstate(invalid="ignore"):
         return np.asarray(np.nansum(np.sign(differences) * ranks, -1) / np.nansum(ranks, -1))
@@ -87,8 +93,26 @@ def signed_rank_p(differences: Floats, alternative: str) -> float:
     return float(stats.wilcoxon(differences, zero_method="zsplit", alternative=alternative).pvalue)
 
 
+def least_p(pairs: Any, alternative: str) -> Floats:
+    """The p of the clearest outcome that so many pairs can have: all differences on one side, no two of a size."""
+    return np.where(np.asarray(pairs) < MIN_PAIRS, np.nan, SIDES[alternative] * 0.5 ** np.asarray(pairs, np.float64))
+
+
+def undecided(p: Floats, least: Floats, correction: str, level: float) -> npt.NDArray[np.bool_]:
+    """Where even the clearest outcomes would not be significant after correction, so that nothing can be told.
+
+    Outcomes with equal differences can have a smaller p than `least_p`, so a `p` below the level always counts.
+    """
+    return ~(corrected(least, correction) < level) & ~(p < level)
+
+
+def pairs_needed(tests: int, level: float) -> int:
+    """The least number of pairs with which one of so many two-sided tests can be below a level after correction."""
+    return next(n for n in count(MIN_PAIRS) if tests * least_p(n, "two-sided") < level)
+
+
 def corrected(p: Floats, correction: str) -> Floats:
-    """p-values corrected for their number; nan stays and doesn't count."""
+    """The p-values corrected for their number; nan stays nan and does not count."""
     result, known = np.full(len(p), np.nan), np.isfinite(p)
     result[known] = CORRECTIONS[correction](p[known])
     return result
@@ -120,7 +144,7 @@ def _centred_ranks(values: Floats, counted: npt.NDArray[np.bool_]) -> Floats:
 
 
 def fisher_mean(correlations: Floats, methods: int) -> float:
-    """The mean on Fisher's scale, of correlations drawn in as :func:`agreement` says; nan of none."""
+    """The mean on Fisher's scale, of correlations drawn in as `comparison.agreement` says; nan of none."""
     if not len(correlations):
         return np.nan
     inside = 1 - 6 / (methods**3 - methods)
@@ -128,7 +152,7 @@ def fisher_mean(correlations: Floats, methods: int) -> float:
 
 
 def krippendorff_alpha(ranks: Floats) -> float:
-    """Ordinal alpha of `[methods, examples]`, without gaps: the examples are the coders, the methods what they judge."""
+    """Ordinal alpha of `[methods, examples]` without gaps: the examples are the coders, the methods are judged."""
     methods, examples = ranks.shape
     if methods < 2 or examples < 2:
         return np.nan

@@ -1,4 +1,4 @@
-"""An evaluation as one page: a file that a browser shows, and that needs nothing else."""
+"""An evaluation as one page: a single file that any browser shows, also without a network."""
 
 from .page import write as write
 

@@ -1,4 +1,4 @@
-"""Curves as drawings within the page: SVG whose colours are those of the style sheet, so that they follow light and dark."""
+"""Curves as drawings within the page: SVG in the colours of the style sheet, so that they follow light and dark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
 from .. import plots
-from ..evaluation import comparison, display
+from ..evaluation.display import number_format
+from ..evaluation.score import metrics_of, own_axis, plain_axis
 
 SIZE = (4.6, 3.1)  # inches; small, so that its text can be read on a phone
 VIEW_BOX = f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}"
@@ -35,7 +36,7 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 @dataclass(frozen=True)
 class Chart:
-    """A curve's drawing, and its means as a table for those who can't see it."""
+    """A curve's drawing, and its means as a table for those who cannot see it."""
 
     name: str
     axis: str
@@ -47,27 +48,18 @@ class Chart:
 
 def curves(dataset: xr.Dataset, confidence: float) -> list[Chart]:
     """A chart for each metric with an axis of its own, of two places or more."""
-    drawn = [name for name in display.metrics_of(dataset) if (_places(dataset[name]) or 0) > 1]
+    drawn = [name for name in metrics_of(dataset) if dataset.sizes.get(own_axis(dataset[name]), 0) > 1]
     return [_chart(dataset, name, f"chart{i}-", confidence) for i, name in enumerate(drawn)]
 
 
-def _axis(variable: xr.DataArray) -> str | None:
-    return next((str(d) for d in variable.dims if d not in ("attribution", "example")), None)
-
-
-def _places(variable: xr.DataArray) -> int | None:
-    axis = _axis(variable)
-    return None if axis is None else variable.sizes[axis]
-
-
 def _chart(dataset: xr.Dataset, name: str, prefix: str, confidence: float) -> Chart:
-    variable, axis = dataset[name].astype(np.float64), str(_axis(dataset[name]))
+    variable, axis = dataset[name].astype(np.float64), str(own_axis(dataset[name]))
     values = variable.transpose("attribution", "example", axis).values
     means = [pd.DataFrame(np.where(np.isfinite(v), v, np.nan)).mean() for v in values]  # skips nan
-    form = display.number_format(means)
+    form = number_format(means)
     return Chart(
         name,
-        comparison.plain_axis(axis),
+        plain_axis(axis),
         dataset[name].attrs.get("higher_is_better"),
         Markup(_with_prefix(_svg(dataset, name, confidence), prefix)),
         [f"{place:.3g}" for place in variable[axis].values],
@@ -84,7 +76,7 @@ def _svg(dataset: xr.Dataset, name: str, confidence: float) -> str:
         plots.curves(dataset, name, confidence, ax)
         for legend in ax.findobj(Legend):
             legend.remove()  # the page has one for all charts
-        axis = comparison.plain_axis(str(_axis(dataset[name])))
+        axis = plain_axis(str(own_axis(dataset[name])))
         ax.set(title="", ylabel="", xlabel=plots.AXES.get(axis, axis))
         ax.grid(alpha=0.25)
         figure.savefig(file, format="svg", transparent=True, metadata=NO_METADATA)

@@ -1,4 +1,4 @@
-"""What the report says, as plain records: each method by each metric, how the metrics agree, and the settings."""
+"""What the report says, as plain records read from the tables and from what the results say of themselves."""
 
 from __future__ import annotations
 
@@ -10,96 +10,114 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..evaluation import comparison, display
+from .._core.checks import check_count, check_fraction
+from ..evaluation import display
+from ..evaluation.comparison import as_matrix
+from ..evaluation.score import metrics_of, plain_axis
 from . import words
-from .records import Agreement, Cell, Column, Metric, Overview
+from .records import Agreement, Cell, Column, Findings, Metric, Overview
+from .tables import Tables
 
-ALPHA = 0.05  # of the comparison with the control
 
-
-def check(dataset: xr.Dataset, baseline: str, confidence: float) -> None:
+def check(dataset: xr.Dataset, baseline: Any, confidence: Any, n_examples: Any) -> None:
     if not isinstance(baseline, str):
         raise TypeError(f"`baseline` must be the name of a method, got {type(baseline).__name__}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be between 0 and 1, neither included; got {confidence!r}.")
+    check_fraction("confidence", confidence, open_ends=True)
+    check_count("n_examples", n_examples, least=0)
     if not dataset.sizes.get("attribution") or not dataset.sizes.get("example"):
         raise ValueError(f"The results have no scores to report: their sizes are {dict(dataset.sizes)}.")
 
 
-def overview(dataset: xr.Dataset, baseline: str, confidence: float) -> Overview:
-    methods = [str(name) for name in dataset["attribution"].values]
-    if not display.directed_scores(dataset):
-        verdict = "No metric here has a better side, so no method can be called the best."
-        return Overview(verdict, words.caveats(dataset, None, None, baseline), methods, [], [0] * len(methods), False)
-    table = comparison.summary(dataset, confidence)
-    columns = list(_columns(table, _as_control(dataset, methods, baseline)))
-    leads = [sum(c.cells[i].tied for c in columns) for i in range(len(methods))]
-    return Overview(
-        words.verdict(methods, columns, leads, dataset.sizes["example"]),
-        words.caveats(dataset, table, agreement(dataset), baseline),
-        methods,
-        columns,
-        leads,
-        baseline in methods and len(methods) > 1,
+def findings(dataset: xr.Dataset, tables: Tables) -> Findings:
+    failed = failures(dataset)
+    return Findings(
+        display.headline(dataset),
+        f"{tables.confidence:.0%}",
+        tables.baseline,
+        overview(tables, len(failed)),
+        agreement(tables),
+        metrics(dataset, tables),
+        settings(dataset),
+        failed,
     )
 
 
-def _as_control(dataset: xr.Dataset, methods: list[str], baseline: str) -> set[tuple[str, str]]:
-    """(column, method) of each method that was compared with the control and not found better."""
-    if baseline not in methods or len(methods) < 2:
-        return set()
-    table = words.labelled(comparison.compare(dataset, baseline=baseline, alpha=ALPHA))
-    doubtful = table[table["p_corrected"].notna() & ~table["better"]]
-    return set(zip(doubtful["label"], doubtful["attribution"]))
+def overview(tables: Tables, n_failures: int = 0) -> Overview:
+    caveats = words.caveats(tables, n_failures)
+    methods = tables.methods
+    if tables.summary is None:
+        verdict = "No metric here has a better side, so no method can be called the best."
+        return Overview(verdict, caveats, methods, [], [0] * len(methods), False)
+    columns = list(_columns(tables.summary, tables.against_control))
+    leads = [sum(c.cells[i].best or c.cells[i].tied for c in columns) for i in range(len(methods))]
+    verdict = words.verdict(tables, columns, leads)
+    return Overview(verdict, caveats, methods, columns, leads, tables.against_control is not None)
 
 
-def _columns(table: pd.DataFrame, as_control: set[tuple[str, str]]) -> Iterator[Column]:
-    for label, rows in words.labelled(table).groupby("label", sort=False):
+def _columns(summary: pd.DataFrame, against_control: pd.DataFrame | None) -> Iterator[Column]:
+    marks = {} if against_control is None else _marks(against_control)
+    for label, rows in summary.groupby("label", sort=False):
         span = rows[["low", "mean", "high"]].to_numpy(dtype=np.float64)
         form = display.number_format(span)
-        cells = [_cell(row, span, form, (label, row.attribution) in as_control) for row in rows.itertuples()]
+        cells = [
+            _cell(row, span, form, marks.get((label, row.attribution), (False, False))) for row in rows.itertuples()
+        ]
         yield Column(str(label), rows["axis"].iloc[0], bool(rows["higher_is_better"].iloc[0]), cells)
 
 
-def _cell(row: Any, span: Any, form: Any, as_control: bool) -> Cell:
-    bottom, top = np.nanmin(span, initial=np.inf), np.nanmax(span, initial=-np.inf)
-    places = np.array([row.low, row.mean, row.high])
-    drawn = top > bottom and np.isfinite(places).all()
-    low, at, high = (100 * (places - bottom) / (top - bottom)).tolist() if drawn else (0.0, 0.0, 0.0)
+def _marks(table: pd.DataFrame) -> dict[tuple[str, str], tuple[bool, bool]]:
+    """(label, method) -> whether it is not shown to be better than the control, and whether that cannot be told."""
+    table = table[table["pairs"] > 0]
+    doubtful = ~table["better"] & ~table["undecided"]
+    return dict(zip(zip(table["label"], table["attribution"]), zip(doubtful, table["undecided"])))
+
+
+def _cell(row: Any, span: Any, form: Any, marks: tuple[bool, bool]) -> Cell:
+    as_control, control_undecided = marks
     return Cell(
-        row.mean,
-        form(row.mean),
-        f"{form(row.low)} to {form(row.high)}" if np.isfinite(row.low) else "",
-        (low, at, high) if drawn else None,
-        row.rank == 1,
-        bool(row.tied_with_best),
-        as_control,
-        f"{row.undefined:.0%} undefined" if row.undefined else "",
+        value=row.mean,
+        mean=form(row.mean),
+        interval=f"{form(row.low)} to {form(row.high)}" if np.isfinite(row.low) else "",
+        bar=_bar(row, span),
+        best=row.rank == 1,
+        tied=bool(row.tied_with_best and not row.undecided),
+        undecided=bool(row.undecided),
+        as_control=bool(as_control),
+        control_undecided=bool(control_undecided),
+        undefined=f"{row.undefined:.0%} undefined" if row.undefined else "",
     )
 
 
-def agreement(dataset: xr.Dataset) -> Agreement | None:
-    """How alike the metrics rank the methods, or None where there is nothing to correlate."""
-    found = display.directed_scores(dataset)
-    if len(found) < 2 or dataset.sizes["attribution"] < 3:
+def _bar(row: Any, span: Any) -> tuple[float, float, float] | None:
+    bottom, top = np.nanmin(span, initial=np.inf), np.nanmax(span, initial=-np.inf)
+    places = np.array([row.low, row.mean, row.high])
+    if not (top > bottom and np.isfinite(places).all()):
         return None
-    labels = [score.label for score in found]
-    grid = pd.DataFrame(np.eye(len(labels)), labels, labels)
-    for pair in comparison.agreement(dataset).itertuples():
-        one = comparison.label(pair.metric, pair.axis, pair.at)
-        other = comparison.label(pair.other, pair.other_axis, pair.other_at)
-        grid.loc[one, other] = grid.loc[other, one] = pair.correlation
-    return Agreement(labels, grid.to_numpy(dtype=np.float64).tolist())
+    low, at, high = (100 * (places - bottom) / (top - bottom)).tolist()
+    return low, at, high
 
 
-def metrics(dataset: xr.Dataset) -> list[Metric]:
-    consistency: dict[str, list[str]] = {}
-    if display.directed_scores(dataset):
-        for row in comparison.ranking_consistency(dataset).itertuples():
-            alpha = f"{row.alpha:.2f}" if np.isfinite(row.alpha) else "–"
-            place = f"{comparison.plain_axis(row.axis)}={row.at:g}: " if isinstance(row.axis, str) else ""
-            consistency.setdefault(str(row.metric), []).append(place + alpha)
-    return [_metric(dataset[name], consistency.get(name, [])) for name in display.metrics_of(dataset)]
+def agreement(tables: Tables) -> Agreement | None:
+    """How alike the metrics rank the methods, or None where there is nothing to correlate."""
+    if tables.agreement is None:
+        return None
+    matrix = as_matrix(tables.agreement, tables.scores)
+    return Agreement(list(matrix), matrix.to_numpy(dtype=np.float64).tolist())
+
+
+def metrics(dataset: xr.Dataset, tables: Tables) -> list[Metric]:
+    consistency = {} if tables.consistency is None else _consistency(tables.consistency)
+    return [_metric(dataset[name], consistency.get(name, [])) for name in metrics_of(dataset)]
+
+
+def _consistency(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Metric -> what is said of its score, or of each of its scores."""
+    said: dict[str, list[str]] = {}
+    for row in table.itertuples():
+        alpha = f"{row.alpha:.2f}" if np.isfinite(row.alpha) else "–"
+        place = f"{plain_axis(row.axis)}={row.at:g}: " if isinstance(row.axis, str) else ""
+        said.setdefault(str(row.metric), []).append(place + alpha)
+    return said
 
 
 def _metric(variable: xr.DataArray, consistency: list[str]) -> Metric:
@@ -117,7 +135,7 @@ def _metric(variable: xr.DataArray, consistency: list[str]) -> Metric:
 
 
 def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
-    """All that the results say of the run: seed, batches, model, versions."""
+    """All that the results say about the run: seed, batches, model, versions."""
     return [
         (str(k).replace("_", " "), _plain(_from_json(v))) for k, v in sorted(dataset.attrs.items()) if k != "failures"
     ]
@@ -130,7 +148,7 @@ def failures(dataset: xr.Dataset) -> list[dict[str, str]]:
 
 
 def _from_json(value: Any) -> Any:
-    """Attributes that are no numbers or words were stored as JSON."""
+    """Attributes that are neither numbers nor words were stored as JSON."""
     try:
         return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
     except ValueError:

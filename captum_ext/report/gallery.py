@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..evaluation import comparison, display
 from ..evaluation.attributions_file import open_attributions
+from ..evaluation.display import Numbers, number_format, numbers
 from ..evaluation.examples import Examples
-from ..evaluation.statistics import ranks_of
+from ..evaluation.score import Score, methods_of
+from ..evaluation.statistics import Floats
 from . import pictures
-from .pictures import Floats, Picture
+from .pictures import Picture
 
 LONGEST_TARGET = 40  # letters
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric's scores of an example, by method."""
-
-    label: str
-    higher_is_better: bool
-    values: list[float]
-    texts: list[str]
-    best: list[bool]
 
 
 @dataclass(frozen=True)
@@ -38,44 +28,31 @@ class Example:
     target: str
     image: Picture | None
     maps: list[Picture | None]  # of each method
-    scores: list[Score]
+    scores: list[Numbers]
 
     @property
     def has_pictures(self) -> bool:
         return self.image is not None or any(self.maps)
 
 
-def examples(dataset: xr.Dataset, data: Any, attributions: Any, n_examples: int) -> list[Example]:
+def examples(
+    dataset: xr.Dataset, scores: Sequence[Score], data: Any, attributions: Any, n_examples: int
+) -> list[Example]:
     """`n_examples` of the examples, evenly spread over the data set."""
-    if isinstance(n_examples, bool) or not isinstance(n_examples, int) or n_examples < 0:
-        raise ValueError(f"`n_examples` must be an integer of at least 0, got {n_examples!r}.")
-    places = dataset["example"].to_numpy()
-    methods = [str(name) for name in dataset["attribution"].values]
+    places, methods = dataset["example"].to_numpy(), methods_of(dataset)
     shown = np.unique(np.linspace(0, len(places) - 1, min(n_examples, len(places))).round().astype(int))
     rows = None if data is None else Examples(data)
     stored = {} if attributions is None else _opened(attributions, methods)
     _check_lengths(rows, stored, int(places.max()))
-    scores = display.directed_scores(dataset)
-    formats = [display.number_format(score.values) for score in scores]
+    forms = [number_format(score.values) for score in scores]
     return [
-        _example(int(places[i]), rows, stored, methods, [_score(s, i, form) for s, form in zip(scores, formats)])
+        _example(int(places[i]), rows, stored, methods, [numbers(s, s.values[:, i], f) for s, f in zip(scores, forms)])
         for i in shown
     ]
 
 
-def _score(score: comparison.Score, example: int, form: Any) -> Score:
-    values, oriented = score.values[:, example], score.oriented[:, example]
-    return Score(
-        score.label,
-        score.higher_is_better,
-        values.tolist(),
-        [form(v) for v in values],
-        (ranks_of(oriented) == 1).tolist(),
-    )
-
-
 def _example(
-    number: int, data: Examples | None, stored: dict[str, Any], methods: list[str], scores: list[Score]
+    number: int, data: Examples | None, stored: dict[str, Any], methods: list[str], scores: list[Numbers]
 ) -> Example:
     example = None if data is None else data.example(number)
     inputs, target = _inputs_and_target(example)
@@ -113,8 +90,8 @@ def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]
         return {name: open_attributions(Path(attributions), name) for name in methods}
     if not isinstance(attributions, Mapping):
         raise TypeError(
-            "`attributions` must be a mapping from methods' names to attributions, or a path that `attribute_dataset` wrote; "
-            f"got {type(attributions).__name__}."
+            "`attributions` must be a mapping from methods' names to attributions, or a path that "
+            f"`attribute_dataset` wrote; got {type(attributions).__name__}."
         )
     if unknown := sorted(map(str, set(attributions) - set(methods))):
         raise ValueError(f"`attributions` has {', '.join(unknown)}, but the results are of {', '.join(methods)}.")

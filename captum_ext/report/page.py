@@ -1,4 +1,4 @@
-"""The page: checked, put together from its parts, written whole."""
+"""The page: its arguments are checked, its parts put together, and it is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import xarray as xr
 from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
-from . import findings
+from .findings import check, findings
+from .tables import tables
 
 WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_/.])(?=\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
@@ -31,23 +32,16 @@ def write(
 ) -> None:
     """Writes the report of a dataset of scores to `path`: see `captum_ext.Evaluation.report`."""
     (charts, gallery), environment = _drawing(), _environment()
-    findings.check(dataset, baseline, confidence)
+    check(dataset, baseline, confidence, n_examples)
     target = check_writable(path)
-    overview = findings.overview(dataset, baseline, confidence)
+    found = tables(dataset, baseline, confidence)
     page = environment.get_template("page.html").render(
         today=date.today().isoformat(),
         version=__version__,
-        headline=display.headline(dataset),
-        confidence=f"{confidence:.0%}",
-        baseline=baseline,
-        overview=overview,
+        **vars(findings(dataset, found)),
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
-        agreement=findings.agreement(dataset),
-        gallery=gallery.examples(dataset, data, attributions, n_examples),
-        metrics=findings.metrics(dataset),
-        settings=findings.settings(dataset),
-        failures=findings.failures(dataset),
+        gallery=gallery.examples(dataset, found.scores, data, attributions, n_examples),
     )
     with written_aside(target) as aside:
         aside.write_text(page, encoding="utf-8")
@@ -94,12 +88,12 @@ def _with_links(reference: str) -> Any:
 
 
 def _breakable(name: str) -> Any:
-    """A name that may go on in the next line within: at a new word in capitals, after an underscore, a slash or a point."""
+    """A name with places for line breaks: before a capital that starts a word, after underscores, slashes, points."""
     from markupsafe import Markup
 
     return Markup("<wbr>").join(WORD_START.split(name))
 
 
 def _sortable(value: float) -> str:
-    """For `data-value`: empty where undefined, which sorts last."""
+    """The value of `data-value`: empty where the score is undefined, which sorts last."""
     return repr(float(value)) if np.isfinite(value) else ""

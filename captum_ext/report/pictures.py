@@ -7,15 +7,15 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from PIL import Image
 
-Floats = npt.NDArray[np.float64]
+from ..evaluation.statistics import Floats
+
 LONGEST_SIDE = 224  # pixels; larger pictures are made smaller
 SMALL_SIDE = 80  # up to here a picture is shown in squares, not smoothed
 STRIPE = 12  # pixels: the height of a picture of a vector
-OUTLIERS = 0.02  # of the sum of a map's absolute values lie beyond the ends of the colour scale
+OUTLIERS = 0.02  # this share of the sum of a map's absolute values lies beyond the ends of the colour scale
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Picture:
     uri: str
     width: int
     height: int
-    text: str  # for those who can't see it
+    text: str  # for those who cannot see it
 
     @property
     def in_squares(self) -> bool:

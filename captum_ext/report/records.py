@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """What a method scores on a metric; `low`, `at` and `high` are percentages of the column's span, for a bar."""
+    """What a method scores on a metric, and what the tests say of it.
+
+    `bar` is the interval's low end, the mean and the high end, in percent of the column's span.
+    """
 
     value: float
     mean: str
     interval: str
     bar: tuple[float, float, float] | None
     best: bool
-    tied: bool
-    as_control: bool  # not shown to be better than the control
+    tied: bool  # not distinguishable from the best, where a difference could have shown
+    undecided: bool  # too few examples to tell it from the best
+    as_control: bool  # not shown to be better than the control, where that could have been shown
+    control_undecided: bool  # too few examples to tell it from the control
     undefined: str
 
 
@@ -29,14 +34,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Overview:
-    """The scores in one table, what follows from them, and what doesn't."""
+    """The scores in one table, what follows from them, and what does not."""
 
     verdict: str
     caveats: list[str]
     methods: list[str]
     columns: list[Column]
-    leads: list[int]  # of each method: on how many columns it is the best or not told from it
+    leads: list[int]  # of each method: on how many columns it is the best or tied with it
     has_control: bool
+
+    @property
+    def undecided(self) -> bool:
+        return any(cell.undecided for column in self.columns for cell in column.cells)
+
+    @property
+    def control_undecided(self) -> bool:
+        return any(cell.control_undecided for column in self.columns for cell in column.cells)
 
 
 @dataclass(frozen=True)
@@ -53,3 +66,17 @@ class Metric:
     arguments: list[tuple[str, str]]
     reference: str
     consistency: list[str]  # of its score, or of each of its scores
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the page says but its charts and its gallery."""
+
+    headline: str
+    confidence: str  # as in "95%"
+    baseline: str
+    overview: Overview
+    agreement: Agreement | None
+    metrics: list[Metric]
+    settings: list[tuple[str, str]]
+    failures: list[dict[str, str]]

@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from ..evaluation import comparison, display
-from ..evaluation.statistics import MIN_PAIRS
-from .records import Agreement, Column
+from ..evaluation.display import counted
+from ..evaluation.score import label
+from ..evaluation.statistics import MIN_PAIRS, pairs_needed
+from .records import Column
+from .tables import ALPHA, Tables
 
 MOST_NAMED = 4  # in a sentence
 AGAINST = -0.2  # a correlation nearer to 0 is no order, neither the same nor the opposite
 
 
-def verdict(methods: list[str], columns: list[Column], leads: list[int], examples: int) -> str:
+def verdict(tables: Tables, columns: list[Column], leads: list[int]) -> str:
     """One sentence."""
     noun = "metric" if all(c.axis is None for c in columns) else "column of the table"
-    few = examples < MIN_PAIRS
+    methods, most = tables.methods, max(leads)
     if len(methods) == 1:
         return f"Only {methods[0]} was evaluated, so there is nothing to compare it with."
-    if few:
-        leads = [sum(c.cells[i].best for c in columns) for i in range(len(methods))]
-    most = max(leads)
     if most == 0:
         return "No method has a score."
-    if not few and min(leads) == len(columns):
-        return f"On these {examples} examples no method can be told from the best on any {noun}."
     leaders = [name for name, count in zip(methods, leads) if count == most]
     leading = f"{_listed(leaders)} leads: the best" if len(leaders) == 1 else f"{_listed(leaders)} lead: each the best"
     where = _share(most, len(columns), noun)
-    if few:
-        number = display.counted(examples, "example")
-        start = f"With {number} no method can be told from another (that takes {MIN_PAIRS})"
-        return f"{start}; by the means alone {leading} on {where}."
+    if _nothing_decided(columns):
+        return f"{_too_few(tables, columns)}; by the means alone {leading} on {where}."
+    if min(leads) == len(columns):
+        return f"On these {tables.examples} examples no method can be distinguished from the best on any {noun}."
     alone = _alone(columns, methods.index(leaders[0])) if len(leaders) == 1 else 0
     if alone == most:
         return f"{leading} on {where}."
     return f"{leading}, or not distinguishable from the best, on {where}{f' (alone on {alone})' if alone else ''}."
 
 
+def _nothing_decided(columns: list[Column]) -> bool:
+    """Whether no test on any column could have told a method from the best."""
+    cells = [cell for c in columns for cell in c.cells if np.isfinite(cell.value)]
+    return any(cell.undecided for cell in cells) and all(cell.undecided or cell.best for cell in cells)
+
+
+def _too_few(tables: Tables, columns: list[Column]) -> str:
+    scored = [sum(bool(np.isfinite(cell.value)) for cell in c.cells) for c in columns]
+    needed = min(pairs_needed(count - 1, 1 - tables.confidence) for count in scored if count > 1)
+    if tables.examples < needed:
+        number = counted(tables.examples, "example")
+        return f"With {number} no two methods can be distinguished (at least {needed} examples are needed)"
+    return f"No two methods can be distinguished (at least {needed} examples with scores of both are needed)"
+
+
 def _alone(columns: list[Column], method: int) -> int:
-    """On how many columns no other method can be taken for the best."""
-    return sum([i for i, cell in enumerate(c.cells) if cell.tied] == [method] for c in columns)
+    """On how many columns every other method is known not to be the best."""
+    return sum([i for i, cell in enumerate(c.cells) if cell.tied or cell.undecided] == [method] for c in columns)
 
 
 def _share(part: int, whole: int, noun: str) -> str:
@@ -61,53 +71,52 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def caveats(dataset: xr.Dataset, table: pd.DataFrame | None, agreement: Agreement | None, baseline: str) -> list[str]:
+def caveats(tables: Tables, n_failures: int) -> list[str]:
     """Why the verdict may not hold, a sentence each."""
-    methods = [str(name) for name in dataset["attribution"].values]
     found = []
-    if table is not None and len(methods) > 1:
-        found += _about_the_control(table, baseline, methods) + _about_undefined(table) + _about_agreement(agreement)
-    if count := len(json.loads(dataset.attrs.get("failures", "[]"))):
-        found.append(f"{display.counted(count, 'failure')} left scores undefined; they are listed at the end.")
+    if tables.summary is not None and len(tables.methods) > 1:
+        found += _about_the_control(tables, tables.summary) + _about_undefined(tables.summary)
+        found += _about_agreement(tables.agreement)
+    if n_failures:
+        found.append(f"{counted(n_failures, 'failure')} left scores undefined; they are listed at the end.")
     return found
 
 
-def _about_the_control(table: pd.DataFrame, baseline: str, methods: list[str]) -> list[str]:
-    if baseline not in methods:
+def _about_the_control(tables: Tables, summary: pd.DataFrame) -> list[str]:
+    control, compared = tables.baseline, tables.against_control
+    if compared is None:
+        return [f"No control ({control}) was evaluated, so nothing shows that a metric can tell sense from noise here."]
+    if compared["undecided"].all() and (compared["pairs"] > 0).any():
+        needed = pairs_needed(int((compared["pairs"] > 0).sum()), ALPHA)
         return [
-            f"No control ({baseline}) was evaluated, so nothing shows that a metric can tell sense from noise here."
+            f"There are too few examples to show that any method is better than the control {control} "
+            f"(at least {needed} with scores are needed)."
         ]
-    rows = labelled(table)
-    tied = rows[(rows["attribution"] == baseline) & rows["tied_with_best"] & (rows["examples"] >= MIN_PAIRS)]
+    tied = summary[(summary["attribution"] == control) & summary["tied_with_best"] & ~summary["undecided"]]
     if tied.empty:
         return []
     return [
-        f"The control {baseline} is the best or cannot be told from it on {_listed(list(tied['label']))}: "
+        f"The control {control} is the best or cannot be distinguished from it on {_listed(list(tied['label']))}: "
         "there the scores do not tell these methods from noise."
     ]
 
 
-def _about_undefined(table: pd.DataFrame) -> list[str]:
-    worst = labelled(table).nlargest(1, "undefined").iloc[0]
+def _about_undefined(summary: pd.DataFrame) -> list[str]:
+    worst = summary.nlargest(1, "undefined").iloc[0]
     if not worst["undefined"]:
         return []
     where = f"{worst['undefined']:.0%} of {worst['attribution']} on {worst['label']}"
     return [f"Some scores are undefined and left out, at most {where}."]
 
 
-def _about_agreement(found: Agreement | None) -> list[str]:
-    if found is None:
+def _about_agreement(pairs: pd.DataFrame | None) -> list[str]:
+    """The two metrics that disagree most; a few examples show no disagreement."""
+    if pairs is None:
         return []
-    rows = np.array(found.rows)
-    if not (rows < AGAINST).any():
-        return []
-    one, other = np.unravel_index(np.nanargmin(rows), rows.shape)
+    against = pairs[(pairs["correlation"] < AGAINST) & (pairs["examples"] >= MIN_PAIRS)].nsmallest(1, "correlation")
     return [
-        f"Metrics disagree: {found.labels[one]} and {found.labels[other]} rank the methods against each other "
-        f"(correlation {rows[one, other]:.2f}), so which is the best depends on the question."
+        f"Metrics disagree: {label(pair.metric, pair.axis, pair.at)} and "
+        f"{label(pair.other, pair.other_axis, pair.other_at)} rank the methods against each other "
+        f"(correlation {pair.correlation:.2f}), so which is the best depends on the question."
+        for pair in against.itertuples()
     ]
-
-
-def labelled(table: pd.DataFrame) -> pd.DataFrame:
-    places = zip(table["metric"], table["axis"], table["at"])
-    return table.assign(label=[comparison.label(*place) for place in places])

@@ -1,4 +1,7 @@
-"""Summary, comparison, agreement and reliability: against scipy, statsmodels, krippendorff and naive loops, and on cases made by hand."""
+"""Summary, comparison, agreement and reliability.
+
+They are held against scipy, statsmodels, krippendorff and naive loops, and on cases made by hand.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def rng():
 
 @pytest.fixture
 def ordered(rng):
-    """`best` is above `good` above `poor` above `random` on each of 20 examples, in `up`; in `down` the same, less is better."""
+    """In `up` best > good > poor > random on each of 20 examples; `down` is the same where less is better."""
     values = np.array([3.0, 2.0, 1.0, 0.0])[:, None] + rng.uniform(0, 0.9, (4, 20)) + 10 * rng.normal(size=20)
     return dataset(up=(values, True), down=(-values, False))
 
@@ -381,6 +384,73 @@ def test_one_method_is_the_best_and_without_scores_none_is():
     assert not nothing[["best", "tied_with_best"]].any(axis=None)
 
 
+# ---- too few examples to tell
+
+
+@pytest.mark.parametrize("correction", ["holm", "bh"])
+@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+@pytest.mark.parametrize("examples", range(1, 11))
+def test_what_is_undecided_is_what_even_the_clearest_result_could_not_show(examples, alternative, correction, ordered):
+    few = ordered.isel(example=slice(examples))
+    table = compare(few, correction=correction, alternative=alternative)
+    assert table["undecided"].tolist() == (~table["better"]).tolist()
+    assert table["undecided"].all() or not table["undecided"].any()
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("examples", range(1, 11))
+def test_a_tie_that_is_undecided_is_one_that_even_the_clearest_result_would_be(examples, confidence, ordered):
+    few = ordered.isel(example=slice(examples))
+    table = tie_with_best(few, confidence)
+    others = table[~table["best"]]
+    assert others["undecided"].tolist() == others["tied_with_best"].tolist()
+    assert (table["undecided"] == others["undecided"].iloc[0]).all()  # also of the best itself
+    pd.testing.assert_series_equal(summary(few, confidence, n_resamples=10)["undecided"], table["undecided"])
+
+
+@pytest.mark.parametrize("examples", range(1, 8))
+def test_whether_there_are_too_few_examples_does_not_depend_on_the_scores(examples, ordered, noisy):
+    ours, others = (
+        tie_with_best(data.isel(example=slice(examples)), metric="up")["undecided"].tolist()
+        for data in (ordered, noisy)
+    )
+    assert ours == others == [examples < 7] * 4  # three tests: 3 * 2 / 2^6 is not below 0.05
+
+
+def test_five_examples_of_one_method_are_too_few_and_twenty_of_another_are_not(ordered):
+    values = ordered["up"].values.copy()
+    values[0] += 100  # so that it has the best mean, whichever examples the others are scored on
+    values[1, 5:] = np.nan
+    ties, against = tie_with_best(dataset(up=(values, True))), compare(dataset(up=(values, True)))
+    assert ties["undecided"].tolist() == [False, True, False, False]
+    assert ties["tied_with_best"].tolist() == [True, True, False, False]
+    assert against["undecided"].tolist() == [False, True, False]
+
+
+def test_equal_scores_on_many_examples_are_a_tie_and_not_undecided():
+    ties = tie_with_best(dataset(["a", "b"], up=(np.ones((2, 20)), True)))
+    assert ties["tied_with_best"].all()
+    assert not ties["undecided"].any()
+    assert not tie_with_best(dataset(["a"], up=(np.ones((1, 3)), True)))["undecided"].any()
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_the_least_p_is_scipys_of_the_clearest_outcome(alternative):
+    sign = -1 if alternative == "less" else 1
+    for n in range(6, 20):
+        p = stats.wilcoxon(sign * np.arange(1.0, n + 1), alternative=alternative).pvalue
+        assert statistics.least_p(n, alternative) == pytest.approx(p)
+    assert np.isnan(statistics.least_p(5, alternative))
+
+
+def test_the_number_of_pairs_needed_is_the_least_that_is_not_undecided():
+    for tests in (1, 2, 3, 6, 40):
+        enough = statistics.pairs_needed(tests, 0.05)
+        for n, expected in ((enough - 1, True), (enough, False)):
+            least = np.full(tests, statistics.least_p(n, "two-sided"))
+            assert statistics.undecided(np.full(tests, 0.5), least, "holm", 0.05).tolist() == [expected] * tests
+
+
 # ---- ranks and agreement
 
 
@@ -554,9 +624,9 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(noisy):
         compare(noisy, alternative="better")
 
 
-@pytest.mark.parametrize("value", [0, 1, 95, -0.1])
+@pytest.mark.parametrize("value", [0, 1, 95, -0.1, float("nan"), "high"])
 def test_a_confidence_or_level_outside_0_to_1_is_an_error(noisy, value):
-    with pytest.raises(ValueError, match=f"`confidence` must be between 0 and 1, neither included; got {value}"):
+    with pytest.raises(ValueError, match=f"`confidence` must be between 0 and 1, neither included; got {value!r}"):
         summary(noisy, confidence=value)
     with pytest.raises(ValueError, match="`confidence`"):
         tie_with_best(noisy, confidence=value)
@@ -567,6 +637,14 @@ def test_a_confidence_or_level_outside_0_to_1_is_an_error(noisy, value):
 def test_no_resamples_are_an_error(noisy):
     with pytest.raises(ValueError, match="`n_resamples` must be at least 1, got 0"):
         summary(noisy, n_resamples=0)
+    with pytest.raises(TypeError, match=r"`n_resamples` must be an integer, got float 10\.0"):
+        summary(noisy, n_resamples=10.0)
+
+
+def test_an_empty_choice_of_metrics_is_an_error(noisy):
+    for table in (summary, compare, tie_with_best, mean_ranks):
+        with pytest.raises(ValueError, match=r"`metric` must name at least one metric, got \[\]"):
+            table(noisy, metric=[])
 
 
 def test_what_is_not_a_dataset_of_scores_is_an_error(noisy):

@@ -111,3 +111,15 @@ def test_the_summary_has_a_block_per_metric_with_the_best_first():
     assert low.startswith("    low   ")
     assert low.endswith("2% undefined")
     assert "95% interval" in legend
+    assert "too few" not in legend
+
+
+@pytest.mark.parametrize("examples", range(1, 8))
+def test_too_few_examples_are_said_to_be_so_and_are_no_tie(examples):
+    scores = np.random.default_rng(0).normal(size=(3, examples)) + np.array([0, 5, 50])[:, None]
+    variable = (("attribution", "example"), scores, {"higher_is_better": True})
+    dataset = xr.Dataset({"up": variable}, {"attribution": ["low", "close", "best"], "example": np.arange(examples)})
+    _, *rows, _, legend = display.summary_text(dataset, n_resamples=10).splitlines()
+    mark = "" if examples >= 7 else "?"  # two tests: 2 * 2 / 2^5 is not below 0.05
+    assert [row.split()[1].strip("-.0123456789") for row in rows] == ["*", mark, mark]
+    assert legend.endswith("* best mean, ~ not distinguishable from it, ? too few examples to tell.") == bool(mark)

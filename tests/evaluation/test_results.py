@@ -125,6 +125,7 @@ def test_any_result_is_loaded_as_it_was_saved(format, result, tmp_path):
         " ",
         "a,b",
         'a"b',
+        "a\\b",
         "line\nbreak",
         ".",
         "..",
@@ -447,7 +448,8 @@ def test_halves_are_merged_with_their_scores():
 def test_scores_that_both_have_are_a_clash():
     with pytest.raises(
         ValueError,
-        match=r"Both results have scores of metric '(deletion|sensitivity_n)' for methods \['random'\] on examples 2 to 4",
+        match=r"Both results have scores of metric '(deletion|sensitivity_n)' "
+        r"for methods \['random'\] on examples 2 to 4",
     ):
         of(["random", "product"], examples=range(5)).merge(of(["saliency", "random"], examples=range(2, N)))
 

@@ -95,7 +95,8 @@ def test_examples_are_sorted_by_a_metric_of_a_method_and_back(html, tmp_path):
       const pressed = () => [...buttons].map(e => e.getAttribute('aria-pressed'));
       const seen = [order()];
       metric.value = 1; method.value = 1;
-      for (const button of buttons) { button.click(); seen.push(order(), pressed(), document.getElementById('sorted').textContent); }
+      const said = () => document.getElementById('sorted').textContent;
+      for (const button of buttons) { button.click(); seen.push(order(), pressed(), said()); }
       buttons[0].click();
       method.value = 2; method.dispatchEvent(new Event('change'));
       return [...seen, order()];

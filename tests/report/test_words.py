@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from captum_ext.evaluation import comparison
-from captum_ext.report import findings
+from captum_ext.report.findings import findings
+from captum_ext.report.tables import tables
 
 from .runs import result, scored
 
@@ -16,8 +17,12 @@ NOISE = RNG.normal(size=(4, N))
 CLEAR = NOISE + np.array([30.0, 20.0, 10.0, 0.0])[:, None]  # a is the best on every example, then b, c, random
 
 
+def found(dataset, baseline="random"):
+    return findings(dataset, tables(dataset, baseline, 0.95))
+
+
 def overview(dataset, baseline="random"):
-    return findings.overview(dataset, baseline, 0.95)
+    return found(dataset, baseline).overview
 
 
 def verdict(dataset):
@@ -35,7 +40,9 @@ def test_who_is_the_best_on_some_is_said_to_be_so():
 
 def test_not_distinguishable_is_no_better_and_no_worse():
     close = CLEAR.copy()
-    close[1] = close[0] + 0.01 * (NOISE[3] - NOISE[3].mean()) - 1e-4  # a is better, but b can't be told from it
+    close[1] = (
+        close[0] + 0.01 * (NOISE[3] - NOISE[3].mean()) - 1e-4
+    )  # a is better, but b can't be distinguished from it
     assert verdict(scored(one=close, two=CLEAR)) == (
         "a leads: the best, or not distinguishable from the best, on all 2 metrics (alone on 1)."
     )
@@ -45,16 +52,78 @@ def test_not_distinguishable_is_no_better_and_no_worse():
 
 
 def test_where_none_can_be_told_from_the_best_none_is_named():
-    assert verdict(scored(one=NOISE)) == "On these 20 examples no method can be told from the best on any metric."
+    assert verdict(scored(one=NOISE)) == (
+        "On these 20 examples no method can be distinguished from the best on any metric."
+    )
 
 
 def test_a_few_examples_tell_nothing():
     few = {"one": CLEAR[:, :4], "two": CLEAR[[1, 0, 2, 3], :4], "three": CLEAR[:, :4]}
     assert verdict(scored(4, **few)) == (
-        "With 4 examples no method can be told from another (that takes 6); "
+        "With 4 examples no two methods can be distinguished (at least 7 examples are needed); "
         "by the means alone a leads: the best on 2 of 3 metrics."
     )
-    assert verdict(scored(1, one=CLEAR[:, :1])).startswith("With 1 example no method")
+    assert verdict(scored(1, one=CLEAR[:, :1])).startswith("With 1 example no two methods")
+    two = verdict(scored(5, one=CLEAR[::3, :5]))
+    assert two.startswith("With 5 examples no two methods can be distinguished (at least 6 examples are needed)")
+
+
+@pytest.mark.parametrize("values", [CLEAR, NOISE], ids=["clear", "noise"])
+@pytest.mark.parametrize("examples", range(1, 8))
+def test_too_few_examples_are_neither_a_tie_nor_no_better_than_the_control(examples, values):
+    """Three tests per metric against the best need 7 examples; six tests in all against the control need 8."""
+    few = values[:, :examples]
+    found = overview(scored(examples, one=few, two=few))
+    cells = [cell for c in found.columns for cell in c.cells]
+    assert not any(cell.as_control for cell in cells)
+    assert [cell.control_undecided for cell in cells] == [True, True, True, False] * 2
+    assert found.control_undecided
+    assert found.undecided == (examples < 7)
+    if examples < 7:
+        assert all(cell.undecided for cell in cells)
+        assert not any(cell.tied for cell in cells)
+        assert sorted(found.leads) == [0, 0, 0, 2]
+        assert "no two methods can be distinguished (at least 7 examples are needed)" in found.verdict
+    assert found.caveats == [
+        "There are too few examples to show that any method is better than the control random "
+        "(at least 8 with scores are needed)."
+    ]
+
+
+def test_enough_examples_are_a_finding():
+    """One more than in the test above."""
+    clear, noise = (overview(scored(8, one=values[:, :8], two=values[:, :8])) for values in (CLEAR, NOISE))
+    assert not any(found.undecided or found.control_undecided for found in (clear, noise))
+    assert not any(cell.as_control for c in clear.columns for cell in c.cells)
+    assert all(cell.as_control for c in noise.columns for cell in c.cells[:3])
+    assert clear.verdict == "a leads: the best on all 2 metrics."
+
+
+def test_a_method_with_too_few_scores_is_not_called_tied_and_the_best_not_alone():
+    holes = CLEAR.copy()
+    holes[1, 5:] = np.nan
+    found = overview(scored(one=holes))
+    assert [cell.tied for cell in found.columns[0].cells] == [True, False, False, False]
+    assert [cell.undecided for cell in found.columns[0].cells] == [False, True, False, False]
+    assert [cell.control_undecided for cell in found.columns[0].cells] == [False, True, False, False]
+    assert found.verdict == "a leads: the best, or not distinguishable from the best, on the one metric."
+    holes[:2, 5:] = holes[2:, :5] = np.nan
+    assert verdict(scored(one=holes)).startswith(
+        "No two methods can be distinguished (at least 7 examples with scores of both are needed); by the means alone"
+    )
+
+
+def test_the_control_is_not_called_among_the_best_where_too_few_examples_have_scores():
+    few = CLEAR.copy()
+    few[:, 5:] = np.nan
+    assert caveats(scored(one=CLEAR, two=few)) == ["Some scores are undefined and left out, at most 75% of a on two."]
+
+
+def test_a_few_examples_are_no_disagreement():
+    assert any("Metrics disagree" in caveat for caveat in caveats(scored(6, one=CLEAR[:, :6], two=-CLEAR[:, :6])))
+    for n in range(1, 6):
+        told = caveats(scored(n, one=CLEAR[:, :n], two=-CLEAR[:, :n]))
+        assert not any("Metrics disagree" in caveat for caveat in told)
 
 
 def test_one_method_or_no_score_is_no_contest():
@@ -106,7 +175,8 @@ def test_a_clear_result_has_no_caveat():
 def test_a_control_among_the_best_is_a_caveat():
     (caveat,) = caveats(scored(one=CLEAR, two=CLEAR + 100 * NOISE))
     assert caveat == (
-        "The control random is the best or cannot be told from it on two: there the scores do not tell these methods from noise."
+        "The control random is the best or cannot be distinguished from it on two: "
+        "there the scores do not tell these methods from noise."
     )
     (caveat,) = caveats(scored(one=CLEAR), baseline="nobody")
     assert caveat.startswith("No control (nobody) was evaluated")
@@ -124,17 +194,16 @@ def test_undefined_scores_failures_and_disagreement_are_caveats():
 
 
 def test_agreement_is_symmetric_with_ones_on_the_diagonal():
-    found = findings.agreement(result().dataset)
-    grid = np.array(found.rows)
+    grid = np.array(found(result().dataset).agreement.rows)
     np.testing.assert_array_equal(grid, grid.T)
     np.testing.assert_array_equal(np.diag(grid), 1)
     np.testing.assert_allclose(grid[np.triu_indices(4, 1)], comparison.agreement(result().dataset)["correlation"])
-    assert findings.agreement(scored(one=CLEAR)) is None
-    assert findings.agreement(scored(one=CLEAR[:2], two=CLEAR[:2])) is None
+    assert found(scored(one=CLEAR)).agreement is None
+    assert found(scored(one=CLEAR[:2], two=CLEAR[:2])).agreement is None
 
 
 def test_a_metric_says_how_it_was_configured_and_whether_examples_agree():
-    up, down, sized, *curves = findings.metrics(result().dataset)
+    up, down, sized, *curves = found(result().dataset).metrics
     assert down.arguments == [("n_steps", "5"), ("mode", "<b>morf</b>")]
     assert (up.direction, down.direction, curves[0].direction) == (True, False, None)
     assert up.reference == "Ada 2020, arXiv:1806.07421"

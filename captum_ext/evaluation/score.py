@@ -1,0 +1,118 @@
+"""What a dataset of scores holds: its methods, its metrics, and every score that can be ranked, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from .._core.checks import check_choice
+from .statistics import Floats
+
+MetricType = str | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of every method on every example: a metric, at one place of its axis if it has one."""
+
+    metric: str
+    axis: str | None
+    at: float
+    higher_is_better: bool
+    methods: list[str]
+    values: Floats  # [methods, examples], nan where undefined
+
+    @property
+    def oriented(self) -> Floats:
+        """The values, turned so that more is better."""
+        return self.turned(self.values)
+
+    def turned(self, values: Floats) -> Floats:
+        return values if self.higher_is_better else -values
+
+    @property
+    def label(self) -> str:
+        return label(self.metric, self.axis, self.at)
+
+
+def label(metric: str, axis: Any, at: Any) -> str:
+    """As in "sensitivity_n (n=5)"."""
+    return f"{metric} ({plain_axis(axis)}={at:g})" if isinstance(axis, str) else metric
+
+
+def labels(table: pd.DataFrame) -> list[str]:
+    """The label of every row of a table with the columns `metric`, `axis` and `at`."""
+    return [label(*place) for place in zip(table["metric"], table["axis"], table["at"])]
+
+
+def plain_axis(axis: str) -> str:
+    """Without the metric's name, which an axis has where two metrics are on different grids."""
+    return axis.split(" (")[0]
+
+
+def own_axis(variable: xr.DataArray) -> str | None:
+    """The axis of a curve or of several sizes, beside methods and examples."""
+    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example")), None)
+
+
+def methods_of(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name in dataset["attribution"].values]
+
+
+def metrics_of(dataset: xr.Dataset) -> list[str]:
+    """All variables but the scores from halves of the draws."""
+    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
+
+
+def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
+    """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place."""
+    _check(dataset)
+    directed = [str(name) for name in dataset.data_vars if dataset[name].attrs.get("higher_is_better") is not None]
+    if not directed:
+        raise ValueError(
+            "`dataset` has no metric with a direction (`higher_is_better`), so there is nothing to rank. "
+            "Curves have none: evaluate their areas too, such as `deletion` beside `deletion_curve`."
+        )
+    names = directed if metric is None else [metric] if isinstance(metric, str) else list(metric)
+    if not names:
+        raise ValueError(f"`metric` must name at least one metric, got {metric!r}. Leave it out for all of them.")
+    for name in names:
+        check_choice("metric", name, directed)
+    methods = methods_of(dataset)
+    return [score for name in names for score in _scores_of(name, dataset[name], methods)]
+
+
+def _scores_of(name: str, variable: xr.DataArray, methods: list[str]) -> Iterator[Score]:
+    higher = bool(variable.attrs["higher_is_better"])
+    for axis, at, values in points(variable, "attribution", "example"):
+        yield Score(name, axis, at, higher, methods, np.where(np.isfinite(values), values, np.nan))
+
+
+def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:
+    """Axis, place and values `[*last]` at every place of the variable's own axis, if it has one."""
+    variable = variable.astype(np.float64).transpose(..., *last)
+    axes = [str(dim) for dim in variable.dims[: -len(last)]]
+    if len(axes) > 1:
+        raise ValueError(f"{variable.name!r} must have one axis besides {', '.join(last)} at most, got {axes}.")
+    if not axes:
+        yield None, np.nan, variable.values
+    else:
+        yield from ((axes[0], float(at), values) for at, values in zip(variable[axes[0]].values, variable.values))
+
+
+def _check(dataset: xr.Dataset) -> None:
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(
+            f"`dataset` must be an xarray.Dataset, such as `Evaluation.dataset`, got {type(dataset).__name__}."
+        )
+    missing = {"attribution", "example"} - set(dataset.coords)
+    if missing or not dataset.sizes["attribution"] or not dataset.sizes["example"]:
+        raise ValueError(
+            "`dataset` must have the coordinates `attribution` and `example`, neither of them empty; "
+            f"got sizes {dict(dataset.sizes)} and coordinates {sorted(map(str, dataset.coords))}."
+        )
