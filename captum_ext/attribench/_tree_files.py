@@ -8,24 +8,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h5py
 import numpy as np
 
+from .._core.checks import check_choice
 from ..evaluation.files import check_writable, written_aside
 from ._files import opened
 from ._tree import Array, NDArrayTree
-
-if TYPE_CHECKING:
-    import h5py
 
 METADATA = "metadata.yaml"
 Leaves = dict[tuple[str, ...], Array]
 
 
 def save_tree(tree: NDArrayTree, attributes: Mapping[str, str], path: Any, format: str) -> None:
-    if format not in WRITERS:
-        raise ValueError(f"`format` must be 'hdf5' or 'csv', got {format!r}.")
+    check_choice("format", format, WRITERS)
     _check_names(tree.levels)
     with written_aside(check_writable(path), room=sum(leaf.nbytes for leaf in tree.leaves.values())) as aside:
         WRITERS[format](tree, attributes, aside)
@@ -43,8 +41,6 @@ def load_tree(path: Any) -> tuple[NDArrayTree, dict[str, str]]:
 
 
 def _write_hdf5(tree: NDArrayTree, attributes: Mapping[str, str], path: Path) -> None:
-    import h5py
-
     with h5py.File(path, "x", track_order=True) as file:
         file.attrs.update(attributes)
         for names, leaf in tree.leaves.items():
@@ -71,8 +67,6 @@ def _read_hdf5(path: Path) -> tuple[NDArrayTree, dict[str, str]]:
 
 def _leaves(group: h5py.Group) -> tuple[list[str], Leaves]:
     """The names of the levels from here on, and the arrays below."""
-    import h5py
-
     below: list[str] = []
     leaves: Leaves = {}
     for name, node in group.items():

@@ -145,7 +145,7 @@ def test_the_model_keeps_its_mode_and_runs_in_evaluation_mode(images, labels, pi
     [
         ({"mode": "best"}, "`mode` must be one of"),
         ({"start": -0.1}, "`start` must be a fraction"),
-        ({"num_steps": 1}, "`num_steps` must be an integer of at least 2, got 1"),
+        ({"num_steps": 1}, "`num_steps` must be at least 2, got 1"),
         ({"activation_fns": "relu"}, "`activation_fns` must be among 'linear', 'softmax', 'sigmoid'; got \\['relu'\\]"),
         (
             {"maskers": {"m": ConstantImageMasker("feature")}},

@@ -188,8 +188,10 @@ def test_saved_patches_are_read_and_the_model_is_left_as_it_was(cnn, dataset, im
 def test_labels_are_taken_one_after_another_as_often_as_needed(cnn, images, labels):
     samples = TensorDataset(images, labels)
     assert len(train_adversarial_patches(cnn, samples, 3, 5, None, labels=[1])) == 3
-    with pytest.raises(ValueError, match="`num_patches` must be at least 1 and `labels` not empty, got 0 and None"):
+    with pytest.raises(ValueError, match="`num_patches` must be at least 1, got 0"):
         train_adversarial_patches(cnn, samples, 0, 5, None)
+    with pytest.raises(ValueError, match="`labels` must have at least one class"):
+        train_adversarial_patches(cnn, samples, 1, 5, None, labels=[])
 
 
 def test_the_seed_governs_training(cnn, images, labels):

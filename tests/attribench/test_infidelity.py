@@ -189,7 +189,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(cnn, dataset):
     good = {"g": GENERATORS["gaussian"]()}
     with pytest.raises(TypeError, match=r"`perturbation_generators\['g'\]` must be a PerturbationGenerator, got float"):
         infidelity(cnn, dataset, 5, ["linear"], {"g": 0.2}, 2)
-    with pytest.raises(ValueError, match="`num_perturbations` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_perturbations` must be at least 1, got 0"):
         infidelity(cnn, dataset, 5, ["linear"], good, 0)
     with pytest.raises(ValueError, match="`activation_fns` must be among"):
         infidelity(cnn, dataset, 5, ["relu"], good, 2)

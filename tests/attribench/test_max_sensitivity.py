@@ -114,7 +114,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(dataset):
         ValueError, match=r"`method_dict` must have the methods of `attributions_dataset`, \['a', 'b'\]; got \['a'\]"
     ):
         max_sensitivity(dataset, 5, {"a": methods["a"]}, 2, 0.1)
-    with pytest.raises(ValueError, match="`num_perturbations` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_perturbations` must be at least 1, got 0"):
         max_sensitivity(dataset, 5, methods, 0, 0.1)
     with pytest.raises(ValueError, match="`radius` must be at least 0, got -1"):
         max_sensitivity(dataset, 5, methods, 2, -1)

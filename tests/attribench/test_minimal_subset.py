@@ -64,8 +64,8 @@ def test_the_batch_size_limits_the_rows_of_a_call_and_changes_nothing(cnn, datas
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"mode": "morf"}, "`mode` must be 'deletion' or 'insertion', got 'morf'"),
-        ({"num_steps": 1}, "`num_steps` must be an integer of at least 2, got 1"),
+        ({"mode": "morf"}, "`mode` must be one of 'deletion', 'insertion', got 'morf'"),
+        ({"num_steps": 1}, "`num_steps` must be at least 2, got 1"),
         ({"num_steps": 65}, "`num_steps` must be at most the number of features, 64; got 65"),
     ],
 )

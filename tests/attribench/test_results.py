@@ -192,7 +192,7 @@ def test_scores_that_are_missing_are_nan():
         (lambda r: r.get_df("blur", "linear", methods=["b"]), "`method` must be one of 'z', 'a', got 'b'"),
         (lambda r: r.get_df("blur", "linear", agg_fn="sum"), "`agg_fn` must be 'auc' or 'aoc', got 'sum'"),
         (lambda r: r.tree.get(masker="blur"), "Give a name for each of activation_fn, masker, method; got masker"),
-        (lambda r: r.save("x", format="json"), "`format` must be 'hdf5' or 'csv', got 'json'"),
+        (lambda r: r.save("x", format="json"), "`format` must be one of 'hdf5', 'csv', got 'json'"),
     ],
 )
 def test_names_that_are_not_there_are_refused(call, message):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,9 +20,3 @@ def on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[t
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def progress(batches: Iterable[Any], show: bool) -> Iterable[Any]:
-    from tqdm.auto import tqdm
-
-    return tqdm(batches, unit="batch", disable=not show)
