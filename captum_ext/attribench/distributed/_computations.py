@@ -18,7 +18,7 @@ from captum_ext.evaluation.files import check_writable, escaped, written_aside
 from ..._core.checks import check_count
 from ..data import AttributionsDatasetWriter, HDF5DatasetWriter
 from ..functional import compute_attributions, select_samples, train_adversarial_patches
-from ..functional._samples import warn_of_missing
+from ..functional._samples import warn_of_few
 from ..functional._train_adversarial_patches import classes_of, trained, value_range
 from ..functional.metrics._plan import explanations
 from ._workers import Computation
@@ -38,7 +38,7 @@ class ComputeAttributions(Computation, of=compute_attributions):
         What is computed is kept beside it until then, so the same call goes on where it was interrupted.
         """
         path, kept = check_writable(path), Path(f"{path}.run")
-        dataset, methods = self.given["dataset"], explanations(self.given["method_factory"])
+        dataset, methods = self._given["dataset"], explanations(self._given["method_factory"])
         options = {"batch_size": self.batch_size, "show_progress": progress, **self.options}
         attribute_dataset(self.model_factory, dataset, methods, kept, **options)
         with written_aside(path, room=kept.stat().st_size) as aside, h5py.File(kept) as file:
@@ -59,13 +59,13 @@ class SelectSamples(Computation, of=select_samples):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
-        self.dataset, self.num_samples = self.given["dataset"], check_count("num_samples", self.given["num_samples"])
+        self.dataset, self.num_samples = self._given["dataset"], check_count("num_samples", self._given["num_samples"])
 
     def run(self, path: str | os.PathLike[str], progress: bool = True) -> None:
         """Writes the samples and their labels to `path`; with a warning where there are fewer."""
         path = check_writable(path)
         chosen = self._correct(progress)[: self.num_samples]
-        warn_of_missing(self.num_samples - len(chosen), self.num_samples)
+        warn_of_few(len(chosen), self.num_samples)
         with written_aside(path) as aside:
             writer = HDF5DatasetWriter(aside, self.num_samples)
             for samples, labels in DataLoader(Subset(self.dataset, chosen), self.batch_size):
@@ -93,7 +93,7 @@ class TrainAdversarialPatches(Computation, of=train_adversarial_patches):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
-        given, loader = self.given, DataLoader(self.given["dataset"], self.batch_size)
+        given, loader = self._given, DataLoader(self._given["dataset"], self.batch_size)
         self.classes = classes_of(given["num_patches"], given["labels"])
         settings = {"loader": loader, "limits": value_range(loader), "first_seed": given["seed"]}
         self.train = partial(_train, path=given["path"], **settings)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 HERE = ("localhost", "127.0.0.1")
-ELSEWHERE = {"model": "model_factory", "method_dict": "method_factory"}  # what the arguments are that workers make
+FACTORIES = {"model": "model_factory", "method_dict": "method_factory"}  # of what a worker makes for itself
 LEFT_OUT = ("writer", "device", "show_progress")
-MODEL_FACTORY = inspect.Parameter("model_factory", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+FACTORY = inspect.Parameter("factory", inspect.Parameter.POSITIONAL_OR_KEYWORD)
 REQUIRED = inspect.Parameter.empty
 
 
@@ -19,21 +19,21 @@ class Computation:
     """It takes the arguments of a function, `of`, with some defaults of its own, and then those of `workers`."""
 
     __signature__: inspect.Signature
-    function: Callable[..., Any]
+    _function: Callable[..., Any]
 
     def __init_subclass__(cls, of: Callable[..., Any] | None = None, **defaults: Any):
         super().__init_subclass__()
         if of is not None:
-            cls.function = staticmethod(of)
+            cls._function = staticmethod(of)
             cls.__signature__ = _signature(of, defaults)
 
     def __init__(self, *arguments: Any, **named: Any):
         given = self.__signature__.bind(*arguments, **named)
         given.apply_defaults()
-        self.given = given.arguments
-        self.model_factory, self.batch_size = self.given["model_factory"], self.given["batch_size"]
-        place = [self.given.pop(name) for name in ("address", "port", "devices")]
-        self.options = workers(*place, **self.given.pop("options"))
+        self._given = given.arguments
+        self.model_factory, self.batch_size = self._given["model_factory"], self._given["batch_size"]
+        place = [self._given.pop(name) for name in ("address", "port", "devices")]
+        self.options = workers(*place, **self._given.pop("options"))
 
 
 def workers(
@@ -53,12 +53,8 @@ def workers(
 
 
 def _signature(function: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
-    parameters = {"model_factory": MODEL_FACTORY}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in ELSEWHERE:
-            parameters[ELSEWHERE[name]] = parameter.replace(name=ELSEWHERE[name], annotation=Any)
-        elif name not in LEFT_OUT:
-            parameters[name] = parameter
-    parameters |= inspect.signature(workers).parameters
-    changed = [p.replace(default=defaults.get(name, p.default)) for name, p in parameters.items()]
+    taken = {name: p for name, p in inspect.signature(function).parameters.items() if name not in LEFT_OUT}
+    own = {FACTORIES.get(name, name): FACTORY if name in FACTORIES else p for name, p in taken.items()}
+    parameters = {"model_factory": FACTORY, **own, **inspect.signature(workers).parameters}
+    changed = [p.replace(name=name, default=defaults.get(name, p.default)) for name, p in parameters.items()]
     return inspect.Signature(sorted(changed, key=lambda p: p.kind))

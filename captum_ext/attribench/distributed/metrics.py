@@ -18,17 +18,8 @@ import os
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from .. import result as results
 from ..functional import metrics as functional
-from ..result import (
-    DeletionResult,
-    ImpactCoverageResult,
-    InfidelityResult,
-    MaxSensitivityResult,
-    MetricResult,
-    MinimalSubsetResult,
-    ParameterRandomizationResult,
-    SensitivityNResult,
-)
 from ._workers import REQUIRED, Computation
 
 __all__ = [
@@ -44,7 +35,7 @@ __all__ = [
     "SensitivityN",
 ]
 
-Result = TypeVar("Result", bound=MetricResult)
+Result = TypeVar("Result", bound=results.MetricResult)
 
 
 class Metric(Computation, Generic[Result]):
@@ -52,10 +43,10 @@ class Metric(Computation, Generic[Result]):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
-        self.options = {"seed": self.given["seed"], **self.options}
-        given = {**self.given, "model": self.model_factory, "method_dict": self.given.get("method_factory")}
-        taken = inspect.signature(self.function).parameters
-        self.plan = inspect.unwrap(self.function)(**{name: given[name] for name in taken if name in given})
+        self.options = {"seed": self._given["seed"], **self.options}
+        given = {**self._given, "model": self.model_factory, "method_dict": self._given.get("method_factory")}
+        taken = inspect.signature(self._function).parameters
+        self.plan = inspect.unwrap(self._function)(**{name: given[name] for name in taken if name in given})
         self._result: Result | None = None
 
     def run(self, result_path: str | os.PathLike[str] | None = None, progress: bool = True) -> None:
@@ -84,7 +75,7 @@ class Metric(Computation, Generic[Result]):
         return self._result
 
 
-class Deletion(Metric[DeletionResult], of=functional.deletion, activation_fns=REQUIRED):
+class Deletion(Metric[results.DeletionResult], of=functional.deletion, activation_fns=REQUIRED):
     """`captum_ext.attribench.functional.metrics.deletion`."""
 
 
@@ -96,25 +87,27 @@ class Irof(Deletion, of=functional.irof, activation_fns=REQUIRED):
     """`captum_ext.attribench.functional.metrics.irof`."""
 
 
-class MinimalSubset(Metric[MinimalSubsetResult], of=functional.minimal_subset):
+class MinimalSubset(Metric[results.MinimalSubsetResult], of=functional.minimal_subset):
     """`captum_ext.attribench.functional.metrics.minimal_subset`."""
 
 
-class SensitivityN(Metric[SensitivityNResult], of=functional.sensitivity_n, segmented=False):
+class SensitivityN(Metric[results.SensitivityNResult], of=functional.sensitivity_n, segmented=False):
     """`captum_ext.attribench.functional.metrics.sensitivity_n`."""
 
 
-class Infidelity(Metric[InfidelityResult], of=functional.infidelity):
+class Infidelity(Metric[results.InfidelityResult], of=functional.infidelity):
     """`captum_ext.attribench.functional.metrics.infidelity`; `value_range` as there, by name."""
 
 
-class MaxSensitivity(Metric[MaxSensitivityResult], of=functional.max_sensitivity):
+class MaxSensitivity(Metric[results.MaxSensitivityResult], of=functional.max_sensitivity):
     """`captum_ext.attribench.functional.metrics.max_sensitivity`; `method_factory` makes the methods of a worker's model."""
 
 
-class ParameterRandomization(Metric[ParameterRandomizationResult], of=functional.parameter_randomization, port=12355):
+class ParameterRandomization(
+    Metric[results.ParameterRandomizationResult], of=functional.parameter_randomization, port=12355
+):
     """`captum_ext.attribench.functional.metrics.parameter_randomization`."""
 
 
-class ImpactCoverage(Metric[ImpactCoverageResult], of=functional.impact_coverage):
+class ImpactCoverage(Metric[results.ImpactCoverageResult], of=functional.impact_coverage):
     """`captum_ext.attribench.functional.metrics.impact_coverage`; `method_factory` makes the methods of a worker's model."""

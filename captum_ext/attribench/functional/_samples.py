@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from tqdm.auto import tqdm
 
 from ..._core.checks import check_count
 from ..data import AttributionsDatasetWriter, HDF5DatasetWriter, IndexDataset
-from ._model import on_device
 
 
 def select_samples(
@@ -48,7 +48,7 @@ def select_samples(
                 writer.write(samples[correct].cpu(), labels[correct].cpu())
             if not missing:
                 break
-    warn_of_missing(missing, num_samples)
+    warn_of_few(num_samples - missing, num_samples)
     if writer is not None:
         return None
     if not selected:
@@ -57,10 +57,9 @@ def select_samples(
     return all_samples, all_labels
 
 
-def warn_of_missing(missing: int, wanted: int) -> None:
-    if missing:
-        found = f"Only {wanted - missing} samples were classified correctly"
-        warnings.warn(f"{found}, {wanted} were asked for.", stacklevel=3)
+def warn_of_few(found: int, wanted: int) -> None:
+    if found < wanted:
+        warnings.warn(f"Only {found} samples were classified correctly, {wanted} were asked for.", stacklevel=3)
 
 
 def compute_attributions(
@@ -86,6 +85,7 @@ def compute_attributions(
     if not method_dict:
         raise ValueError("`method_dict` must have at least one method, name -> method.")
     found: dict[str, list[Tensor]] = {name: [] for name in method_dict}
+    write = writer.write if writer is not None else lambda indices, maps, name: found[name].append(maps)
     batches = DataLoader(IndexDataset(dataset), batch_size)
     with on_device(model, device) as place:
         for indices, samples, labels in tqdm(batches, unit="batch", disable=not show_progress):
@@ -94,8 +94,18 @@ def compute_attributions(
                 if len(maps) != len(samples):
                     wanted = f"a row for each of {len(samples)} samples"
                     raise ValueError(f"`method_dict[{name!r}]` must give {wanted}, got {len(maps)}.")
-                if writer is None:
-                    found[name].append(maps)
-                else:
-                    writer.write(indices, maps, name)
+                write(indices, maps, name)
     return {name: torch.cat(parts) for name, parts in found.items()} if writer is None else None
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """The model on the device (None: the CPU) and in evaluation mode; its modules get their modes back."""
+    place = torch.device("cpu" if device is None else device)
+    modes = {module: module.training for module in model.modules()}
+    model.to(place).eval()
+    try:
+        yield place
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

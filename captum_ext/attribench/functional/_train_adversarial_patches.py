@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from ..._core.checks import check_count
-from ._model import on_device
+from ._samples import on_device
 
 SHARE, EPOCHS, RATE = 0.1, 5, 0.05  # of the image's area; AttriBench's
 
@@ -84,11 +84,7 @@ def trained(
         total, images_seen = 0.0, 0
         for images, _ in loader:
             loss = _loss(model, images.to(place), label, patch, stream)
-            patch.grad = torch.autograd.grad(loss, patch)[0]
-            optimiser.step()
-            with torch.no_grad():
-                patch.clamp_(*limits)
-            total, images_seen = total + float(loss.detach()) * len(images), images_seen + len(images)
+            total, images_seen = total + _step(patch, loss, optimiser, limits) * len(images), images_seen + len(images)
         if total / images_seen < least:
             best, least = patch.detach().clone(), total / images_seen
     return best.cpu()
@@ -98,6 +94,14 @@ def _loss(model: nn.Module, images: Tensor, label: int, patch: Tensor, stream: t
     """Of the images under the patch, for its class."""
     patched = torch.stack([_patched(image, patch, stream) for image in images])
     return cross_entropy(model(patched), torch.full((len(images),), label, device=patch.device))
+
+
+def _step(patch: Tensor, loss: Tensor, optimiser: torch.optim.Optimizer, limits: tuple[float, float]) -> float:
+    patch.grad = torch.autograd.grad(loss, patch)[0]
+    optimiser.step()
+    with torch.no_grad():
+        patch.clamp_(*limits)
+    return float(loss.detach())
 
 
 def _patched(image: Tensor, patch: Tensor, stream: torch.Generator) -> Tensor:

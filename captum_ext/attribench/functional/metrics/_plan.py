@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -21,6 +21,7 @@ from ...result import MetricResult
 
 Arguments = ParamSpec("Arguments")
 Method = Callable[[Tensor, Tensor], Tensor]
+Seeds = Sequence[int]  # one for each sample
 Result = TypeVar("Result", bound=MetricResult)
 CPU = torch.device("cpu")
 
@@ -43,9 +44,8 @@ class Plan(Generic[Result]):
         methods = self.methods or {name: MethodView(self.dataset, name) for name in self.dataset.method_names}
         metrics = {self._variable(name): metric for name, metric in self.metrics.items()}
         samples = Subset(self.dataset.samples_dataset, range(self.dataset.num_samples))
-        if "devices" not in options:
-            options["device"] = device or CPU
-        options = {"batch_size": batch_size, "max_examples_per_batch": batch_size, **options, **self.options}
+        place = {} if "devices" in options else {"device": device or CPU}
+        options = {"batch_size": batch_size, "max_examples_per_batch": batch_size, **place, **options, **self.options}
         return self.filled(evaluate(model, samples, methods, metrics, **options))
 
     def filled(self, evaluation: Evaluation) -> Result:
@@ -56,8 +56,8 @@ class Plan(Generic[Result]):
             metric = names[self.level] if self.level else next(iter(self.metrics))
             scores = evaluation.dataset[self._variable(metric)].sel(attribution=names["method"]).to_numpy()
             activations = tree.levels.get("activation_fn", [""])
-            under_each = scores.reshape(len(scores), len(activations), -1)
-            under_one = under_each[:, activations.index(names.get("activation_fn", ""))]
+            column = activations.index(names.get("activation_fn", ""))
+            under_one = scores.reshape(len(scores), len(activations), -1)[:, column]
             tree.write(slice(None), under_one.reshape(tree.shape), **names)
         return self.result
 

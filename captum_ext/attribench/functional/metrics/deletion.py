@@ -15,9 +15,8 @@ from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...masking import Masker
 from ...result import DeletionResult, InsertionResult
-from ._activations import Scores, activation_names
-from ._masked import check_maskers, masked_plan
 from ._plan import CPU, Plan, computed, computed_like
+from ._scores import Scores, activation_names, check_maskers, masked_plan
 
 Curves = TypeVar("Curves", bound=DeletionResult)
 

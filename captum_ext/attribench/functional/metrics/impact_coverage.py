@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from ...result import ImpactCoverageResult
-from ._activations import Outputs
-from ._plan import CPU, Method, Plan, computed, explanations
+from ._plan import CPU, Method, Plan, Seeds, computed, explanations
+from ._scores import Outputs
 
 ATTEMPTS = 51  # AttriBench's
-PATCH_FILE = re.compile(r".*_([0-9]+)\.pt")
+PATCH_FILE = re.compile(r".*_[0-9]+\.pt")
 Attacked = tuple[Tensor, Tensor, Tensor]  # images, where the patch is, its class
 
 
@@ -71,13 +71,12 @@ def impact_coverage(
 
 def read_patches(folder: str | os.PathLike[str]) -> dict[int, Tensor]:
     """`[C, height, width]` by class."""
-    files = sorted(file.name for file in Path(folder).iterdir() if file.suffix == ".pt")
-    found = [(PATCH_FILE.fullmatch(file), file) for file in files]
-    unknown = [file for match, file in found if match is None]
+    files = sorted(file for file in Path(folder).iterdir() if file.suffix == ".pt")
+    unknown = [file.name for file in files if not PATCH_FILE.fullmatch(file.name)]
     if unknown or not files:
         wanted = "files of patches, named <name>_<class>.pt"
         raise ValueError(f"`patch_folder` {folder} must have {wanted}; got {unknown or 'none'}.")
-    read = {int(match.group(1)): torch.load(Path(folder) / file, "cpu") for match, file in found if match}
+    read = {int(file.stem.split("_")[-1]): torch.load(file, "cpu") for file in files}
     return {label: patch.detach().float().reshape(patch.shape[-3:]) for label, patch in sorted(read.items())}
 
 
@@ -88,14 +87,14 @@ class Attack:
     patches: Mapping[int, Tensor]
     last: tuple[Any, Any] = (None, None)
 
-    def __call__(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Sequence[int]) -> Attacked:
+    def __call__(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Seeds) -> Attacked:
         """The images under a patch, where it is `[B, 1, H, W]`, and its class `[B]`."""
         if self.last[0] != tuple(seeds):
             with torch.no_grad():
                 self.last = tuple(seeds), self._attacked(model, images, labels, seeds)
         return self.last[1]
 
-    def _attacked(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Sequence[int]) -> Attacked:
+    def _attacked(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Seeds) -> Attacked:
         tries = [attempts(self.patches, images.shape[2:], seed) for seed in seeds]
         before, attacked = model(images).argmax(1), images.clone()
         under, classes = torch.zeros_like(images[:, :1], dtype=torch.bool), torch.zeros_like(labels)
@@ -135,7 +134,7 @@ def _coverage(
     explanation_func: Method,
     inputs: Tensor,
     target: Tensor,
-    seed: Sequence[int],
+    seed: Seeds,
     *,
     attack: Attack,
 ) -> Tensor:

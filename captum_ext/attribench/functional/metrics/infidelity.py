@@ -17,8 +17,8 @@ from captum_ext.feature_masks import superpixels
 from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...result import InfidelityResult
-from ._activations import ACTIVATIONS, Outputs, Scores, activation_names, each, takes_all_methods
-from ._plan import CPU, Plan, check_names, computed
+from ._plan import CPU, Plan, Seeds, check_names, computed
+from ._scores import ACTIVATIONS, Outputs, Scores, activation_names, each, takes_all_methods
 
 
 class PerturbationGenerator:
@@ -36,7 +36,7 @@ class PerturbationGenerator:
     def set_samples(self, samples: Tensor) -> None:
         self.samples, self.streams = samples, []
 
-    def set_seeds(self, seeds: Sequence[int]) -> None:
+    def set_seeds(self, seeds: Seeds) -> None:
         """One for each sample; without, they come from `torch.manual_seed`."""
         self.streams = [np.random.default_rng(seed) for seed in seeds]
 
@@ -168,7 +168,7 @@ def _infidelities(
     inputs: Tensor,
     attributions: Any,
     target: Tensor,
-    seed: Sequence[int],
+    seed: Seeds,
     *,
     generator: PerturbationGenerator,
     activations: Sequence[str],
@@ -177,6 +177,7 @@ def _infidelities(
 ) -> Scores:
     """Every activation gets a copy of the batch; the copies have the same perturbations, and the model sees one of them."""
     batch, copies = len(inputs), len(activations)
+    copied = partial(_copied, copies=copies)
     generator.set_samples(inputs)
     generator.set_seeds(seed)
 
@@ -188,18 +189,11 @@ def _infidelities(
 
     def perturb(rows: Tensor) -> tuple[Tensor, Tensor]:
         perturbed = (inputs - generator.generate_perturbation()).clamp(*value_range)
-        return _copied(inputs - perturbed, copies), _copied(perturbed, copies)
+        return copied(inputs - perturbed), copied(perturbed)
 
-    scores = metrics.infidelity(
-        outputs,
-        perturb,
-        _copied(inputs, copies),
-        each(lambda phi: _copied(phi, copies), attributions),
-        target=_copied(target, copies),
-        n_perturb_samples=num_perturbations,
-        max_examples_per_batch=batch * copies,
-        normalize=True,
-    )
+    score = partial(metrics.infidelity, outputs, perturb, normalize=True, n_perturb_samples=num_perturbations)
+    rows = copied(inputs), each(copied, attributions)
+    scores = score(*rows, target=copied(target), max_examples_per_batch=batch * copies)
     return each(lambda s: s.reshape(copies, batch).T, scores)
 
 

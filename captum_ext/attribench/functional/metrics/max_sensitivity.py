@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from captum_ext.baselines import uniform_noise
 from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...result import MaxSensitivityResult
-from ._plan import CPU, Method, Plan, check_methods, computed, explanations
+from ._plan import CPU, Method, Plan, Seeds, check_methods, computed, explanations
 
 
 @computed
@@ -68,13 +68,7 @@ def _models_of(methods: Any) -> nn.ModuleList | None:
 
 
 def _largest_move(
-    explanation_func: Method,
-    inputs: Tensor,
-    target: Tensor,
-    seed: Sequence[int],
-    *,
-    num_perturbations: int,
-    radius: float,
+    explanation_func: Method, inputs: Tensor, target: Tensor, seed: Seeds, *, num_perturbations: int, radius: float
 ) -> Tensor:
     """`[B]`"""
     streams = [np.random.default_rng(s) for s in seed]

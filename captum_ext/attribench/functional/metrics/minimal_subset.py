@@ -15,9 +15,8 @@ from ...._core.checks import check_choice, check_count
 from ...data import AttributionsDataset
 from ...masking import Masker
 from ...result import MinimalSubsetResult
-from ._activations import Scores, each
-from ._masked import check_maskers, masked_plan
 from ._plan import CPU, Plan, computed
+from ._scores import Scores, check_maskers, each, masked_plan
 
 
 @computed

@@ -13,8 +13,8 @@ from captum_ext import metrics
 from ..._factories import MethodFactory
 from ...data import AttributionsDataset
 from ...result import ParameterRandomizationResult
-from ._activations import takes_all_methods
 from ._plan import CPU, Method, Plan, check_methods, computed
+from ._scores import takes_all_methods
 
 
 @computed

@@ -17,9 +17,8 @@ from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...masking import Masker
 from ...result import SensitivityNResult
-from ._activations import Scores, activation_names, each
-from ._masked import check_maskers, masked_plan
 from ._plan import CPU, Plan, computed
+from ._scores import Scores, activation_names, check_maskers, each, masked_plan
 
 
 @computed

@@ -1,4 +1,4 @@
-"""One metric under several activations for one evaluation of the model."""
+"""What metrics share: every masker, and several activations for one evaluation of the model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from captum_ext.feature_masks import superpixels
+from captum_ext.metrics import deletion_curve
+
+from ...data import AttributionsDataset
+from ...masking import Masker
+from ._plan import Plan, Result, Seeds, check_names
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Outputs = Callable[[Tensor], Tensor]  # of rows of inputs
 Scores = Tensor | dict[str, Tensor]
 
-ACTIVATIONS: dict[str, Outputs] = {
-    "linear": lambda output: output,
-    "softmax": partial(torch.softmax, dim=1),
-    "sigmoid": torch.sigmoid,
-}
+SOFTMAX = partial(torch.softmax, dim=1)
+ACTIVATIONS: dict[str, Outputs] = {"linear": lambda output: output, "softmax": SOFTMAX, "sigmoid": torch.sigmoid}
 
 
 def activation_names(activation_fns: str | Sequence[str]) -> list[str]:
@@ -35,10 +39,8 @@ def over_activations(score: Callable[[Outputs], Scores], model: Outputs, names: 
     outputs: list[Tensor] = []
 
     def recorded(rows: Tensor) -> Tensor:
-        output = model(rows)
-        if others:
-            outputs.append(output)
-        return first(output)
+        outputs.append(model(rows))
+        return first(outputs[-1])
 
     scores: list[Any] = [score(recorded)]
     scores += [score(_replayed(torch.cat(outputs), activation)) for activation in others]
@@ -74,3 +76,44 @@ def takes_all_methods(metric: Callable[..., Any]) -> Callable[[Function], Functi
         return function
 
     return marked
+
+
+def masked_plan(
+    dataset: AttributionsDataset,
+    maskers: Mapping[str, Masker],
+    result: Result,
+    score: Callable[..., Scores],
+    **how: Any,
+) -> Plan[Result]:
+    """A score under every masker; `how` has the `activations`, and whether features are `segmented`."""
+    metrics = {name: partial(_masked, score=score, masker=masker, **how) for name, masker in maskers.items()}
+    return Plan(dataset, metrics, result, "masker")
+
+
+def check_maskers(maskers: Mapping[str, Masker], dataset: AttributionsDataset, segmented: bool = False) -> None:
+    """Maskers by name, that mask the features which the attributions are of; segments may be of any."""
+    check_names("maskers", maskers, Masker)
+    sample = dataset.sample(0)[None]
+    for masker in maskers.values():
+        masker.check(sample, None if segmented else dataset.maps(dataset.method_names[0], 0)[None])
+
+
+@takes_all_methods(deletion_curve)
+def _masked(
+    forward_func: Outputs,
+    inputs: Tensor,
+    attributions: Any,
+    target: Tensor,
+    seed: Seeds,
+    max_examples_per_batch: int | None = None,
+    *,
+    score: Callable[..., Scores],
+    masker: Masker,
+    activations: Sequence[str] = ("linear",),
+    segmented: bool = False,
+) -> Scores:
+    """The score of features, elements or superpixels, that the masker replaces."""
+    segments = superpixels(inputs, slic_zero=True) if segmented else None
+    masked = partial(score, baselines=masker(inputs, seed), feature_mask=segments, target=target, seed=seed)
+    limited = partial(masked, max_examples_per_batch=max_examples_per_batch)
+    return over_activations(lambda f: limited(f, inputs, attributions), forward_func, activations)
