@@ -13,7 +13,7 @@ ConfigDict = Mapping[str, Callable[..., Method] | tuple[Callable[..., Method], M
 
 
 class AttributionMethod:
-    """A method bound to a model; called with inputs and targets it gives attributions. Subclass it, override `__call__`."""
+    """A method bound to a model; called with inputs and targets it gives attributions. Override `__call__`."""
 
     def __init__(self, model: nn.Module, **kwargs: Any):
         self.model = model
@@ -46,7 +46,9 @@ class BasicModelFactory(ModelFactory):
 
 
 class MethodFactory:
-    """Called with a model it gives name -> method. An entry is an `AttributionMethod` class, or a tuple of one and its arguments.
+    """Called with a model it gives name -> method.
+
+    An entry of `config_dict` is an `AttributionMethod` class, or a tuple of one and its further arguments.
 
     Example:
         >>> class Gradient(AttributionMethod):

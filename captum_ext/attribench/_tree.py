@@ -1,7 +1,7 @@
-"""Arrays of one shape, one for each combination of names, such as masker, activation and method; and AttriBench's files of them.
+"""Arrays of one shape, one for each combination of names such as masker, activation and method; and their files.
 
-A file is an HDF5 file with nested groups, or nested folders of CSV files. Both carry attributes, of which `type` names the
-class of the result.
+AttriBench's file is an HDF5 file with nested groups, or nested folders of CSV files. Both carry attributes, of which
+`type` names the class of the result.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ class AttributionsDataset(Dataset[Any]):
         path: an HDF5 file that `AttributionsDatasetWriter` (or AttriBench) wrote; or instead
         attributions: name -> tensor `[N, ...]`.
         methods: the names to use, all by default.
-        aggregate_dim: the axis of one sample's attributions (0 is the channels) that `aggregate_method` reduces to size 1.
-        aggregate_method: `"mean"`, or `"max_abs"`: the value furthest from 0, with its sign (AttriBench 0.1.9 fails on it).
+        aggregate_dim: the axis of one sample's attributions (0 is the channels) that becomes of size 1.
+        aggregate_method: `"mean"`, or `"max_abs"`: the value furthest from 0 with its sign (AttriBench 0.1.9 fails).
 
     Example:
         >>> maps = {"grad": torch.tensor([[[1.0], [-3.0]]])}

@@ -66,9 +66,10 @@ class MetricResult:
         return result
 
     def merge(self, other: MetricResult, level: str, allow_overwrite: bool = False) -> None:
-        """Takes over another result's scores; both have the same names on every level but `level`, where they share none.
+        """Takes over another result's scores.
 
-        With `allow_overwrite` they may share names, whose scores are then the other's.
+        Both have the same names on every level but `level`, where they share none. With `allow_overwrite` they may
+        share names, whose scores are then the other's.
         """
         if type(other) is not type(self):
             raise ValueError(f"`other` must be of type {type(self).__name__}, got {type(other).__name__}.")
@@ -96,7 +97,7 @@ class MetricResult:
 
 
 class DeletionResult(MetricResult):
-    """Curves `[num_samples, num_steps]` under levels masker, activation_fn and method; of `mode` `"morf"` or `"lerf"`."""
+    """Curves `[num_samples, num_steps]` under levels masker, activation_fn and method; `mode` is "morf" or "lerf"."""
 
     saved = ("mode",)
 
@@ -154,7 +155,7 @@ class InfidelityResult(MetricResult):
 
 
 class MinimalSubsetResult(MetricResult):
-    """Numbers of features `[num_samples, 1]` under levels method and masker; of `mode` `"deletion"` or `"insertion"`."""
+    """Numbers of features `[num_samples, 1]` under levels method and masker; `mode` is "deletion" or "insertion"."""
 
     saved = ("mode",)
 

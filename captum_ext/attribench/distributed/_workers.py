@@ -1,4 +1,4 @@
-"""What runs on workers: a function of `captum_ext.attribench.functional`, with a factory in place of a model or of methods."""
+"""What runs on workers: a function of `captum_ext.attribench.functional`, with factories for its model and methods."""
 
 from __future__ import annotations
 

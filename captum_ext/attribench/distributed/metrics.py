@@ -1,12 +1,13 @@
-"""AttriBench's metrics on many devices: the numbers of `captum_ext.attribench.functional.metrics`, for any number of workers.
+"""AttriBench's metrics on many devices.
 
-All take, in AttriBench's order, `model_factory` (a function without arguments that every worker calls, or a module), the data
-set, `batch_size` of a worker, the metric's own arguments, and last:
+The numbers are those of `captum_ext.attribench.functional.metrics`, for any number of workers. All take, in
+AttriBench's order, `model_factory` (a function without arguments that every worker calls, or a module), the data set,
+`batch_size` of a worker, the metric's own arguments, and last:
 
-- `address`: `"localhost"` for workers of this machine, which need no port; another address is that of a Ray cluster, with its
-  `port`;
-- `devices`: a worker for each entry, such as ``(0, 1)``, ``("cuda:0", "cuda:0")`` or ``("cpu", "cpu")``; None for every GPU,
-  or one CPU worker;
+- `address`: `"localhost"` for workers of this machine, which need no port; another address is that of a Ray cluster,
+  with its `port`;
+- `devices`: a worker for each entry, such as ``(0, 1)``, ``("cuda:0", "cuda:0")`` or ``("cpu", "cpu")``; None for every
+  GPU, or one CPU worker;
 - by name: `seed`, `engine`, `shard_size`, `max_restarts`, `shard_timeout`, `on_error`, `threads_per_worker`, as in
   `captum_ext.evaluate`.
 """
@@ -52,8 +53,8 @@ class Metric(Computation, Generic[Result]):
     def run(self, result_path: str | os.PathLike[str] | None = None, progress: bool = True) -> None:
         """Computes the result and, with a path, saves it there (HDF5).
 
-        With a path, finished shards are kept in `<result_path>.run.parts/` as they come, and the same call goes on where it was
-        interrupted; another computation's path is refused, with what differs.
+        With a path, finished shards are kept in `<result_path>.run.parts/` as they come, and the same call goes on
+        where it was interrupted; another computation's path is refused, with what differs.
         """
         kept = None if result_path is None else Path(f"{result_path}.run")
         if result_path is not None and Path(result_path).exists() and kept is not None and not kept.exists():
@@ -100,7 +101,7 @@ class Infidelity(Metric[results.InfidelityResult], of=functional.infidelity):
 
 
 class MaxSensitivity(Metric[results.MaxSensitivityResult], of=functional.max_sensitivity):
-    """`captum_ext.attribench.functional.metrics.max_sensitivity`; `method_factory` makes the methods of a worker's model."""
+    """`captum_ext.attribench.functional.metrics.max_sensitivity` of a factory's methods."""
 
 
 class ParameterRandomization(
@@ -110,4 +111,4 @@ class ParameterRandomization(
 
 
 class ImpactCoverage(Metric[results.ImpactCoverageResult], of=functional.impact_coverage):
-    """`captum_ext.attribench.functional.metrics.impact_coverage`; `method_factory` makes the methods of a worker's model."""
+    """`captum_ext.attribench.functional.metrics.impact_coverage` of a factory's methods."""

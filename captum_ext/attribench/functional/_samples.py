@@ -75,8 +75,8 @@ def compute_attributions(
     """Every method's attributions of every sample of `(sample, label)`; the label is what is explained.
 
     Args:
-        model: the module that the methods hold. It is moved to `device` (by default the CPU), and in evaluation mode for the
-            time.
+        model: the module that the methods hold. It is moved to `device` (by default the CPU), and in evaluation mode
+            for the time.
         writer: takes the attributions batch by batch; then nothing is returned.
 
     Returns:

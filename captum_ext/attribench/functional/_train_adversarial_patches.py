@@ -30,9 +30,9 @@ def train_adversarial_patches(
 ) -> list[Tensor] | None:
     """A square patch of a tenth of the image for each class, trained for five epochs at random places of the images.
 
-    Patches are those of the epoch of least loss, may lie anywhere, and the model's parameters stay as they are (AttriBench
-    returns the last epoch's, never puts them at the far borders, leaves the parameters without gradient, and does not end where
-    `labels` are given).
+    Patches are those of the epoch of least loss, may lie anywhere, and the model's parameters stay as they are
+    (AttriBench returns the last epoch's, never puts them at the far borders, leaves the parameters without gradient,
+    and does not end where `labels` are given).
 
     Args:
         model: it is moved to `device` (by default the CPU), and in evaluation mode for the time.

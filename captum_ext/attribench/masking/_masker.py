@@ -29,7 +29,7 @@ class Masker:
         self.seed: Seeds = None
 
     def __call__(self, inputs: Tensor, seed: Seeds = None) -> Tensor:
-        """The baseline of the inputs. A random one is drawn from `seed`: an int, one per example, or None for torch's."""
+        """The baseline of the inputs. A random one follows `seed`: an int, one per example, or None for torch's."""
         self.seed = seed
         self._initialize_baselines(inputs)
         if self.baseline is None:

@@ -24,8 +24,9 @@ class ImageMasker(Masker):
     ) -> None:
         """With `segmented_samples` `(B, 1, H, W)`, the number of each pixel's segment, segments are masked.
 
-        They are ordered by their mean attribution, and the `k` of `mask_top` and `mask_bot` is a fraction of an image's own
-        segments (AttriBench masks all of them where that comes to none). The `k` of `mask_rand` is a number of segments.
+        They are ordered by their mean attribution, and the `k` of `mask_top` and `mask_bot` is a fraction of an image's
+        own segments (AttriBench masks all of them where that comes to none). The `k` of `mask_rand` is a number of
+        segments.
         """
         wanted = (len(samples), 1, *samples.shape[2:])
         if segmented_samples is not None and segmented_samples.shape != wanted:
@@ -113,8 +114,8 @@ class SampleAverageImageMasker(ImageMasker):
 class RandomImageMasker(ImageMasker):
     """Replaces by Gaussian noise around 0: `captum_ext.baselines.gaussian_noise`.
 
-    In a metric the noise belongs to the example, so methods and activations share it (AttriBench draws it anew for each method
-    and batch).
+    In a metric the noise belongs to the example, so methods and activations share it (AttriBench draws it anew for each
+    method and batch).
     """
 
     def __init__(self, masking_level: str, std: float = 1):

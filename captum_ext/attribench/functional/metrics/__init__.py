@@ -1,4 +1,4 @@
-"""AttriBench's metrics: from an `AttributionsDataset` to a result for every masker or perturbation, activation, method and sample."""
+"""AttriBench's metrics: from an `AttributionsDataset` to a result, for every masker, activation, method and sample."""
 
 from .deletion import deletion, insertion, irof
 from .impact_coverage import impact_coverage

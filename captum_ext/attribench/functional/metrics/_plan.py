@@ -1,4 +1,4 @@
-"""A metric of AttriBench's as a plan of what `captum_ext.evaluate` computes: which methods, which metrics, and which result to fill."""
+"""A metric of AttriBench's as a plan for `captum_ext.evaluate`: which methods, which metrics, which result to fill."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Plan(Generic[Result]):
-    """`metrics` has a name for each entry of the result's `level`, such as a masker; each gives `[B, activations * points]`."""
+    """What to compute: metrics that give `[B, activations * points]`, by the names on a `level` such as the masker."""
 
     dataset: Any  # an `AttributionsDataset`; where `methods` are given, `samples_dataset` and `num_samples` are enough
     metrics: Mapping[str, Callable[..., Any]]
@@ -70,8 +70,8 @@ def computed(
 ) -> Callable[Arguments, Result]:
     """Turns a function that plans a metric into one that computes it; the plan remains as `__wrapped__`.
 
-    `model`, `batch_size`, `device`, `seed` and `show_progress` among its arguments say how to compute the plan. They are read
-    here, so the function itself need not use them.
+    `model`, `batch_size`, `device`, `seed` and `show_progress` among its arguments say how to compute the plan. They
+    are read here, so the function itself need not use them.
     """
     signature = signature or inspect.signature(plan_of)
     (result,) = typing.get_args(typing.get_type_hints(plan_of)["return"])
@@ -98,7 +98,7 @@ def computed_like(
 
 
 def explanations(methods: Any) -> dict[str, Callable[[Any], Method]]:
-    """What `evaluate` takes as methods, functions of the model: of a mapping of ready methods, or of a `MethodFactory`."""
+    """Functions of the model, as `evaluate` takes them, from a mapping of ready methods or from a `MethodFactory`."""
     names = methods if isinstance(methods, Mapping) else methods.get_method_names()
     return {name: partial(_explanation, methods, name) for name in names}
 

@@ -72,7 +72,8 @@ def takes_all_methods(metric: Callable[..., Any]) -> Callable[[Function], Functi
     """
 
     def marked(function: Function) -> Function:
-        function.card = dataclasses.replace(getattr(metric, "card"), axis=None)  # type: ignore[attr-defined]  # noqa: B009
+        card = dataclasses.replace(getattr(metric, "card"), axis=None)  # noqa: B009
+        function.card = card  # type: ignore[attr-defined]
         return function
 
     return marked

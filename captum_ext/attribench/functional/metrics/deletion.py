@@ -37,10 +37,10 @@ def deletion(
     seed: int = 0,
     show_progress: bool = False,
 ) -> Plan[DeletionResult]:
-    """The model's output while features are masked in the order of their relevance: `captum_ext.metrics.deletion_curve`.
+    """The model's output while features are masked in the order of their relevance.
 
-    The number of masked features is the rounded fraction (AttriBench rounds down, so it may mask one fewer), and equal
-    attributions are ordered by place.
+    It is `captum_ext.metrics.deletion_curve`. The number of masked features is the rounded fraction (AttriBench rounds
+    down, so it may mask one fewer), and equal attributions are ordered by place.
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
@@ -58,10 +58,10 @@ def deletion(
 
 @computed_like(deletion, device=None)
 def insertion(**arguments: Any) -> Plan[InsertionResult]:
-    """The model's output while features are shown in the order of their relevance: `captum_ext.metrics.insertion_curve`.
+    """The model's output while features are shown in the order of their relevance, and the rest is masked.
 
-    The rest is masked. Takes the same arguments and differs from AttriBench in the same way as `deletion`; `start` and `stop`
-    are fractions of the features shown.
+    It is `captum_ext.metrics.insertion_curve`. Takes the same arguments and differs from AttriBench in the same way as
+    `deletion`; `start` and `stop` are fractions of the features shown.
     """
     return _plan(insertion_curve, InsertionResult, **arguments)
 
@@ -70,10 +70,10 @@ def insertion(**arguments: Any) -> Plan[InsertionResult]:
 def irof(**arguments: Any) -> Plan[DeletionResult]:
     """The model's output while superpixels are masked in the order of their mean attribution.
 
-    Superpixels are SLIC's, about 100 an image; the number masked is the rounded fraction of those the image has (AttriBench
-    rounds down, masks all of them where that comes to none, and does not return its result). Like AttriBench's these are
-    curves, `captum_ext.metrics.deletion_curve`; the area over the curve, relative to the unmasked image, is
-    `captum_ext.metrics.irof`.
+    Superpixels are SLIC's, about 100 an image; the number masked is the rounded fraction of those the image has
+    (AttriBench rounds down, masks all of them where that comes to none, and does not return its result). Like
+    AttriBench's these are curves, `captum_ext.metrics.deletion_curve`; the area over the curve, relative to the
+    unmasked image, is `captum_ext.metrics.irof`.
 
     Takes the same arguments as `deletion`; `start` and `stop` are fractions of the segments.
     """

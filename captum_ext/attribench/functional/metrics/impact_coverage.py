@@ -38,16 +38,18 @@ def impact_coverage(
     seed: int = 0,
     show_progress: bool = False,
 ) -> Plan[ImpactCoverageResult]:
-    r"""Overlap of a patch that changes the prediction and the most relevant features (Lin et al. 2019, arXiv:1910.07387).
+    r"""Overlap of a patch that changes the prediction and the most relevant features.
+
+    From Lin et al. 2019, arXiv:1910.07387.
 
     .. math:: \frac{|P \cap T|}{|P \cup T|}
 
-    where `P` are the features under the patch and `T` as many features of the largest attributions, of the patched image for
-    the patch's class.
+    where `P` are the features under the patch and `T` as many features of the largest attributions, of the patched
+    image for the patch's class.
 
-    Every image gets patches at places of its own, class after class, until the prediction becomes the patch's class, at most
-    51 times (in AttriBench a batch shares the places, and the first patch depends on the batches before). An image that no
-    patch fools keeps the last one, and there is a warning. All methods see the same patched images.
+    Every image gets patches at places of its own, class after class, until the prediction becomes the patch's class, at
+    most 51 times (in AttriBench a batch shares the places, and the first patch depends on the batches before). An image
+    that no patch fools keeps the last one, and there is a warning. All methods see the same patched images.
 
     Args:
         samples_dataset: of `(image, label)`.

@@ -22,9 +22,10 @@ from ._scores import ACTIVATIONS, Outputs, Scores, activation_names, each, takes
 
 
 class PerturbationGenerator:
-    """Perturbations I of `samples`, one a call; the model sees x - I. Subclasses override `_generate_perturbation_vectors`.
+    """Perturbations I of `samples`, one for each call; the model sees x - I.
 
-    Draw from `streams`, a numpy generator for each sample, and the perturbations belong to the sample, whatever its batch.
+    A subclass overrides `_generate_perturbation_vectors`. Draw from `streams`, a numpy generator for each sample, and
+    the perturbations belong to the sample, whatever its batch.
     """
 
     samples: Tensor
@@ -73,8 +74,8 @@ class NoisyBaselinePerturbationGenerator(GaussianPerturbationGenerator):
 class SquarePerturbationGenerator(PerturbationGenerator):
     """A square of `square_size` pixels a side, anywhere in the image, set to 0.
 
-    Every image draws its own (in AttriBench a batch shares it, it never touches the far borders, and on oblong images it may
-    lie outside).
+    Every image draws its own (in AttriBench a batch shares it, it never touches the far borders, and on oblong images
+    it may lie outside).
     """
 
     def __init__(self, square_size: int):
@@ -134,13 +135,14 @@ def infidelity(
 ) -> Plan[InfidelityResult]:
     """Mean squared difference of what the attributions say perturbations do and what they do.
 
-    It is `captum_ext.metrics.infidelity`, normalised. Perturbed samples are kept within `value_range`, by default from the
-    least to the largest value of the data set (AttriBench: of the batch, so that its scores depend on the batch size).
+    It is `captum_ext.metrics.infidelity`, normalised. Perturbed samples are kept within `value_range`, by default from
+    the least to the largest value of the data set (AttriBench: of the batch, so that its scores depend on the batch
+    size).
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
-        activation_fns: one or several of `"linear"`, `"softmax"`, `"sigmoid"`; they share the perturbations and the model's
-            evaluations.
+        activation_fns: one or several of `"linear"`, `"softmax"`, `"sigmoid"`; they share the perturbations and the
+            model's evaluations.
         perturbation_generators: name -> generator.
         num_perturbations: of each sample.
         device: the model is copied there if it is elsewhere.
@@ -175,7 +177,7 @@ def _infidelities(
     num_perturbations: int,
     value_range: tuple[float, float],
 ) -> Scores:
-    """Every activation gets a copy of the batch; the copies have the same perturbations, and the model sees one of them."""
+    """Every activation gets a copy of the batch, all with the same perturbations, and the model sees one of them."""
     batch, copies = len(inputs), len(activations)
     copied = partial(_copied, copies=copies)
     generator.set_samples(inputs)

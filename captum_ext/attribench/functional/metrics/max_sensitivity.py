@@ -30,14 +30,14 @@ def max_sensitivity(
     seed: int = 0,
     show_progress: bool = False,
 ) -> Plan[MaxSensitivityResult]:
-    r"""The largest distance, over random perturbations, of the attributions of the perturbed sample from the sample's own.
+    r"""The largest distance between attributions of a randomly perturbed sample and those of the sample itself.
 
     .. math:: \max_j \lVert \hat\phi(x + \epsilon_j) - \hat\phi(x) \rVert_2, \qquad
         \hat\phi = \phi / \lVert \phi \rVert_\infty, \quad \epsilon_j \sim U[-r, r]
 
-    This is AttriBench's definition, not Captum's (`captum_ext.metrics.sensitivity_max`), which divides by the norm of the
-    sample's attributions instead. Attributions that are 0 stay so (AttriBench adds 1e-8 to what it divides by). All methods see
-    the same noise.
+    This is AttriBench's definition, not Captum's (`captum_ext.metrics.sensitivity_max`), which divides by the norm of
+    the sample's attributions instead. Attributions that are 0 stay so (AttriBench adds 1e-8 to what it divides by). All
+    methods see the same noise.
 
     Args:
         attributions_dataset: for its samples and labels; the attributions themselves are computed again.

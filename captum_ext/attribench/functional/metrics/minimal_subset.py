@@ -34,13 +34,14 @@ def minimal_subset(
 ) -> Plan[MinimalSubsetResult]:
     """The number of most relevant features whose masking changes the prediction, or that alone make it.
 
-    It is `captum_ext.metrics.minimal_subset`, as a number. Where `num_steps` does not divide the number of features, the steps
-    differ by one (AttriBench rounds the size of a step down, and so may take more of them).
+    It is `captum_ext.metrics.minimal_subset`, as a number. Where `num_steps` does not divide the number of features,
+    the steps differ by one (AttriBench rounds the size of a step down, and so may take more of them).
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
         maskers: name -> masker.
-        mode: `"deletion"`, masking until the prediction changes, or `"insertion"`, showing until it is the whole sample's.
+        mode: `"deletion"`, masking until the prediction changes, or `"insertion"`, showing until it is the whole
+            sample's.
         num_steps: into which the features are divided, from 2 to their number.
         device: the model is copied there if it is elsewhere.
         seed: of maskers that draw at random, by sample.

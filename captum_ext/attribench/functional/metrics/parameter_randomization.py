@@ -31,8 +31,8 @@ def parameter_randomization(
     """Rank correlation of the attributions and those of the model with random parameters.
 
     It is `captum_ext.metrics.parameter_randomization`. All parameters are random, also those of modules without
-    `reset_parameters` (AttriBench leaves these), and the same for every batch. A correlation that is undefined, as of constant
-    attributions, is NaN.
+    `reset_parameters` (AttriBench leaves these), and the same for every batch. A correlation that is undefined, as of
+    constant attributions, is NaN.
 
     Args:
         model_factory: function without arguments that returns the model.
@@ -62,7 +62,7 @@ def _correlations(
     weights_seed: int,
 ) -> dict[str, Tensor]:
     def explanation(name: str, model: nn.Module) -> Callable[..., Tensor]:
-        """The data set's attributions for the model as it is, and for the random one those that the method gives now."""
+        """The data set's attributions for the model as it is; for the random one, those that the method gives now."""
         if model is forward_func:
             return lambda inputs, target: attributions[name]
         method = method_factory(model)[name]

@@ -40,17 +40,17 @@ def sensitivity_n(
 ) -> Plan[SensitivityNResult]:
     """Correlation of the attribution of random sets of n features and the drop of the output without them.
 
-    It is `captum_ext.metrics.sensitivity_n`. Every sample draws its own sets (in AttriBench a batch shares them), and where
-    there are few sets all are taken. A correlation that is undefined, as of a constant attribution, is NaN (AttriBench: 0).
-    With `segmented` the sizes are fractions of each image's own number of segments, rounded (AttriBench: of 100, whatever
-    there are).
+    It is `captum_ext.metrics.sensitivity_n`. Every sample draws its own sets (in AttriBench a batch shares them), and
+    where there are few sets all are taken. A correlation that is undefined, as of a constant attribution, is NaN
+    (AttriBench: 0). With `segmented` the sizes are fractions of each image's own number of segments, rounded
+    (AttriBench: of 100, whatever there are).
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
         maskers: name -> masker.
         activation_fns: one or several of `"linear"`, `"softmax"`, `"sigmoid"`; they share the model's evaluations.
-        min_subset_size: fraction of the features in the smallest sets, `max_subset_size` in the largest; `num_steps` even
-            sizes between. The number of features is the fraction's, rounded down, as in AttriBench.
+        min_subset_size: fraction of the features in the smallest sets, `max_subset_size` in the largest; `num_steps`
+            even sizes between. The number of features is the fraction's, rounded down, as in AttriBench.
         num_subsets: sets of each size.
         segmented: sets of superpixels (SLIC, about 100 an image), each with the mean of its attributions.
         device: the model is copied there if it is elsewhere.
