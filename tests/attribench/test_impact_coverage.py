@@ -1,4 +1,4 @@
-"""Impact coverage: recorded attempts give the recorded attacks and overlaps; patches that are trained, saved and read."""
+"""Impact coverage: recorded attempts give the recorded attacks and overlaps; patches are trained, saved and read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from captum_ext.attribench import AttributionMethod
 from captum_ext.attribench.functional import train_adversarial_patches
 from captum_ext.attribench.functional.metrics import impact_coverage
 
 MODULE = sys.modules["captum_ext.attribench.functional.metrics.impact_coverage"]
-
-
-class Gradient(AttributionMethod):
-    def __call__(self, batch_x, batch_target):
-        x = batch_x.detach().requires_grad_()
-        return torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)[0]
 
 
 def save(patches, folder):

@@ -311,6 +311,14 @@ def test_another_kind_of_result_is_named(tmp_path):
         MetricResult.load(tmp_path / "result")
 
 
+def test_a_result_class_of_ones_own_is_read_again(tmp_path):
+    class Smoothness(MaxSensitivityResult):
+        pass
+
+    Smoothness(["a"], 2).save(tmp_path / "result")
+    assert type(MetricResult.load(tmp_path / "result")) is Smoothness
+
+
 def test_csv_without_its_library_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(_tree.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(ImportError, match='The format "csv" needs PyYAML'):
