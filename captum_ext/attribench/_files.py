@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import h5py
+import h5py
 
 
 @contextmanager
 def opened(path: str | os.PathLike[str], mode: str = "r") -> Iterator[h5py.File]:
-    """An HDF5 file; one that is none, or is damaged, is a `ValueError`."""
-    import h5py
-
+    """An HDF5 file. `ValueError` if the file is of another kind, or damaged."""
     if mode != "x" and not os.path.exists(path):
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
@@ -30,11 +26,7 @@ def opened(path: str | os.PathLike[str], mode: str = "r") -> Iterator[h5py.File]
 
 def stored_array(group: h5py.Group, name: str) -> h5py.Dataset:
     """An array of a file by its name."""
-    import h5py
-
-    found = group.get(name)
+    found, held = group.get(name), ", ".join(group) or "nothing"
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(
-            f"`path` {group.file.filename} has no array {name!r}; it holds {', '.join(group) or 'nothing'}."
-        )
+        raise ValueError(f"`path` {group.file.filename} has no array {name!r}; it holds {held}.")
     return found

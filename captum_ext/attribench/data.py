@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from .._core.checks import check_choice
 from ..evaluation.files import check_writable
 from ._files import opened, stored_array
 
@@ -34,12 +35,11 @@ class IndexDataset(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, item: int) -> tuple[int, Any, Any]:
-        sample, label = self.dataset[item]
-        return item, sample, label
+        return item, *self.dataset[item]
 
 
 class HDF5Dataset(Dataset[Any]):
-    """`(sample, label)` from an HDF5 file with the data sets `samples` and `labels`, as `HDF5DatasetWriter` writes it."""
+    """`(sample, label)` from an HDF5 file with the arrays `samples` and `labels`, as `HDF5DatasetWriter` writes it."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
@@ -60,32 +60,36 @@ class HDF5Dataset(Dataset[Any]):
 
 
 class HDF5DatasetWriter:
-    """Writes samples and labels one batch after another; the file is whole after every `write`. Samples not written yet are NaN."""
+    """Writes samples and labels one batch after another.
+
+    The file is whole after every `write`; samples not written yet are NaN.
+    """
 
     def __init__(self, path: str | os.PathLike[str], num_samples: int):
         self.path, self.num_samples, self.head = check_writable(path), num_samples, 0
 
     def write(self, samples: Any, labels: Any) -> None:
         samples, labels = np.asarray(samples), np.asarray(labels)
-        if len(samples) != len(labels):
-            raise ValueError(f"`labels` must have one entry for each of the {len(samples)} samples, got {len(labels)}.")
+        _check_length("labels", labels, "samples", len(samples))
         rows = slice(self.head, self.head + len(samples))
         if rows.stop > self.num_samples:
-            raise ValueError(
-                f"`samples` has {len(samples)} rows, but only {self.num_samples - self.head} of {self.num_samples} are left."
-            )
+            left = f"only {self.num_samples - self.head} of {self.num_samples} are left"
+            raise ValueError(f"`samples` has {len(samples)} rows, but {left}.")
         with opened(self.path, "a" if self.head else "x") as file:
             if not self.head:
                 file.create_dataset("samples", (self.num_samples, *samples.shape[1:]), np.float32, fillvalue=np.nan)
                 file.create_dataset("labels", (self.num_samples,), np.int64, fillvalue=-1)
-            _check_shape("samples", samples, stored_array(file, "samples"))
+            _check_rows("samples", samples, stored_array(file, "samples").shape[1:])
             stored_array(file, "samples")[rows] = samples.astype(np.float32)
             stored_array(file, "labels")[rows] = labels.astype(np.int64)
         self.head = rows.stop
 
 
 class AttributionsDatasetWriter:
-    """Writes attributions batch by batch, method by method; the file is whole after every `write`. Rows not written yet are NaN."""
+    """Writes attributions batch by batch, method by method.
+
+    The file is whole after every `write`; rows not written yet are NaN.
+    """
 
     def __init__(self, path: str | os.PathLike[str], num_samples: int):
         self.path, self.num_samples = check_writable(path), num_samples
@@ -96,19 +100,12 @@ class AttributionsDatasetWriter:
         indices, attributions = np.asarray(indices), np.asarray(attributions)
         order = indices.argsort()  # h5py writes to growing indices only
         if "/" in method_name:
-            raise ValueError(
-                f"`method_name` must not contain a slash, which HDF5 takes for a folder; got {method_name!r}."
-            )
-        if len(indices) != len(attributions):
-            raise ValueError(
-                f"`indices` must have one entry for each of the {len(attributions)} rows, got {len(indices)}."
-            )
+            why = "which HDF5 takes for a folder"
+            raise ValueError(f"`method_name` must not contain a slash, {why}; got {method_name!r}.")
+        _check_length("indices", indices, "rows", len(attributions))
         with opened(self.path, "a") as file:
             shape = tuple(file.attrs.setdefault("sample_shape", attributions.shape[1:]))
-            if attributions.shape[1:] != shape:
-                raise ValueError(
-                    f"`attributions` must have rows of shape {shape} as before, got {attributions.shape[1:]}."
-                )
+            _check_rows("attributions", attributions, shape)
             if method_name not in file:
                 file.create_dataset(method_name, (self.num_samples, *shape), np.float32, fillvalue=np.nan)
             stored_array(file, method_name)[indices[order]] = attributions[order]
@@ -122,12 +119,13 @@ class AttributionsDataset(Dataset[Any]):
         path: an HDF5 file that `AttributionsDatasetWriter` (or AttriBench) wrote; or instead
         attributions: name -> tensor `[N, ...]`.
         methods: the names to use, all by default.
-        aggregate_dim: the axis of one sample's attributions (0 is the channels) that `aggregate_method` reduces to size 1.
-        aggregate_method: `"mean"`, or `"max_abs"`: the value furthest from 0, with its sign (AttriBench 0.1.9 fails on it).
+        aggregate_dim: the axis of one sample's attributions (0 is the channels) that becomes of size 1.
+        aggregate_method: `"mean"`, or `"max_abs"`: the value furthest from 0 with its sign (AttriBench 0.1.9 fails).
 
     Example:
         >>> maps = {"grad": torch.tensor([[[1.0], [-3.0]]])}
-        >>> dataset = AttributionsDataset(torch.zeros(1, 2, 1), torch.tensor([0]), attributions=maps, aggregate_method="max_abs")
+        >>> samples, labels = torch.zeros(1, 2, 1), torch.tensor([0])
+        >>> dataset = AttributionsDataset(samples, labels, attributions=maps, aggregate_method="max_abs")
         >>> index, sample, label, attributions, name = dataset[0]
         >>> attributions, name
         (tensor([[-3.]]), 'grad')
@@ -145,8 +143,8 @@ class AttributionsDataset(Dataset[Any]):
     ):
         if (path is None) == (attributions is None):
             raise ValueError("Give either `attributions` or the `path` of a file of them.")
-        if aggregate_method is not None and aggregate_method not in AGGREGATES:
-            raise ValueError(f"`aggregate_method` must be 'mean', 'max_abs' or None, got {aggregate_method!r}.")
+        if aggregate_method is not None:
+            check_choice("aggregate_method", aggregate_method, AGGREGATES)
         self.path = None if path is None else os.fspath(path)
         self.attributions = None if attributions is None else {k: torch.as_tensor(a) for k, a in attributions.items()}
         self.aggregate_dim, self.aggregate_method = aggregate_dim, aggregate_method
@@ -156,9 +154,8 @@ class AttributionsDataset(Dataset[Any]):
         self.num_samples, *shape = _common_shape({name: shapes[name] for name in self.method_names})
         if aggregate_method is not None:
             if not -len(shape) <= aggregate_dim < len(shape):
-                raise ValueError(
-                    f"`aggregate_dim` must be an axis of attributions of shape {tuple(shape)}, got {aggregate_dim}."
-                )
+                wanted = f"an axis of attributions of shape {tuple(shape)}"
+                raise ValueError(f"`aggregate_dim` must be {wanted}, got {aggregate_dim}.")
             del shape[aggregate_dim]  # as AttriBench states it; the maps keep an axis of size 1
         self.attributions_shape = tuple(shape)
         self.samples_dataset = _samples_dataset(samples, labels, self.num_samples)
@@ -171,12 +168,10 @@ class AttributionsDataset(Dataset[Any]):
             return
         with opened(self.path or "") as file:
             arrays = {name: stored_array(file, name) for name in file}
-            rows = file.attrs.get("num_samples")
-            if rows is None or any(array.shape[:1] != (rows,) for array in arrays.values()):
-                shapes = {name: array.shape for name, array in arrays.items()}
-                raise ValueError(
-                    f"`path` {self.path} is not a file of attributions: `num_samples` is {rows}, the shapes are {shapes}."
-                )
+            rows, shapes = file.attrs.get("num_samples"), {name: array.shape for name, array in arrays.items()}
+            if rows is None or any(shape[:1] != (rows,) for shape in shapes.values()):
+                held = f"`num_samples` is {rows}, the shapes are {shapes}"
+                raise ValueError(f"`path` {self.path} is not a file of attributions: {held}.")
             yield arrays
 
     def maps(self, method_name: str, indices: Indices) -> Tensor:
@@ -225,13 +220,13 @@ class GroupedAttributionsDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[int, Any, Any, dict[str, Tensor]]:
         if not 0 <= index < len(self):
             raise IndexError(f"`index` {index} is out of range for {len(self)} samples.")
-        sample, label = self.dataset.samples_dataset[index]
-        return index, sample, label, {name: self.dataset.maps(name, index) for name in self.method_names}
+        maps = {name: self.dataset.maps(name, index) for name in self.method_names}
+        return index, *self.dataset.samples_dataset[index], maps
 
 
 @dataclass(frozen=True)
 class MethodView:
-    """One method's attributions as a sequence of rows, read when they are asked for: what `captum_ext.evaluate` takes as a method."""
+    """One method's attributions as rows that are read when they are asked for: a method for `captum_ext.evaluate`."""
 
     dataset: AttributionsDataset
     name: str
@@ -247,24 +242,18 @@ class MethodView:
         return self.dataset.maps(self.name, indices)
 
 
-def _mean(maps: Tensor, axis: int) -> Tensor:
-    return maps.mean(axis, keepdim=True)
-
-
-def _max_abs(maps: Tensor, axis: int) -> Tensor:
-    return maps.gather(axis, maps.abs().argmax(axis, keepdim=True))
-
-
-AGGREGATES: dict[str, Callable[[Tensor, int], Tensor]] = {"mean": _mean, "max_abs": _max_abs}
+AGGREGATES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "mean": lambda maps, axis: maps.mean(axis, keepdim=True),
+    "max_abs": lambda maps, axis: maps.gather(axis, maps.abs().argmax(axis, keepdim=True)),
+}
 
 
 def _chosen(methods: Sequence[str] | None, available: list[str]) -> list[str]:
     chosen = available if methods is None else list(methods)
     unknown = [m for m in chosen if m not in available]
     if unknown or not chosen:
-        raise ValueError(
-            f"`methods` must be among {', '.join(map(repr, available)) or 'nothing'}, got {unknown or chosen}."
-        )
+        known = ", ".join(map(repr, available)) or "nothing"
+        raise ValueError(f"`methods` must be among {known}, got {unknown or chosen}.")
     return chosen
 
 
@@ -280,8 +269,7 @@ def _samples_dataset(samples: Any, labels: Any, rows: int) -> Any:
         if labels is None:
             raise ValueError("`labels` must be given where `samples` is a tensor.")
         samples, labels = torch.as_tensor(samples), torch.as_tensor(labels)
-        if len(samples) != len(labels):
-            raise ValueError(f"`labels` must have one entry for each of the {len(samples)} samples, got {len(labels)}.")
+        _check_length("labels", labels, "samples", len(samples))
         samples = TensorDataset(samples, labels)
     if not hasattr(samples, "__getitem__"):
         raise TypeError(f"`samples` must be a data set of (sample, label) or a tensor, got {type(samples).__name__}.")
@@ -290,6 +278,11 @@ def _samples_dataset(samples: Any, labels: Any, rows: int) -> Any:
     return samples
 
 
-def _check_shape(name: str, rows: Any, stored: Any) -> None:
-    if rows.shape[1:] != stored.shape[1:]:
-        raise ValueError(f"`{name}` must have rows of shape {stored.shape[1:]} as before, got {rows.shape[1:]}.")
+def _check_length(name: str, values: Any, of: str, wanted: int) -> None:
+    if len(values) != wanted:
+        raise ValueError(f"`{name}` must have one entry for each of the {wanted} {of}, got {len(values)}.")
+
+
+def _check_rows(name: str, rows: Any, shape: tuple[int, ...]) -> None:
+    if rows.shape[1:] != shape:
+        raise ValueError(f"`{name}` must have rows of shape {shape} as before, got {rows.shape[1:]}.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from captum_ext.attribench import AttributionMethod
 from captum_ext.attribench.data import AttributionsDataset
 from captum_ext.attribench.masking import TabularMasker, image
 
@@ -23,6 +25,7 @@ class Reference:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         self.golden, self.files = module.Golden(str(folder)), folder / "files"
+        self.golden.data = cache(self.golden.data)  # is read from a compressed file each time
 
     def dataset(self, case):
         data, level = self.golden.data(case["model"]), case["call"].get("masking_level", "feature")
@@ -77,6 +80,23 @@ def pixel_maps(images):
 @pytest.fixture
 def dataset(images, labels, pixel_maps):
     return AttributionsDataset(images, labels, attributions=pixel_maps)
+
+
+class Gradient(AttributionMethod):
+    def __call__(self, batch_x, batch_target):
+        x = batch_x.detach().requires_grad_()
+        return torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)[0]
+
+
+class InputXGradient(Gradient):
+    def __call__(self, batch_x, batch_target):
+        return batch_x * super().__call__(batch_x, batch_target)
+
+
+def fail_above_two_rows(module, inputs):
+    """A hook for a model without memory for more."""
+    if len(inputs[0]) > 2:
+        raise torch.cuda.OutOfMemoryError("no room")
 
 
 class CountedRows:

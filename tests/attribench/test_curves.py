@@ -13,6 +13,8 @@ from captum_ext.attribench.functional.metrics import deletion, insertion
 from captum_ext.attribench.masking import TabularMasker
 from captum_ext.attribench.masking.image import ConstantImageMasker, RandomImageMasker
 
+from .conftest import fail_above_two_rows
+
 CURVES = {"deletion": deletion, "insertion": insertion}
 
 
@@ -23,7 +25,7 @@ def run(reference, case, **other):
 
 
 def counts_that_agree(case, features):
-    """The points at which rounding the fraction, as here, and cutting it off, as AttriBench does, mask as many features."""
+    """The points at which rounding the fraction, as here, masks as many features as AttriBench's rounding down."""
     call = case["call"]
     fractions = np.linspace(call["start"], call["stop"], call["num_steps"])
     fractions = fractions if case["metric"] == "deletion" else 1 - fractions
@@ -82,11 +84,6 @@ def test_activations_cost_no_further_evaluation_and_methods_share_the_ends(cnn, 
 def test_a_batch_that_was_halved_for_want_of_memory_scores_the_same_under_every_activation(cnn, dataset):
     arguments = (dataset, 5, {"zero": ConstantImageMasker("pixel")}, ["linear", "softmax"], "morf", 0.0, 1.0, 4)
     wanted = deletion(cnn, *arguments)
-
-    def fail_above_two_rows(module, inputs):
-        if len(inputs[0]) > 2:
-            raise torch.cuda.OutOfMemoryError("no room")
-
     cnn.register_forward_pre_hook(fail_above_two_rows)
     with pytest.warns(UserWarning, match="Out of memory"):
         found = deletion(cnn, *arguments)
@@ -145,7 +142,7 @@ def test_the_model_keeps_its_mode_and_runs_in_evaluation_mode(images, labels, pi
     [
         ({"mode": "best"}, "`mode` must be one of"),
         ({"start": -0.1}, "`start` must be a fraction"),
-        ({"num_steps": 1}, "`num_steps` must be an integer of at least 2, got 1"),
+        ({"num_steps": 1}, "`num_steps` must be at least 2, got 1"),
         ({"activation_fns": "relu"}, "`activation_fns` must be among 'linear', 'softmax', 'sigmoid'; got \\['relu'\\]"),
         (
             {"maskers": {"m": ConstantImageMasker("feature")}},

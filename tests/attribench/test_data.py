@@ -168,7 +168,7 @@ def test_writers_refuse_a_path_that_exists_and_rows_that_do_not_fit(tmp_path, wr
         ({"attributions": {}}, "`methods` must be among nothing"),
         ({"attributions": {"a": torch.zeros(5, 2), "b": torch.zeros(5, 3)}}, "`attributions` must have one shape"),
         ({"attributions": {"a": torch.zeros(9, 1, 8, 8)}}, "`samples` has 5 samples, but there are attributions of 9"),
-        ({"aggregate_method": "sum"}, "`aggregate_method` must be 'mean', 'max_abs' or None, got 'sum'"),
+        ({"aggregate_method": "sum"}, "`aggregate_method` must be one of 'mean', 'max_abs', got 'sum'"),
         ({"aggregate_method": "mean", "aggregate_dim": 3}, "`aggregate_dim` must be an axis of attributions of shape"),
     ],
 )

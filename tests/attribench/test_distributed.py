@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pickle
 
 import h5py
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from captum_ext.attribench import AttributionMethod, BasicModelFactory, MethodFactory, distributed
+from captum_ext.attribench import BasicModelFactory, MethodFactory, distributed
 from captum_ext.attribench.data import AttributionsDataset
 from captum_ext.attribench.distributed import metrics
 from captum_ext.attribench.functional import select_samples, train_adversarial_patches
@@ -29,16 +31,22 @@ from captum_ext.attribench.functional.metrics.infidelity import GaussianPerturba
 from captum_ext.attribench.masking.image import ConstantImageMasker
 from captum_ext.attribench.result import MetricResult
 
+from .conftest import Gradient
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 TWO = ("cpu", "cpu")
+CURVE = (
+    "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100"
+)
 SIGNATURES = {
-    metrics.Deletion: "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100",
-    metrics.Insertion: "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100",
-    metrics.SensitivityN: "model_factory attributions_dataset batch_size maskers activation_fns min_subset_size max_subset_size num_steps "
-    "num_subsets segmented=False",
-    metrics.Infidelity: "model_factory attributions_dataset batch_size activation_fns perturbation_generators num_perturbations",
+    metrics.Deletion: CURVE,
+    metrics.Insertion: CURVE,
+    metrics.SensitivityN: "model_factory attributions_dataset batch_size maskers activation_fns min_subset_size "
+    "max_subset_size num_steps num_subsets segmented=False",
+    metrics.Infidelity: "model_factory attributions_dataset batch_size activation_fns perturbation_generators "
+    "num_perturbations",
     metrics.MaxSensitivity: "model_factory attributions_dataset batch_size method_factory num_perturbations radius",
-    metrics.Irof: "model_factory attributions_dataset batch_size maskers activation_fns mode='morf' start=0.0 stop=1.0 num_steps=100",
+    metrics.Irof: CURVE,
     metrics.MinimalSubset: "model_factory attributions_dataset batch_size maskers mode='deletion' num_steps=100",
     metrics.ParameterRandomization: "model_factory attributions_dataset batch_size method_factory",
     metrics.ImpactCoverage: "model_factory samples_dataset batch_size method_factory patch_folder",
@@ -48,18 +56,17 @@ SIGNATURES = {
 }
 
 
-class Gradient(AttributionMethod):
+class MeanGradient(Gradient):
     def __init__(self, model, times_input=False):
         super().__init__(model)
         self.times_input = times_input
 
     def __call__(self, batch_x, batch_target):
-        x = batch_x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)
+        gradient = super().__call__(batch_x, batch_target)
         return (gradient * batch_x if self.times_input else gradient).mean(1, keepdim=True)
 
 
-FACTORY = MethodFactory({"a": Gradient, "b": (Gradient, {"times_input": True})})
+FACTORY = MethodFactory({"a": MeanGradient, "b": (MeanGradient, {"times_input": True})})
 MASKERS = {"zero": ConstantImageMasker("pixel"), "one": ConstantImageMasker("pixel", mask_value=1.0)}
 
 
@@ -75,6 +82,24 @@ def test_parameters_order_and_defaults_are_attribenchs(kind):
     shown = " ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
     port = "12355" if kind is metrics.ParameterRandomization else "'12355'"  # a number in AttriBench, too
     assert shown == f"{SIGNATURES[kind]} address='localhost' port={port} devices=None"
+
+
+@pytest.mark.parametrize("kind", SIGNATURES, ids=lambda kind: kind.__name__)
+def test_a_class_has_a_name_a_home_and_words_and_takes_what_it_says(kind):
+    assert pickle.loads(pickle.dumps(kind)) is kind
+    assert (kind.__qualname__, bool(kind.__doc__)) == (kind.__name__, True)
+    assert getattr(importlib.import_module(kind.__module__), kind.__name__) is kind
+    with pytest.raises(TypeError, match="missing a required argument: 'model_factory'"):
+        kind()
+
+
+def test_a_computation_that_was_pickled_gives_the_same(model, dataset):
+    whole = metrics.Deletion(model, dataset, 2, MASKERS, "softmax", num_steps=3, seed=4)
+    copied = pickle.loads(pickle.dumps(whole))
+    for computation in (whole, copied):
+        computation.run(progress=False)
+    same(whole.result, copied.result)
+    same(whole.result, deletion(model, dataset, 2, MASKERS, "softmax", num_steps=3, seed=4))
 
 
 def same(a: MetricResult, b: MetricResult) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ from captum_ext.attribench.result import MetricResult
 
 NAMES = {
     "": "AttributionMethod MethodFactory ModelFactory BasicModelFactory",
-    ".data": "HDF5Dataset HDF5DatasetWriter IndexDataset AttributionsDataset GroupedAttributionsDataset AttributionsDatasetWriter",
+    ".data": "HDF5Dataset HDF5DatasetWriter IndexDataset AttributionsDataset GroupedAttributionsDataset "
+    "AttributionsDatasetWriter",
     ".masking": "Masker TabularMasker",
     ".masking.image": "ImageMasker BlurringImageMasker ConstantImageMasker RandomImageMasker SampleAverageImageMasker",
     ".functional": "select_samples compute_attributions",
@@ -34,13 +36,15 @@ CURVE = "model attributions_dataset batch_size maskers activation_fns=linear mod
 SIGNATURES = {
     metrics.deletion: f"{CURVE} device=cpu",
     metrics.insertion: f"{CURVE} device=None",
-    metrics.sensitivity_n: "model attributions_dataset batch_size maskers activation_fns min_subset_size max_subset_size num_steps "
-    "num_subsets segmented device=cpu",
-    metrics.infidelity: "model attributions_dataset batch_size activation_fns perturbation_generators num_perturbations device=cpu",
+    metrics.sensitivity_n: "model attributions_dataset batch_size maskers activation_fns min_subset_size "
+    "max_subset_size num_steps num_subsets segmented device=cpu",
+    metrics.infidelity: "model attributions_dataset batch_size activation_fns perturbation_generators "
+    "num_perturbations device=cpu",
     metrics.max_sensitivity: "attributions_dataset batch_size method_dict num_perturbations radius device=cpu",
     compute_attributions: "model method_dict dataset batch_size writer=None device=None",
     select_samples: "model dataset num_samples batch_size writer=None device=None",
-    AttributionsDataset: "samples labels=None path=None attributions=None methods=None aggregate_dim=0 aggregate_method=None",
+    AttributionsDataset: "samples labels=None path=None attributions=None methods=None aggregate_dim=0 "
+    "aggregate_method=None",
     AttributionsDatasetWriter: "path num_samples",
     HDF5DatasetWriter: "path num_samples",
 }
@@ -72,6 +76,14 @@ def test_arguments_by_position_and_defaults_are_those_of_attribench(function):
         " ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in positional)
         == SIGNATURES[function]
     )
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_a_metric_says_that_it_returns_a_result_and_can_be_pickled(name):
+    metric = getattr(metrics, name)
+    assert issubclass(inspect.signature(metric).return_annotation, MetricResult)
+    assert pickle.loads(pickle.dumps(metric)) is metric
+    assert metric.__doc__
 
 
 def test_attributions_are_those_of_the_methods_on_the_model_in_evaluation_mode(images, labels):

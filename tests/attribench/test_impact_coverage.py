@@ -1,4 +1,4 @@
-"""Impact coverage: recorded attempts give the recorded attacks and overlaps; patches that are trained, saved and read."""
+"""Impact coverage: recorded attempts give the recorded attacks and overlaps; patches are trained, saved and read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from captum_ext.attribench import AttributionMethod
 from captum_ext.attribench.functional import train_adversarial_patches
 from captum_ext.attribench.functional.metrics import impact_coverage
 
 MODULE = sys.modules["captum_ext.attribench.functional.metrics.impact_coverage"]
-
-
-class Gradient(AttributionMethod):
-    def __call__(self, batch_x, batch_target):
-        x = batch_x.detach().requires_grad_()
-        return torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)[0]
 
 
 def save(patches, folder):
@@ -188,8 +181,10 @@ def test_saved_patches_are_read_and_the_model_is_left_as_it_was(cnn, dataset, im
 def test_labels_are_taken_one_after_another_as_often_as_needed(cnn, images, labels):
     samples = TensorDataset(images, labels)
     assert len(train_adversarial_patches(cnn, samples, 3, 5, None, labels=[1])) == 3
-    with pytest.raises(ValueError, match="`num_patches` must be at least 1 and `labels` not empty, got 0 and None"):
+    with pytest.raises(ValueError, match="`num_patches` must be at least 1, got 0"):
         train_adversarial_patches(cnn, samples, 0, 5, None)
+    with pytest.raises(ValueError, match="`labels` must have at least one class"):
+        train_adversarial_patches(cnn, samples, 1, 5, None, labels=[])
 
 
 def test_the_seed_governs_training(cnn, images, labels):

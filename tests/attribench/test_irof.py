@@ -14,7 +14,7 @@ from captum_ext.attribench.functional.metrics import irof
 from captum_ext.attribench.masking.image import ConstantImageMasker
 from captum_ext.attribench.result import DeletionResult
 
-MODULE = sys.modules["captum_ext.attribench.functional.metrics.deletion"]
+MODULE = sys.modules["captum_ext.attribench.functional.metrics._scores"]
 
 
 def dataset_of(reference, model):

@@ -139,7 +139,10 @@ def test_columns_of_a_table_may_have_values_of_their_own():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: image.ConstantImageMasker("colour"), "`masking_level` must be 'feature' or 'pixel', got 'colour'"),
+        (
+            lambda x: image.ConstantImageMasker("colour"),
+            "`masking_level` must be one of 'feature', 'pixel', got 'colour'",
+        ),
         (lambda x: BlurringImageMasker("pixel", 1.0), "`kernel_size` is a fraction of the width"),
         (
             lambda x: ConstantImageMasker("pixel").set_batch(x, x),

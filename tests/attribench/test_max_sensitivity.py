@@ -10,22 +10,12 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from captum_ext.attribench import AttributionMethod
 from captum_ext.attribench.data import AttributionsDataset
 from captum_ext.attribench.functional.metrics import max_sensitivity
 
+from .conftest import Gradient, InputXGradient
+
 MODULE = sys.modules["captum_ext.attribench.functional.metrics.max_sensitivity"]
-
-
-class Gradient(AttributionMethod):
-    def __call__(self, batch_x, batch_target):
-        x = batch_x.detach().requires_grad_()
-        return torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)[0]
-
-
-class InputXGradient(Gradient):
-    def __call__(self, batch_x, batch_target):
-        return batch_x * super().__call__(batch_x, batch_target)
 
 
 METHODS = {"grad": Gradient, "ixg": InputXGradient}
@@ -114,7 +104,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(dataset):
         ValueError, match=r"`method_dict` must have the methods of `attributions_dataset`, \['a', 'b'\]; got \['a'\]"
     ):
         max_sensitivity(dataset, 5, {"a": methods["a"]}, 2, 0.1)
-    with pytest.raises(ValueError, match="`num_perturbations` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_perturbations` must be at least 1, got 0"):
         max_sensitivity(dataset, 5, methods, 0, 0.1)
     with pytest.raises(ValueError, match="`radius` must be at least 0, got -1"):
         max_sensitivity(dataset, 5, methods, 2, -1)

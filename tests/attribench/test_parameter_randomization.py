@@ -9,21 +9,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from captum_ext.attribench import AttributionMethod, BasicModelFactory, MethodFactory
+from captum_ext.attribench import BasicModelFactory, MethodFactory
 from captum_ext.attribench.data import AttributionsDataset
 from captum_ext.attribench.functional.metrics import parameter_randomization
 
-
-class Gradient(AttributionMethod):
-    def __call__(self, batch_x, batch_target):
-        x = batch_x.detach().requires_grad_()
-        return torch.autograd.grad(self.model(x).gather(1, batch_target[:, None]).sum(), x)[0]
-
-
-class InputXGradient(Gradient):
-    def __call__(self, batch_x, batch_target):
-        return batch_x * super().__call__(batch_x, batch_target)
-
+from .conftest import Gradient, InputXGradient
 
 METHODS = MethodFactory({"grad": Gradient, "ixg": InputXGradient})
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from captum_ext.attribench import _tree_files
+from captum_ext.attribench import _tree
 from captum_ext.attribench.result import (
     DeletionResult,
     ImpactCoverageResult,
@@ -190,9 +190,9 @@ def test_scores_that_are_missing_are_nan():
         (lambda r: r.get_df("blurred", "linear"), "`masker` must be one of 'blur', 'zero', got 'blurred'"),
         (lambda r: r.get_df("blur", "relu"), "`activation_fn` must be one of 'linear', got 'relu'"),
         (lambda r: r.get_df("blur", "linear", methods=["b"]), "`method` must be one of 'z', 'a', got 'b'"),
-        (lambda r: r.get_df("blur", "linear", agg_fn="sum"), "`agg_fn` must be 'auc' or 'aoc', got 'sum'"),
+        (lambda r: r.get_df("blur", "linear", agg_fn="sum"), "`agg_fn` must be one of 'auc', 'aoc', got 'sum'"),
         (lambda r: r.tree.get(masker="blur"), "Give a name for each of activation_fn, masker, method; got masker"),
-        (lambda r: r.save("x", format="json"), "`format` must be 'hdf5' or 'csv', got 'json'"),
+        (lambda r: r.save("x", format="json"), "`format` must be one of 'hdf5', 'csv', got 'json'"),
     ],
 )
 def test_names_that_are_not_there_are_refused(call, message):
@@ -311,8 +311,16 @@ def test_another_kind_of_result_is_named(tmp_path):
         MetricResult.load(tmp_path / "result")
 
 
+def test_a_result_class_of_ones_own_is_read_again(tmp_path):
+    class Smoothness(MaxSensitivityResult):
+        pass
+
+    Smoothness(["a"], 2).save(tmp_path / "result")
+    assert type(MetricResult.load(tmp_path / "result")) is Smoothness
+
+
 def test_csv_without_its_library_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(_tree_files.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    monkeypatch.setattr(_tree.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(ImportError, match='The format "csv" needs PyYAML'):
         filled("deletion").save(tmp_path / "result", "csv")
     assert not os.listdir(tmp_path)

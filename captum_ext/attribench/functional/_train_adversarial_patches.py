@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from ._model import on_device
+from ..._core.checks import check_count
+from ._samples import on_device
 
 SHARE, EPOCHS, RATE = 0.1, 5, 0.05  # of the image's area; AttriBench's
 
@@ -27,13 +28,15 @@ def train_adversarial_patches(
     *,
     seed: int = 0,
 ) -> list[Tensor] | None:
-    """A square patch of a tenth of the image for each class, trained for five epochs at random places of the images of `(image, label)`.
+    """A square patch of a tenth of the image for each class, trained for five epochs at random places of the images.
 
-    Patches are those of the epoch of least loss, may lie anywhere, and the model's parameters stay as they are (AttriBench returns the last epoch's,
-    never puts them at the far borders, leaves the parameters without gradient, and does not end where `labels` are given).
+    Patches are those of the epoch of least loss, may lie anywhere, and the model's parameters stay as they are
+    (AttriBench returns the last epoch's, never puts them at the far borders, leaves the parameters without gradient,
+    and does not end where `labels` are given).
 
     Args:
         model: it is moved to `device` (by default the CPU), and in evaluation mode for the time.
+        dataset: of `(image, label)`.
         num_patches: how many to train.
         path: saves each to `<path>_<class>.pt`; with None they are returned.
         labels: the classes, one after another as often as needed; by default 0, 1, and so on.
@@ -55,8 +58,9 @@ def train_adversarial_patches(
 
 
 def classes_of(num_patches: int, labels: Sequence[int] | None) -> list[int]:
-    if num_patches < 1 or (labels is not None and not len(labels)):
-        raise ValueError(f"`num_patches` must be at least 1 and `labels` not empty, got {num_patches} and {labels}.")
+    check_count("num_patches", num_patches)
+    if labels is not None and not len(labels):
+        raise ValueError("`labels` must have at least one class, or be None for 0, 1, and so on; got none.")
     return list(itertools.islice(itertools.count() if labels is None else itertools.cycle(labels), num_patches))
 
 
@@ -67,42 +71,37 @@ def value_range(loader: Any) -> tuple[float, float]:
 
 
 def trained(
-    model: nn.Module, loader: DataLoader[Any], label: int, extent: tuple[float, float], seed: int, place: torch.device
+    model: nn.Module, loader: DataLoader[Any], label: int, limits: tuple[float, float], seed: int, place: torch.device
 ) -> Tensor:
     stream = torch.Generator().manual_seed(seed)
     _, channels, height, width = next(iter(loader))[0].shape
     side = max(int((SHARE * height * width) ** 0.5), 1)
-    first = torch.rand(1, channels, side, side, generator=stream) * (extent[1] - extent[0]) + extent[0]
+    first = torch.rand(1, channels, side, side, generator=stream) * (limits[1] - limits[0]) + limits[0]
     patch = first.to(place).requires_grad_()
     optimiser = torch.optim.Adam([patch], lr=RATE)
     best, least = patch.detach().clone(), torch.inf
     for _ in range(EPOCHS):
-        loss = _epoch(model, loader, label, patch, extent, optimiser, stream)
-        if loss < least:
-            best, least = patch.detach().clone(), loss
+        total, images_seen = 0.0, 0
+        for images, _ in loader:
+            loss = _loss(model, images.to(place), label, patch, stream)
+            total, images_seen = total + _step(patch, loss, optimiser, limits) * len(images), images_seen + len(images)
+        if total / images_seen < least:
+            best, least = patch.detach().clone(), total / images_seen
     return best.cpu()
 
 
-def _epoch(
-    model: nn.Module,
-    loader: DataLoader[Any],
-    label: int,
-    patch: Tensor,
-    extent: tuple[float, float],
-    optimiser: torch.optim.Optimizer,
-    stream: torch.Generator,
-) -> float:
-    """The mean loss over the images."""
-    total, images_seen = 0.0, 0
-    for images, _ in loader:
-        patched = torch.stack([_patched(image, patch, stream) for image in images.to(patch.device)])
-        loss = cross_entropy(model(patched), torch.full((len(images),), label, device=patch.device))
-        patch.grad = torch.autograd.grad(loss, patch)[0]
-        optimiser.step()
-        with torch.no_grad():
-            patch.clamp_(*extent)
-        total, images_seen = total + float(loss.detach()) * len(images), images_seen + len(images)
-    return total / images_seen
+def _loss(model: nn.Module, images: Tensor, label: int, patch: Tensor, stream: torch.Generator) -> Tensor:
+    """Of the images under the patch, for its class."""
+    patched = torch.stack([_patched(image, patch, stream) for image in images])
+    return cross_entropy(model(patched), torch.full((len(images),), label, device=patch.device))
+
+
+def _step(patch: Tensor, loss: Tensor, optimiser: torch.optim.Optimizer, limits: tuple[float, float]) -> float:
+    patch.grad = torch.autograd.grad(loss, patch)[0]
+    optimiser.step()
+    with torch.no_grad():
+        patch.clamp_(*limits)
+    return float(loss.detach())
 
 
 def _patched(image: Tensor, patch: Tensor, stream: torch.Generator) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..._core.checks import shape
+
 Seeds = int | Sequence[int] | None
 Indices = Tensor | Sequence[Tensor]
 
@@ -14,8 +16,9 @@ Indices = Tensor | Sequence[Tensor]
 class Masker:
     """Replaces features by a baseline, which a subclass sets in `_initialize_baselines(samples)`.
 
-    A masker is a function of the inputs for the `baselines` argument of `captum_ext.metrics`. Used by itself: `set_batch` first, then
-    `mask_top`, `mask_bot` and `mask_rand`. Equal attributions are ordered as in `captum_ext.metrics.deletion_curve`.
+    A masker is a function of the inputs for the `baselines` argument of `captum_ext.metrics`. To use it by itself, call
+    `set_batch` first, then `mask_top`, `mask_bot` and `mask_rand`. Equal attributions are ordered as in
+    `captum_ext.metrics.deletion_curve`.
     """
 
     def __init__(self) -> None:
@@ -26,7 +29,7 @@ class Masker:
         self.seed: Seeds = None
 
     def __call__(self, inputs: Tensor, seed: Seeds = None) -> Tensor:
-        """The baseline of the inputs; one that is random is drawn from `seed`, an int or one per example (None: `torch.manual_seed`)."""
+        """The baseline of the inputs. A random one follows `seed`: an int, one per example, or None for torch's."""
         self.seed = seed
         self._initialize_baselines(inputs)
         if self.baseline is None:
@@ -43,10 +46,8 @@ class Masker:
     def check(self, samples: Tensor, attributions: Tensor | None) -> None:
         """A `ValueError` if the attributions are not of the features that this masker masks."""
         if attributions is not None and not self._check_attribution_shape(samples, attributions):
-            raise ValueError(
-                f"`attributions` of shape {tuple(attributions.shape)} do not fit `samples` of shape {tuple(samples.shape)} "
-                f"for {type(self).__name__}{self._at_level()}."
-            )
+            misfit = f"`attributions` of shape {shape(attributions)} do not fit `samples` of shape {shape(samples)}"
+            raise ValueError(f"{misfit} for {type(self).__name__}{self._at_level()}.")
 
     def get_num_features(self) -> int:
         return self._features(self._given()).numel()
@@ -65,9 +66,7 @@ class Masker:
         return self._mask_random(available, k, return_indices)
 
     def _mask_random(self, available: Sequence[Tensor], k: int, return_indices: bool) -> Tensor | tuple[Tensor, Tensor]:
-        fewest = min(map(len, available))
-        if not 0 <= k <= fewest:
-            raise ValueError(f"`k` must be from 0 to the number of features, {fewest}; got {k}.")
+        Masker._count(self, k, min(map(len, available)))
         indices = torch.stack([features[torch.randperm(len(features))[:k]] for features in available])
         masked = self._mask(indices)
         return (masked, indices) if return_indices else masked

@@ -6,17 +6,15 @@ import torch
 from torch import Tensor
 
 from ... import baselines
+from ..._core.checks import check_choice, shape
 from ._masker import Indices, Masker
-
-LEVELS = ("feature", "pixel")
 
 
 class ImageMasker(Masker):
     """Attributions have the shape of the images at level `"feature"`, and one channel at level `"pixel"`."""
 
     def __init__(self, masking_level: str):
-        if masking_level not in LEVELS:
-            raise ValueError(f"`masking_level` must be 'feature' or 'pixel', got {masking_level!r}.")
+        check_choice("masking_level", masking_level, ("feature", "pixel"))
         super().__init__()
         self.masking_level = masking_level
         self.segmented_samples: Tensor | None = None
@@ -26,20 +24,20 @@ class ImageMasker(Masker):
     ) -> None:
         """With `segmented_samples` `(B, 1, H, W)`, the number of each pixel's segment, segments are masked.
 
-        They are ordered by their mean attribution, and the `k` of `mask_top` and `mask_bot` is a fraction of an image's own segments
-        (AttriBench masks all of them where that comes to none). The `k` of `mask_rand` is a number of segments.
+        They are ordered by their mean attribution, and the `k` of `mask_top` and `mask_bot` is a fraction of an image's
+        own segments (AttriBench masks all of them where that comes to none). The `k` of `mask_rand` is a number of
+        segments.
         """
-        if segmented_samples is not None and segmented_samples.shape != (len(samples), 1, *samples.shape[2:]):
-            wanted = (len(samples), 1, *samples.shape[2:])
-            raise ValueError(f"`segmented_samples` must have shape {wanted}, got {tuple(segmented_samples.shape)}.")
+        wanted = (len(samples), 1, *samples.shape[2:])
+        if segmented_samples is not None and segmented_samples.shape != wanted:
+            raise ValueError(f"`segmented_samples` must have shape {wanted}, got {shape(segmented_samples)}.")
         self.segmented_samples = None if segmented_samples is None else segmented_samples.long()
         super().set_batch(samples, attributions)
 
     def get_num_features(self) -> int:
         if self.segmented_samples is not None:
-            raise ValueError(
-                "Images differ in their number of segments: with `segmented_samples` there is no one number of features."
-            )
+            why = "with `segmented_samples` there is no one number of features"
+            raise ValueError(f"Images differ in their number of segments: {why}.")
         return super().get_num_features()
 
     def mask_rand(self, k: int, return_indices: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -96,9 +94,7 @@ class BlurringImageMasker(ImageMasker):
     def __init__(self, masking_level: str, kernel_size: float):
         super().__init__(masking_level)
         if not 0 < kernel_size < 1:
-            raise ValueError(
-                f"`kernel_size` is a fraction of the width and must be between 0 and 1, got {kernel_size}."
-            )
+            raise ValueError(f"`kernel_size` is a fraction of the width, between 0 and 1; got {kernel_size}.")
         self.kernel_size = kernel_size
 
     def _initialize_baselines(self, samples: Tensor) -> None:
@@ -118,7 +114,8 @@ class SampleAverageImageMasker(ImageMasker):
 class RandomImageMasker(ImageMasker):
     """Replaces by Gaussian noise around 0: `captum_ext.baselines.gaussian_noise`.
 
-    In a metric the noise belongs to the example, so methods and activations share it (AttriBench draws it for each method and batch anew).
+    In a metric the noise belongs to the example, so methods and activations share it (AttriBench draws it anew for each
+    method and batch).
     """
 
     def __init__(self, masking_level: str, std: float = 1):

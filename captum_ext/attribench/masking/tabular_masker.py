@@ -27,7 +27,6 @@ class TabularMasker(Masker):
     def _initialize_baselines(self, samples: Tensor) -> None:
         value = torch.as_tensor(self.mask_value).to(samples)
         if value.dim() and value.shape != samples.shape[1:]:
-            raise ValueError(
-                f"`mask_value` must be a number, or one for each of the columns {tuple(samples.shape[1:])}; got {self.mask_value}."
-            )
+            wanted = f"a number, or one for each of the columns {tuple(samples.shape[1:])}"
+            raise ValueError(f"`mask_value` must be {wanted}; got {self.mask_value}.")
         self.baseline = value.expand_as(samples)

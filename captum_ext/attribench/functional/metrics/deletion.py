@@ -1,4 +1,4 @@
-"""Deletion and insertion."""
+"""Deletion, insertion and IROF."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from captum_ext.feature_masks import superpixels
 from captum_ext.metrics import deletion_curve, insertion_curve
 
+from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...masking import Masker
 from ...result import DeletionResult, InsertionResult
-from ._activations import Scores, activation_names, over_activations
-from ._plan import CPU, Plan, check_maskers, check_whole, takes_all_methods
+from ._plan import CPU, Plan, computed, computed_like
+from ._scores import Scores, activation_names, check_maskers, masked_plan
 
 Curves = TypeVar("Curves", bound=DeletionResult)
 
 
+@computed
 def deletion(
     model: nn.Module,
     attributions_dataset: AttributionsDataset,
@@ -35,11 +36,11 @@ def deletion(
     *,
     seed: int = 0,
     show_progress: bool = False,
-) -> DeletionResult:
-    """The model's output while features are masked in the order of their relevance: `captum_ext.metrics.deletion_curve`.
+) -> Plan[DeletionResult]:
+    """The model's output while features are masked in the order of their relevance.
 
-    The number of masked features is the rounded fraction (AttriBench cuts it off, so it may mask one fewer), and equal attributions are
-    ordered by place.
+    It is `captum_ext.metrics.deletion_curve`. The number of masked features is the rounded fraction (AttriBench rounds
+    down, so it may mask one fewer), and equal attributions are ordered by place.
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
@@ -50,37 +51,39 @@ def deletion(
         device: the model is copied there if it is elsewhere.
         seed: of maskers that draw at random, by sample.
     """
-    plan = deletion_plan(attributions_dataset, maskers, activation_fns, mode, start, stop, num_steps)
-    return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
+    return _plan(
+        deletion_curve, DeletionResult, attributions_dataset, maskers, activation_fns, mode, start, stop, num_steps
+    )
 
 
-def insertion(
-    model: nn.Module,
-    attributions_dataset: AttributionsDataset,
-    batch_size: int,
-    maskers: Mapping[str, Masker],
-    activation_fns: str | Sequence[str] = "linear",
-    mode: str = "morf",
-    start: float = 0.0,
-    stop: float = 1.0,
-    num_steps: int = 100,
-    device: torch.device | None = None,
-    *,
-    seed: int = 0,
-    show_progress: bool = False,
-) -> InsertionResult:
-    """The output while features are shown in the order of their relevance and the rest is masked: `captum_ext.metrics.insertion_curve`.
+@computed_like(deletion, device=None)
+def insertion(**arguments: Any) -> Plan[InsertionResult]:
+    """The model's output while features are shown in the order of their relevance, and the rest is masked.
 
-    Arguments and differences from AttriBench as in `deletion`; `start` and `stop` are fractions of the features shown.
+    It is `captum_ext.metrics.insertion_curve`. Takes the same arguments and differs from AttriBench in the same way as
+    `deletion`; `start` and `stop` are fractions of the features shown.
     """
-    plan = insertion_plan(attributions_dataset, maskers, activation_fns, mode, start, stop, num_steps)
-    return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
+    return _plan(insertion_curve, InsertionResult, **arguments)
 
 
-def curve_plan(
+@computed_like(deletion)
+def irof(**arguments: Any) -> Plan[DeletionResult]:
+    """The model's output while superpixels are masked in the order of their mean attribution.
+
+    Superpixels are SLIC's, about 100 an image; the number masked is the rounded fraction of those the image has
+    (AttriBench rounds down, masks all of them where that comes to none, and does not return its result). Like
+    AttriBench's these are curves, `captum_ext.metrics.deletion_curve`; the area over the curve, relative to the
+    unmasked image, is `captum_ext.metrics.irof`.
+
+    Takes the same arguments as `deletion`; `start` and `stop` are fractions of the segments.
+    """
+    return _plan(deletion_curve, DeletionResult, segmented=True, **arguments)
+
+
+def _plan(
     curve: Callable[..., Scores],
     kind: type[Curves],
-    dataset: AttributionsDataset,
+    attributions_dataset: AttributionsDataset,
     maskers: Mapping[str, Masker],
     activation_fns: str | Sequence[str],
     mode: str,
@@ -88,40 +91,16 @@ def curve_plan(
     stop: float,
     num_steps: int,
     segmented: bool = False,
+    **how: Any,
 ) -> Plan[Curves]:
-    check_whole("num_steps", num_steps, least=2)
-    check_maskers(maskers, dataset, attributions=not segmented)
-    activations = activation_names(activation_fns)
-    on_grid = partial(curve, mode=mode, start=start, stop=stop, n_steps=num_steps)
-    settings: dict[str, Any] = {"activations": activations, "curve": on_grid, "segmented": segmented}
-    metrics = {name: partial(_curves, masker=m, **settings) for name, m in maskers.items()}
-    result = kind(dataset.method_names, list(maskers), activations, mode, dataset.num_samples, num_steps)
-    return Plan(dataset, metrics, result, "masker")
+    check_count("num_steps", num_steps, least=2)
+    check_maskers(maskers, attributions_dataset, segmented)
+    activations, data = activation_names(activation_fns), attributions_dataset
+    score = partial(_curve, curve=curve, mode=mode, start=start, stop=stop, n_steps=num_steps)
+    result = kind(data.method_names, list(maskers), activations, mode, data.num_samples, num_steps)
+    return masked_plan(data, maskers, result, score, activations=activations, segmented=segmented)
 
 
-deletion_plan = partial(curve_plan, deletion_curve, DeletionResult)
-insertion_plan = partial(curve_plan, insertion_curve, InsertionResult)
-
-
-@takes_all_methods(deletion_curve)
-def _curves(
-    forward_func: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    attributions: Any,
-    target: Tensor,
-    seed: Sequence[int],
-    max_examples_per_batch: int | None = None,
-    *,
-    masker: Masker,
-    activations: Sequence[str],
-    curve: Callable[..., Scores],
-    segmented: bool,
-) -> Scores:
-    fixed: dict[str, Any] = {
-        "baselines": masker(inputs, seed),
-        "target": target,
-        "max_examples_per_batch": max_examples_per_batch,
-    }
-    if segmented:
-        fixed["feature_mask"] = superpixels(inputs, slic_zero=True)
-    return over_activations(lambda f: curve(f, inputs, attributions, **fixed), forward_func, activations)
+def _curve(*of: Any, curve: Callable[..., Scores], seed: Any, **settings: Any) -> Scores:
+    """The curve, which draws nothing, so no seed."""
+    return curve(*of, **settings)

@@ -6,10 +6,11 @@ import itertools
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from ...result import ImpactCoverageResult
-from ._plan import CPU, Plan
-from .max_sensitivity import Method, _ready, explanation
+from ._plan import CPU, Method, Plan, Seeds, computed, explanations
+from ._scores import Outputs
 
 ATTEMPTS = 51  # AttriBench's
-PATCH_FILE = re.compile(r".*_([0-9]+)\.pt")
+PATCH_FILE = re.compile(r".*_[0-9]+\.pt")
+Attacked = tuple[Tensor, Tensor, Tensor]  # images, where the patch is, its class
 
 
+@computed
 def impact_coverage(
     model: nn.Module,
     samples_dataset: Any,
@@ -34,16 +37,19 @@ def impact_coverage(
     *,
     seed: int = 0,
     show_progress: bool = False,
-) -> ImpactCoverageResult:
-    r"""Overlap of a patch that changes the prediction and the most relevant features (Lin et al. 2019, arXiv:1910.07387).
+) -> Plan[ImpactCoverageResult]:
+    r"""Overlap of a patch that changes the prediction and the most relevant features.
+
+    From Lin et al. 2019, arXiv:1910.07387.
 
     .. math:: \frac{|P \cap T|}{|P \cup T|}
 
-    where `P` are the features under the patch and `T` as many features of the largest attributions, of the patched image for the patch's class.
+    where `P` are the features under the patch and `T` as many features of the largest attributions, of the patched
+    image for the patch's class.
 
-    Every image gets patches at places of its own, class after class, until the prediction becomes the patch's class, at most 51 times (in AttriBench
-    a batch shares the places, and the patch to begin with depends on the batches before). An image that no patch fools keeps the last one,
-    and there is a warning. All methods see the same patched images.
+    Every image gets patches at places of its own, class after class, until the prediction becomes the patch's class, at
+    most 51 times (in AttriBench a batch shares the places, and the first patch depends on the batches before). An image
+    that no patch fools keeps the last one, and there is a warning. All methods see the same patched images.
 
     Args:
         samples_dataset: of `(image, label)`.
@@ -56,44 +62,23 @@ def impact_coverage(
     Returns:
         a number from 0 to 1 for each image and method. Higher is better.
     """
-    plan = impact_coverage_plan(samples_dataset, {n: partial(_ready, m) for n, m in method_dict.items()}, patch_folder)
-    return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a plan needs of a data set."""
-
-    samples_dataset: Any
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.samples_dataset)
-
-
-def impact_coverage_plan(
-    samples_dataset: Any, methods: Mapping[str, Callable[[Any], Method]], patch_folder: str | os.PathLike[str]
-) -> Plan[ImpactCoverageResult]:
-    """`methods`: name -> function of the model that gives the method."""
+    methods = explanations(method_dict)
     if not methods:
         raise ValueError("`method_dict` must have at least one method, name -> method.")
-    samples = Samples(samples_dataset)
     coverage = partial(_coverage, attack=Attack(read_patches(patch_folder)))
+    samples = SimpleNamespace(samples_dataset=samples_dataset, num_samples=len(samples_dataset))
     result = ImpactCoverageResult(list(methods), samples.num_samples)
-    explanations = {name: explanation(method) for name, method in methods.items()}
-    return Plan(samples, {"impact_coverage": coverage}, result, methods=explanations)
+    return Plan(samples, {"impact_coverage": coverage}, result, methods=methods)
 
 
 def read_patches(folder: str | os.PathLike[str]) -> dict[int, Tensor]:
     """`[C, height, width]` by class."""
-    files = sorted(file.name for file in Path(folder).iterdir() if file.suffix == ".pt")
-    found = [(PATCH_FILE.fullmatch(file), file) for file in files]
-    unknown = [file for match, file in found if match is None]
+    files = sorted(file for file in Path(folder).iterdir() if file.suffix == ".pt")
+    unknown = [file.name for file in files if not PATCH_FILE.fullmatch(file.name)]
     if unknown or not files:
-        raise ValueError(
-            f"`patch_folder` {folder} must have files of patches, named <name>_<class>.pt; got {unknown or 'none'}."
-        )
-    read = {int(match.group(1)): torch.load(Path(folder) / file, "cpu") for match, file in found if match}
+        wanted = "files of patches, named <name>_<class>.pt"
+        raise ValueError(f"`patch_folder` {folder} must have {wanted}; got {unknown or 'none'}.")
+    read = {int(file.stem.split("_")[-1]): torch.load(file, "cpu") for file in files}
     return {label: patch.detach().float().reshape(patch.shape[-3:]) for label, patch in sorted(read.items())}
 
 
@@ -104,18 +89,14 @@ class Attack:
     patches: Mapping[int, Tensor]
     last: tuple[Any, Any] = (None, None)
 
-    def __call__(
-        self, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, seeds: Sequence[int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Seeds) -> Attacked:
         """The images under a patch, where it is `[B, 1, H, W]`, and its class `[B]`."""
         if self.last[0] != tuple(seeds):
             with torch.no_grad():
                 self.last = tuple(seeds), self._attacked(model, images, labels, seeds)
         return self.last[1]
 
-    def _attacked(
-        self, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, seeds: Sequence[int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _attacked(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Seeds) -> Attacked:
         tries = [attempts(self.patches, images.shape[2:], seed) for seed in seeds]
         before, attacked = model(images).argmax(1), images.clone()
         under, classes = torch.zeros_like(images[:, :1], dtype=torch.bool), torch.zeros_like(labels)
@@ -145,18 +126,17 @@ def attempts(patches: Mapping[int, Tensor], size: Sequence[int], seed: int) -> I
     for label, patch in itertools.cycle(patches.items()):
         room = [side - extent for side, extent in zip(size, patch.shape[1:])]
         if min(room) < 0:
-            raise ValueError(
-                f"The patch of class {label}, {tuple(patch.shape[1:])}, is larger than the images, {tuple(size)}."
-            )
+            large = f"The patch of class {label}, {tuple(patch.shape[1:])},"
+            raise ValueError(f"{large} is larger than the images, {tuple(size)}.")
         yield label, int(stream.integers(room[0] + 1)), int(stream.integers(room[1] + 1))
 
 
 def _coverage(
-    forward_func: Callable[[Tensor], Tensor],
+    forward_func: Outputs,
     explanation_func: Method,
     inputs: Tensor,
     target: Tensor,
-    seed: Sequence[int],
+    seed: Seeds,
     *,
     attack: Attack,
 ) -> Tensor:
@@ -164,9 +144,8 @@ def _coverage(
     attacked, under, classes = attack(forward_func, inputs, target, seed)
     phi = explanation_func(attacked.clone(), classes.clone()).detach()
     if phi.shape[1] not in (1, inputs.shape[1]) or phi.shape[2:] != inputs.shape[2:]:
-        raise ValueError(
-            f"Impact coverage needs attributions of images {tuple(inputs.shape)}, with as many channels or one; got {tuple(phi.shape)}."
-        )
+        wanted = f"attributions of images {tuple(inputs.shape)}, with as many channels or one"
+        raise ValueError(f"Impact coverage needs {wanted}; got {tuple(phi.shape)}.")
     patch = under.expand_as(phi).flatten(1)
     order = phi.flatten(1).argsort(dim=1, descending=True, stable=True)
     first = torch.arange(patch.shape[1], device=patch.device) < patch.sum(1, keepdim=True)

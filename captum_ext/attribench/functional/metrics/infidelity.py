@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,16 +14,18 @@ from captum_ext import metrics
 from captum_ext.baselines import gaussian_noise
 from captum_ext.feature_masks import superpixels
 
+from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...result import InfidelityResult
-from ._activations import ACTIVATIONS, Scores, activation_names, each
-from ._plan import CPU, Plan, check_names, check_whole, takes_all_methods
+from ._plan import CPU, Plan, Seeds, check_names, computed
+from ._scores import ACTIVATIONS, Outputs, Scores, activation_names, each, takes_all_methods
 
 
 class PerturbationGenerator:
-    """Perturbations I of `samples`, one a call; the model sees x - I. A subclass overrides `_generate_perturbation_vectors`.
+    """Perturbations I of `samples`, one for each call; the model sees x - I.
 
-    Draw from `streams`, a numpy generator for each sample, and the perturbations belong to the sample, whatever its batch.
+    A subclass overrides `_generate_perturbation_vectors`. Draw from `streams`, a numpy generator for each sample, and
+    the perturbations belong to the sample, whatever its batch.
     """
 
     samples: Tensor
@@ -33,10 +35,9 @@ class PerturbationGenerator:
         self.streams: list[np.random.Generator] = []
 
     def set_samples(self, samples: Tensor) -> None:
-        self.samples = samples
-        self.streams = []
+        self.samples, self.streams = samples, []
 
-    def set_seeds(self, seeds: Sequence[int]) -> None:
+    def set_seeds(self, seeds: Seeds) -> None:
         """One for each sample; without, they come from `torch.manual_seed`."""
         self.streams = [np.random.default_rng(seed) for seed in seeds]
 
@@ -50,10 +51,6 @@ class PerturbationGenerator:
     def _generate_perturbation_vectors(self) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must override _generate_perturbation_vectors().")
 
-    def _normal(self, std: float) -> Tensor:
-        seeds = [int(stream.integers(2**62)) for stream in self.streams]
-        return torch.as_tensor(gaussian_noise(self.samples, std=std, seed=seeds))
-
 
 class GaussianPerturbationGenerator(PerturbationGenerator):
     """Gaussian noise of standard deviation `sd`."""
@@ -63,24 +60,22 @@ class GaussianPerturbationGenerator(PerturbationGenerator):
         self.sd = sd
 
     def _generate_perturbation_vectors(self) -> Tensor:
-        return self._normal(self.sd)
+        seeds = [int(stream.integers(2**62)) for stream in self.streams]
+        return torch.as_tensor(gaussian_noise(self.samples, std=self.sd, seed=seeds))
 
 
-class NoisyBaselinePerturbationGenerator(PerturbationGenerator):
+class NoisyBaselinePerturbationGenerator(GaussianPerturbationGenerator):
     """The whole sample but for Gaussian noise of standard deviation `sd` around 0, which the model then sees."""
 
-    def __init__(self, sd: float):
-        super().__init__()
-        self.sd = sd
-
     def _generate_perturbation_vectors(self) -> Tensor:
-        return self.samples - self._normal(self.sd)
+        return self.samples - super()._generate_perturbation_vectors()
 
 
 class SquarePerturbationGenerator(PerturbationGenerator):
     """A square of `square_size` pixels a side, anywhere in the image, set to 0.
 
-    Every image draws its own (in AttriBench a batch shares it, it never touches the far borders, and on oblong images it may lie outside).
+    Every image draws its own (in AttriBench a batch shares it, it never touches the far borders, and on oblong images
+    it may lie outside).
     """
 
     def __init__(self, square_size: int):
@@ -89,14 +84,13 @@ class SquarePerturbationGenerator(PerturbationGenerator):
 
     def _generate_perturbation_vectors(self) -> Tensor:
         *_, height, width = self.samples.shape
-        if not 1 <= self.square_size <= min(height, width):
-            raise ValueError(
-                f"`square_size` must be from 1 to the side of the images, {min(height, width)}; got {self.square_size}."
-            )
+        size, side = self.square_size, min(height, width)
+        if not 1 <= size <= side:
+            raise ValueError(f"`square_size` must be from 1 to the side of the images, {side}; got {size}.")
         inside = torch.zeros_like(self.samples[:, :1], dtype=torch.bool)
         for image, stream in zip(inside, self.streams):
-            top, left = (int(stream.integers(side - self.square_size + 1)) for side in (height, width))
-            image[:, top : top + self.square_size, left : left + self.square_size] = True
+            top, left = (int(stream.integers(side - size + 1)) for side in (height, width))
+            image[:, top : top + size, left : left + size] = True
         return self.samples * inside
 
 
@@ -112,15 +106,12 @@ class SegmentRemovalPerturbationGenerator(PerturbationGenerator):
         self.segmented_images = torch.as_tensor(superpixels(samples, slic_zero=True))
         fewest = min(len(image.unique()) for image in self.segmented_images)
         if not 1 <= self.num_segments <= fewest:
-            raise ValueError(
-                f"`num_segments` must be from 1 to the number of segments of an image, {fewest}; got {self.num_segments}."
-            )
+            wanted = f"from 1 to the number of segments of an image, {fewest}"
+            raise ValueError(f"`num_segments` must be {wanted}; got {self.num_segments}.")
 
     def _generate_perturbation_vectors(self) -> Tensor:
-        removed = [
-            _any_of(image, self.num_segments, stream) for image, stream in zip(self.segmented_images, self.streams)
-        ]
-        return self.samples * torch.stack(removed)
+        segmented = zip(self.segmented_images, self.streams)
+        return self.samples * torch.stack([_any_of(image, self.num_segments, stream) for image, stream in segmented])
 
 
 def _any_of(segments: Tensor, number: int, stream: np.random.Generator) -> Tensor:
@@ -128,6 +119,7 @@ def _any_of(segments: Tensor, number: int, stream: np.random.Generator) -> Tenso
     return torch.isin(segments, torch.as_tensor(drawn, device=segments.device))
 
 
+@computed
 def infidelity(
     model: nn.Module,
     attributions_dataset: AttributionsDataset,
@@ -140,47 +132,31 @@ def infidelity(
     value_range: tuple[float, float] | None = None,
     seed: int = 0,
     show_progress: bool = False,
-) -> InfidelityResult:
-    """Mean squared difference of what the attributions say perturbations do and what they do: `captum_ext.metrics.infidelity`, normalised.
+) -> Plan[InfidelityResult]:
+    """Mean squared difference of what the attributions say perturbations do and what they do.
 
-    Perturbed samples are kept within `value_range`, by default from the least to the largest value of the data set (AttriBench: of the
-    batch, so that its scores depend on the batch size).
+    It is `captum_ext.metrics.infidelity`, normalised. Perturbed samples are kept within `value_range`, by default from
+    the least to the largest value of the data set (AttriBench: of the batch, so that its scores depend on the batch
+    size).
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
-        activation_fns: one or several of `"linear"`, `"softmax"`, `"sigmoid"`; they share the perturbations and the model's evaluations.
+        activation_fns: one or several of `"linear"`, `"softmax"`, `"sigmoid"`; they share the perturbations and the
+            model's evaluations.
         perturbation_generators: name -> generator.
         num_perturbations: of each sample.
         device: the model is copied there if it is elsewhere.
         value_range: the least and the largest value that a sample may have.
         seed: of the perturbations, by sample. A generator of your own that draws from elsewhere depends on the batch.
     """
-    plan = infidelity_plan(
-        attributions_dataset, activation_fns, perturbation_generators, num_perturbations, value_range
-    )
-    return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
-
-
-def infidelity_plan(
-    dataset: AttributionsDataset,
-    activation_fns: str | Sequence[str],
-    perturbation_generators: Mapping[str, PerturbationGenerator],
-    num_perturbations: int,
-    value_range: tuple[float, float] | None = None,
-) -> Plan[InfidelityResult]:
     check_names("perturbation_generators", perturbation_generators, PerturbationGenerator)
-    check_whole("num_perturbations", num_perturbations)
-    activations = activation_names(activation_fns)
-    settings: dict[str, Any] = {
-        "activations": activations,
-        "num_perturbations": num_perturbations,
-        "value_range": value_range or _range_of_values(dataset),
-    }
-    by_generator = {
-        name: partial(_infidelities, generator=g, **settings) for name, g in perturbation_generators.items()
-    }
-    result = InfidelityResult(dataset.method_names, list(perturbation_generators), activations, dataset.num_samples)
-    return Plan(dataset, by_generator, result, "perturbation_generator")
+    check_count("num_perturbations", num_perturbations)
+    activations, data = activation_names(activation_fns), attributions_dataset
+    limits = value_range or _range_of_values(data)
+    score = partial(_infidelities, activations=activations, num_perturbations=num_perturbations, value_range=limits)
+    scores = {name: partial(score, generator=generator) for name, generator in perturbation_generators.items()}
+    result = InfidelityResult(data.method_names, list(scores), activations, data.num_samples)
+    return Plan(data, scores, result, "perturbation_generator")
 
 
 def _range_of_values(dataset: AttributionsDataset) -> tuple[float, float]:
@@ -190,19 +166,20 @@ def _range_of_values(dataset: AttributionsDataset) -> tuple[float, float]:
 
 @takes_all_methods(metrics.infidelity)
 def _infidelities(
-    forward_func: Callable[[Tensor], Tensor],
+    forward_func: Outputs,
     inputs: Tensor,
     attributions: Any,
     target: Tensor,
-    seed: Sequence[int],
+    seed: Seeds,
     *,
     generator: PerturbationGenerator,
     activations: Sequence[str],
     num_perturbations: int,
     value_range: tuple[float, float],
 ) -> Scores:
-    """Every activation gets a copy of the batch; the copies have the same perturbations, and the model sees one of them."""
+    """Every activation gets a copy of the batch, all with the same perturbations, and the model sees one of them."""
     batch, copies = len(inputs), len(activations)
+    copied = partial(_copied, copies=copies)
     generator.set_samples(inputs)
     generator.set_seeds(seed)
 
@@ -214,18 +191,11 @@ def _infidelities(
 
     def perturb(rows: Tensor) -> tuple[Tensor, Tensor]:
         perturbed = (inputs - generator.generate_perturbation()).clamp(*value_range)
-        return _copied(inputs - perturbed, copies), _copied(perturbed, copies)
+        return copied(inputs - perturbed), copied(perturbed)
 
-    scores = metrics.infidelity(
-        outputs,
-        perturb,
-        _copied(inputs, copies),
-        each(lambda phi: _copied(phi, copies), attributions),
-        target=_copied(target, copies),
-        n_perturb_samples=num_perturbations,
-        max_examples_per_batch=batch * copies,
-        normalize=True,
-    )
+    score = partial(metrics.infidelity, outputs, perturb, normalize=True, n_perturb_samples=num_perturbations)
+    rows = copied(inputs), each(copied, attributions)
+    scores = score(*rows, target=copied(target), max_examples_per_batch=batch * copies)
     return each(lambda s: s.reshape(copies, batch).T, scores)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from captum_ext.baselines import uniform_noise
 
+from ...._core.checks import check_count
 from ...data import AttributionsDataset
 from ...result import MaxSensitivityResult
-from ._plan import CPU, Plan, check_whole
-
-Method = Callable[[Tensor, Tensor], Tensor]
+from ._plan import CPU, Method, Plan, Seeds, check_methods, computed, explanations
 
 
+@computed
 def max_sensitivity(
     attributions_dataset: AttributionsDataset,
     batch_size: int,
@@ -29,14 +29,15 @@ def max_sensitivity(
     *,
     seed: int = 0,
     show_progress: bool = False,
-) -> MaxSensitivityResult:
-    r"""The largest distance, over random perturbations, between the attributions of the perturbed sample and of the sample.
+) -> Plan[MaxSensitivityResult]:
+    r"""The largest distance between attributions of a randomly perturbed sample and those of the sample itself.
 
-    .. math:: \max_j \lVert \hat\phi(x + \epsilon_j) - \hat\phi(x) \rVert_2, \qquad \hat\phi = \phi / \lVert \phi \rVert_\infty, \quad
-        \epsilon_j \sim U[-r, r]
+    .. math:: \max_j \lVert \hat\phi(x + \epsilon_j) - \hat\phi(x) \rVert_2, \qquad
+        \hat\phi = \phi / \lVert \phi \rVert_\infty, \quad \epsilon_j \sim U[-r, r]
 
-    This is AttriBench's definition, not Captum's (`captum_ext.metrics.sensitivity_max`), which divides by the norm of the sample's
-    attributions instead. Attributions that are 0 stay so (AttriBench adds 1e-8 to what it divides by). All methods see the same noise.
+    This is AttriBench's definition, not Captum's (`captum_ext.metrics.sensitivity_max`), which divides by the norm of
+    the sample's attributions instead. Attributions that are 0 stay so (AttriBench adds 1e-8 to what it divides by). All
+    methods see the same noise.
 
     Args:
         attributions_dataset: for its samples and labels; the attributions themselves are computed again.
@@ -47,38 +48,27 @@ def max_sensitivity(
         device: where the samples go; the methods' models must be there.
         seed: of the noise, by sample.
     """
-    methods = {name: partial(_ready, method) for name, method in method_dict.items()}
-    plan = max_sensitivity_plan(attributions_dataset, methods, num_perturbations, radius)
-    held = [getattr(method, "model", None) for method in method_dict.values()]
-    models = nn.ModuleList({id(m): m for m in held if isinstance(m, nn.Module)}.values())
-    return plan.run(models, batch_size, device, seed=seed, show_progress=show_progress)
-
-
-def max_sensitivity_plan(
-    dataset: AttributionsDataset, methods: Mapping[str, Callable[[Any], Method]], num_perturbations: int, radius: float
-) -> Plan[MaxSensitivityResult]:
-    """`methods`: name -> function of the model that gives the method."""
-    if set(methods) != set(dataset.method_names):
-        raise ValueError(
-            f"`method_dict` must have the methods of `attributions_dataset`, {dataset.method_names}; got {list(methods)}."
-        )
-    check_whole("num_perturbations", num_perturbations)
+    methods = explanations(method_dict)
+    check_methods("method_dict", methods, attributions_dataset)
+    check_count("num_perturbations", num_perturbations)
     if not radius >= 0:
         raise ValueError(f"`radius` must be at least 0, got {radius}.")
     metric = partial(_largest_move, num_perturbations=num_perturbations, radius=radius)
-    result = MaxSensitivityResult(list(methods), dataset.num_samples)
-    explanations = {name: explanation(method) for name, method in methods.items()}
-    return Plan(dataset, {"max_sensitivity": metric}, result, methods=explanations)
+    result = MaxSensitivityResult(list(methods), attributions_dataset.num_samples)
+    model = _models_of(method_dict)
+    return Plan(attributions_dataset, {"max_sensitivity": metric}, result, methods=methods, model=model)
+
+
+def _models_of(methods: Any) -> nn.ModuleList | None:
+    """What ready methods hold, so that it is in evaluation mode; a factory's methods get the model of the worker."""
+    if not isinstance(methods, Mapping):
+        return None
+    held = [getattr(method, "model", None) for method in methods.values()]
+    return nn.ModuleList({id(m): m for m in held if isinstance(m, nn.Module)}.values())
 
 
 def _largest_move(
-    explanation_func: Method,
-    inputs: Tensor,
-    target: Tensor,
-    seed: Sequence[int],
-    *,
-    num_perturbations: int,
-    radius: float,
+    explanation_func: Method, inputs: Tensor, target: Tensor, seed: Seeds, *, num_perturbations: int, radius: float
 ) -> Tensor:
     """`[B]`"""
     streams = [np.random.default_rng(s) for s in seed]
@@ -96,22 +86,3 @@ def _scaled(phi: Tensor) -> Tensor:
     flat = phi.detach().flatten(1).to(torch.promote_types(phi.dtype, torch.float32))
     largest = flat.abs().amax(1, keepdim=True)
     return flat / largest.where(largest > 0, 1.0)
-
-
-def _ready(method: Method, model: Any) -> Method:
-    return method
-
-
-def explanation(make: Callable[[Any], Method]) -> Callable[[Any], Method]:
-    """What `evaluate` takes as a method: a function of the model."""
-    return partial(_explanation, make)
-
-
-def _explanation(make: Callable[[Any], Method], model: Any) -> Method:
-    """The method as a function with Captum's names of arguments."""
-    method = make(model)
-
-    def explain(inputs: Tensor, target: Tensor) -> Tensor:
-        return method(inputs, target)
-
-    return explain

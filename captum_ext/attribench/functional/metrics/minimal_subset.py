@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from captum_ext import metrics
 
+from ...._core.checks import check_choice, check_count
 from ...data import AttributionsDataset
 from ...masking import Masker
 from ...result import MinimalSubsetResult
-from ._activations import Scores, each
-from ._plan import CPU, Plan, check_maskers, check_whole, takes_all_methods
-
-MODES = ("deletion", "insertion")
+from ._plan import CPU, Plan, computed
+from ._scores import Scores, check_maskers, each, masked_plan
 
 
+@computed
 def minimal_subset(
     model: nn.Module,
     attributions_dataset: AttributionsDataset,
@@ -31,16 +31,17 @@ def minimal_subset(
     *,
     seed: int = 0,
     show_progress: bool = False,
-) -> MinimalSubsetResult:
-    """The number of most relevant features whose masking changes the prediction, or that alone make it: `captum_ext.metrics.minimal_subset`.
+) -> Plan[MinimalSubsetResult]:
+    """The number of most relevant features whose masking changes the prediction, or that alone make it.
 
-    Where `num_steps` does not divide the number of features, the steps differ by one (AttriBench cuts the size of a step off, and so may take
-    more of them).
+    It is `captum_ext.metrics.minimal_subset`, as a number. Where `num_steps` does not divide the number of features,
+    the steps differ by one (AttriBench rounds the size of a step down, and so may take more of them).
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
         maskers: name -> masker.
-        mode: `"deletion"`, masking until the prediction changes, or `"insertion"`, showing until it is that of the whole sample.
+        mode: `"deletion"`, masking until the prediction changes, or `"insertion"`, showing until it is the whole
+            sample's.
         num_steps: into which the features are divided, from 2 to their number.
         device: the model is copied there if it is elsewhere.
         seed: of maskers that draw at random, by sample.
@@ -48,46 +49,19 @@ def minimal_subset(
     Returns:
         the numbers; all features where the prediction never changes. Lower is better.
     """
-    plan = minimal_subset_plan(attributions_dataset, maskers, mode, num_steps)
-    return plan.run(model, batch_size, device, seed=seed, show_progress=show_progress)
-
-
-def minimal_subset_plan(
-    dataset: AttributionsDataset, maskers: Mapping[str, Masker], mode: str, num_steps: int
-) -> Plan[MinimalSubsetResult]:
-    if mode not in MODES:
-        raise ValueError(f"`mode` must be 'deletion' or 'insertion', got {mode!r}.")
-    check_maskers(maskers, dataset)
-    check_whole("num_steps", num_steps, least=2)
-    features = dataset.maps(dataset.method_names[0], 0).numel()
+    check_choice("mode", mode, ("deletion", "insertion"))
+    check_maskers(maskers, attributions_dataset)
+    check_count("num_steps", num_steps, least=2)
+    features = attributions_dataset.maps(attributions_dataset.method_names[0], 0).numel()
     if num_steps > features:
         raise ValueError(f"`num_steps` must be at most the number of features, {features}; got {num_steps}.")
-    settings: dict[str, Any] = {"mode": mode, "num_steps": num_steps, "features": features}
-    by_masker = {name: partial(_numbers, masker=masker, **settings) for name, masker in maskers.items()}
-    result = MinimalSubsetResult(dataset.method_names, list(maskers), mode, dataset.num_samples)
-    return Plan(dataset, by_masker, result, "masker")
+    score = partial(_numbers, mode=mode, n_steps=num_steps + 1, features=features)
+    samples = attributions_dataset.num_samples
+    result = MinimalSubsetResult(attributions_dataset.method_names, list(maskers), mode, samples)
+    return masked_plan(attributions_dataset, maskers, result, score)
 
 
-@takes_all_methods(metrics.minimal_subset)
-def _numbers(
-    forward_func: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    attributions: Any,
-    seed: Sequence[int],
-    max_examples_per_batch: int | None = None,
-    *,
-    masker: Masker,
-    mode: str,
-    num_steps: int,
-    features: int,
-) -> Scores:
-    shares = metrics.minimal_subset(
-        forward_func,
-        inputs,
-        attributions,
-        masker(inputs, seed),
-        mode=mode,
-        n_steps=num_steps + 1,
-        max_examples_per_batch=max_examples_per_batch,
-    )
-    return each(lambda share: (share.double() * features).round(), shares)
+def _numbers(*of: Any, features: int, target: Any, seed: Any, **settings: Any) -> Scores:
+    """`[B, 1]`. The prediction is the model's own, so the target does not count, and nothing is drawn."""
+    shares = metrics.minimal_subset(*of, **settings)
+    return each(lambda share: (share.double() * features).round()[:, None], shares)

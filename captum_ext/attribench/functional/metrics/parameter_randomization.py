@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from captum_ext import metrics
 
-from ..._method_factory import MethodFactory
+from ..._factories import MethodFactory
 from ...data import AttributionsDataset
 from ...result import ParameterRandomizationResult
-from ._plan import CPU, Plan, takes_all_methods
+from ._plan import CPU, Method, Plan, check_methods, computed
+from ._scores import takes_all_methods
 
-Method = Callable[[Tensor, Tensor], Tensor]
 
-
+@computed
 def parameter_randomization(
     model_factory: Callable[[], nn.Module],
     attributions_dataset: AttributionsDataset,
@@ -27,11 +27,12 @@ def parameter_randomization(
     *,
     seed: int = 0,
     show_progress: bool = False,
-) -> ParameterRandomizationResult:
-    """Rank correlation of the attributions and those of the model with random parameters: `captum_ext.metrics.parameter_randomization`.
+) -> Plan[ParameterRandomizationResult]:
+    """Rank correlation of the attributions and those of the model with random parameters.
 
-    All parameters are random, also those of modules without `reset_parameters` (AttriBench leaves these), and the same for every batch. A
-    correlation that is undefined, as of constant attributions, is NaN.
+    It is `captum_ext.metrics.parameter_randomization`. All parameters are random, also those of modules without
+    `reset_parameters` (AttriBench leaves these), and the same for every batch. A correlation that is undefined, as of
+    constant attributions, is NaN.
 
     Args:
         model_factory: function without arguments that returns the model.
@@ -41,21 +42,12 @@ def parameter_randomization(
         device: where to compute.
         seed: of the random parameters.
     """
-    plan = parameter_randomization_plan(attributions_dataset, method_factory, seed)
-    return plan.run(model_factory, batch_size, device, show_progress=show_progress)
-
-
-def parameter_randomization_plan(
-    dataset: AttributionsDataset, method_factory: MethodFactory, seed: int
-) -> Plan[ParameterRandomizationResult]:
-    names = method_factory.get_method_names()
-    if set(names) != set(dataset.method_names):
-        raise ValueError(
-            f"`method_factory` must have the methods of `attributions_dataset`, {dataset.method_names}; got {names}."
-        )
-    correlations = partial(_correlations, method_factory=method_factory, dataset=dataset, weights_seed=seed)
-    result = ParameterRandomizationResult(names, dataset.num_samples)
-    return Plan(dataset, {"parameter_randomization": correlations}, result)
+    names, data = method_factory.get_method_names(), attributions_dataset
+    check_methods("method_factory", names, data)
+    metric = partial(_correlations, method_factory=method_factory, dataset=data, weights_seed=seed)
+    result = ParameterRandomizationResult(names, data.num_samples)
+    # `seed` is of the parameters alone: methods that draw at random draw the same for every one.
+    return Plan(data, {"parameter_randomization": metric}, result, options={"seed": 0})
 
 
 @takes_all_methods(metrics.parameter_randomization)
@@ -70,18 +62,14 @@ def _correlations(
     weights_seed: int,
 ) -> dict[str, Tensor]:
     def explanation(name: str, model: nn.Module) -> Callable[..., Tensor]:
-        """The attributions of the data set for the model as it is, those that the method gives now for the random one."""
+        """The data set's attributions for the model as it is; for the random one, those that the method gives now."""
         if model is forward_func:
             return lambda inputs, target: attributions[name]
         method = method_factory(model)[name]
         return lambda inputs, target: _alike(name, dataset.aggregated(method(inputs, target)), attributions[name])
 
-    return {
-        name: metrics.parameter_randomization(
-            forward_func, partial(explanation, name), inputs, order="full", weights_seed=weights_seed, target=target
-        )
-        for name in attributions
-    }
+    score = partial(metrics.parameter_randomization, order="full", weights_seed=weights_seed, target=target)
+    return {name: score(forward_func, partial(explanation, name), inputs) for name in attributions}
 
 
 def _alike(name: str, maps: Tensor, stored: Tensor) -> Tensor:
