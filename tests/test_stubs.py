@@ -14,7 +14,13 @@ from . import stubs
 CALLS = """
 import torch
 from captum_ext import metrics
+from captum_ext.attribench.distributed import SelectSamples
+from captum_ext.attribench.distributed.metrics import MinimalSubset
 x = torch.ones(2, 3)
+SelectSamples(dict, [], 3, 4, devices=("cpu", "cpu")).run("path")
+SelectSamples(dict, [], 3)  # wrong: missing
+MinimalSubset(dict, None, 4, {}, num_steps=3).run()
+MinimalSubset(dict, None, 4, {}, mode=3)  # wrong: of another type
 metrics.deletion(torch.sum, x, {"ig": x}, n_steps=5, frozen=[0])
 metrics.sensitivity_n(torch.sum, x, x, [1, 0.5], target=1, correlation="spearman")
 metrics.continuity(torch.sin, x, perturb_radius=0.1, target=0)
@@ -46,7 +52,7 @@ def test_mypy_finds_the_calls_that_do_not_fit(tmp_path):
     api = pytest.importorskip("mypy.api")
     file, settings = tmp_path / "calls.py", tmp_path / "mypy.ini"
     file.write_text(CALLS)
-    only = "[mypy]\nfollow_imports = skip\nignore_missing_imports = True\n[mypy-captum_ext.metrics]\nfollow_imports = normal\n"
+    only = "[mypy]\nfollow_imports = skip\nignore_missing_imports = True\n[mypy-captum_ext.metrics,captum_ext.attribench.distributed.*]\nfollow_imports = normal\n"
     settings.write_text(only)  # the stub alone: all of torch would take half a minute
     said, _, _ = api.run(["--config-file", str(settings), "--cache-dir", str(tmp_path / "cache"), str(file)])
     found = {int(line) for line in re.findall(r"calls\.py:(\d+): error", said)}
