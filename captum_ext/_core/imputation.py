@@ -18,7 +18,7 @@ from .statistics import wide
 
 @dataclass(frozen=True)
 class NoisyLinear:
-    """Fills in removed positions of images `(B, C, H, W)` from their neighbours, as `baselines` of any removal metric.
+    """Fills in removed positions of images `(B, C, H, W)`: `baselines` for every metric that removes features.
 
     A removed position becomes the weighted mean of its eight neighbours in the same channel. Adjacent neighbours have
     weight 1/6 and diagonal ones 1/12; at the borders the weights are scaled to add up to 1. Where neighbours are
