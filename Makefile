@@ -1,4 +1,4 @@
-# Everything sets itself up: the first target that is asked for makes the virtual environment it needs.
+# Each target first makes the virtual environment that it needs.
 PYTHON ?= python3
 VENV   ?= .venv
 WORKERS ?= 2
@@ -10,20 +10,20 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme stubs docs tutorials clean
 
 help:
-	@echo "make demo        five metrics, six explanations, a pretrained network and four photographs"
-	@echo "make test        the tests"
-	@echo "make test-faults workers, drivers and machines that die, hang or run out of disk"
-	@echo "make check       linter, types, doctests"
-	@echo "make test-old    the tests against captum 0.7"
-	@echo "make test-peers  the scores against those of Quantus under the same settings"
-	@echo "make tutorials   every notebook of tutorials/, from start to end"
-	@echo "make readme      the table of metrics in README.md, made anew from the metrics"
-	@echo "make stubs       the type stubs of functions whose signatures are put together at run time, made anew"
-	@echo "make docs        the documentation, docs/_build/html; a warning is an error, as is a link inside that leads nowhere"
-	@echo "make benchmark   what the metrics cost beside the bare model"
-	@echo "make test-captum CAPTUM=path   Captum's own tests of the two metrics, from a checkout of its source, on ours"
+	@echo "make demo        score six explanations of a pretrained network by five metrics, on four photographs"
+	@echo "make test        run the tests"
+	@echo "make test-faults run the tests in which workers, drivers and machines die or hang, or the disk is full"
+	@echo "make check       run the linter, the type checker and the doctests"
+	@echo "make test-old    run the tests that concern Captum with captum 0.7, the oldest supported release"
+	@echo "make test-peers  compare the scores with those of Captum and Quantus under the same settings"
+	@echo "make tutorials   run every notebook in tutorials/ from start to end"
+	@echo "make readme      update the table of metrics in README.md"
+	@echo "make stubs       update the type stubs of functions whose signatures are made at run time"
+	@echo "make docs        build the documentation in docs/_build/html; warnings and broken internal links are errors"
+	@echo "make benchmark   compare the time and memory of the metrics with those of the bare model"
+	@echo "make test-captum CAPTUM=path   run Captum's own tests, from a checkout of its source, on this package's two metrics"
 
-# One stamp for each set of extras, so that a changed setup.cfg installs again.
+# Each set of extras has a stamp file, so that a changed setup.cfg leads to a new installation.
 $(VENV)/%.stamp: setup.cfg constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade "pip<26" "setuptools>=64" wheel
@@ -46,15 +46,15 @@ check: $(VENV)/check.stamp $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q --doctest-modules captum_ext
 
-# What meets Captum: its conventions, its objects, its numbers.
+# The tests that concern Captum: its conventions, its objects and its numbers.
 OF_CAPTUM = core metrics evaluation/test_methods.py evaluation/test_evaluate.py test_captum_parity.py test_where_captum_is_wrong.py test_plots.py
-# captum 0.7 is the oldest release that is supported; an environment of its own keeps the other one as it is.
+# captum 0.7 is the oldest supported release. It is installed in a separate environment.
 test-old:
 	$(MAKE) $(VENV)-old/test.stamp VENV=$(VENV)-old
 	$(VENV)-old/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "captum==0.7.0"
 	$(VENV)-old/bin/python -m pytest -q -n $(WORKERS) $(addprefix tests/,$(OF_CAPTUM))
 
-# Other packages, against which scores are compared, bring requirements of their own.
+# Packages to compare with have their own requirements, so they are installed in a separate environment.
 test-peers:
 	$(MAKE) $(VENV)-peers/test.stamp VENV=$(VENV)-peers
 	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "quantus==0.6.0"
@@ -71,11 +71,11 @@ test-captum: $(VENV)/test.stamp
 tutorials: $(VENV)/tutorials.stamp
 	$(BIN)/python tutorials/run.py
 
-# The table of metrics in README.md, from their cards.
+# Writes the table of metrics in README.md from the cards of the metrics.
 readme: $(VENV)/test.stamp
 	$(BIN)/python -m tests.readme_metrics
 
-# Type stubs, from the signatures at run time.
+# Writes the type stubs from the signatures at run time.
 stubs: $(VENV)/test.stamp
 	$(BIN)/python -m tests.stubs
 

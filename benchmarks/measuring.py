@@ -1,4 +1,4 @@
-"""Counts, times and peaks of memory."""
+"""Measures rows, time and peak memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[[], Any]
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[list[int]]:
-    """The rows of every call."""
+    """Yields a list that collects the number of rows of every call of the model."""
     calls: list[int] = []
     handle = model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     try:
@@ -36,16 +36,16 @@ def seconds(run: Run) -> float:
 
 
 def time_ratio(run: Run, bare: Run, repeats: int) -> float:
-    """Of `run` to `bare`, by turns, so that a slow moment of the machine meets both."""
+    """The ratio of the time of `run` to that of `bare`. They take turns, so that a slow moment affects both."""
     pairs = [(seconds(bare), seconds(run)) for _ in range(repeats)]
     return median(b / a for a, b in pairs)
 
 
 def peak(run: Run) -> int:
-    """Bytes of resident memory that a run needs beyond what rests before it. Linux only."""
+    """The bytes of resident memory that a run needs in addition to what was in use before it. Linux only."""
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the high-water mark starts again
+        file.write("5")  # resets the peak of resident memory
     rest = resident("VmRSS")
     run()
     return resident("VmHWM") - rest
@@ -57,7 +57,7 @@ def resident(field: str) -> int:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Where memory that is freed goes back at once, so that a peak is what was alive."""
+    """Runs a function in a process that returns freed memory at once, so that a peak counts only live memory."""
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.mmap_threshold=65536"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()

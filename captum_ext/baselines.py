@@ -1,12 +1,14 @@
-"""What replaces a removed feature: functions of the inputs, for the `baselines` argument of every metric (and of Captum's methods).
+"""Functions of the inputs that make replacements for removed features, to pass as `baselines` to any metric.
 
-Set their options with `functools.partial`::
+Captum's methods take what they return as `baselines`. Set their options with `functools.partial`::
 
     deletion(model, images, attributions, baselines=partial(box_blur, kernel_size=0.25), target=0)
 
-Each takes a tensor or a tuple and returns the same, in its type and place. A fill depends on what is removed: an object with
-`fill(inputs, mask)`, such as `NoisyLinear()`, that returns copies of the rows `inputs`, replaced where `mask` is true. It goes where features
-are removed (not in `infidelity`, nor in Captum's methods).
+Each takes a tensor or a tuple and returns the same form, in its type and on its device.
+
+A fill may also depend on what is removed. It is then an object with a method `fill(inputs, mask)`, such as
+`NoisyLinear()`, that returns copies of the rows `inputs`, filled in where `mask` is true. Metrics that remove features
+take such an object; `infidelity` and Captum's methods do not.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ __all__ = ["NoisyLinear", "box_blur", "channel_mean", "gaussian_blur", "gaussian
 
 
 def channel_mean(inputs: TensorOrTuple) -> TensorOrTuple:
-    """Each example's mean colour: the mean over the positions of `(B, C, ...)`, channel by channel.
+    """The mean over all positions of `(B, C, ...)`, for each channel of each example: the mean colour of an image.
 
     Example:
         >>> channel_mean(torch.tensor([[[1.0, 3.0], [0.0, 8.0]]]))
@@ -36,10 +38,10 @@ def channel_mean(inputs: TensorOrTuple) -> TensorOrTuple:
 
 
 def box_blur(inputs: TensorOrTuple, kernel_size: float = 0.5) -> TensorOrTuple:
-    """The mean over a window around each position of `(B, C, ...)`; borders are mirrored, without repeating the edge.
+    """The mean over a window around each position of `(B, C, ...)`. Borders are mirrored without repeating the edge.
 
     Args:
-        kernel_size: the window's side as a fraction of the input's last axis (its width), as in AttriBench.
+        kernel_size: the side of the window, as a fraction of the last axis of the input (its width), as in AttriBench.
 
     Example:
         >>> box_blur(torch.tensor([[[0.0, 3.0, 6.0, 9.0]]]), kernel_size=0.75)
@@ -56,11 +58,13 @@ def box_blur(inputs: TensorOrTuple, kernel_size: float = 0.5) -> TensorOrTuple:
 
 
 def gaussian_blur(inputs: TensorOrTuple, kernel_size: int = 11, sigma: float = 5.0) -> TensorOrTuple:
-    """A Gaussian window around each position of `(B, C, ...)`; borders are mirrored. The defaults are those of RISE (arXiv:1806.07421).
+    """The Gaussian mean over a window around each position of `(B, C, ...)`. Borders are mirrored.
+
+    The defaults are those of RISE (arXiv:1806.07421).
 
     Args:
-        kernel_size: the window's side in positions.
-        sigma: the Gaussian's standard deviation in positions.
+        kernel_size: the side of the window, in positions.
+        sigma: the standard deviation of the Gaussian, in positions.
 
     Example:
         >>> gaussian_blur(torch.ones(1, 1, 16, 16)).allclose(torch.ones(1, 1, 16, 16))
@@ -74,7 +78,7 @@ def gaussian_blur(inputs: TensorOrTuple, kernel_size: int = 11, sigma: float = 5
 
 
 def uniform_noise(inputs: TensorOrTuple, low: float = 0.0, high: float = 1.0, seed: SeedType = None) -> TensorOrTuple:
-    """Uniform noise from `low` to `high`, drawn for each example.
+    """Uniform noise from `low` to `high`, drawn for each example separately.
 
     Args:
         seed: an int, or one per example; None follows `torch.manual_seed`.
@@ -89,7 +93,7 @@ def uniform_noise(inputs: TensorOrTuple, low: float = 0.0, high: float = 1.0, se
 
 
 def gaussian_noise(inputs: TensorOrTuple, mean: float = 0.0, std: float = 1.0, seed: SeedType = None) -> TensorOrTuple:
-    """Gaussian noise, drawn for each example.
+    """Gaussian noise, drawn for each example separately.
 
     Args:
         seed: an int, or one per example; None follows `torch.manual_seed`.
@@ -114,7 +118,7 @@ def _spatial(x: Tensor) -> list[int]:
 
 
 def _convolve(x: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean over a window along every spatial axis; the window of place i begins at i - len(weights) // 2."""
+    """Weighted means over a window along each spatial axis. The window of place i begins at i - len(weights) // 2."""
     weights = weights.to(x)
     for axis in _spatial(x):
         padded = x.index_select(axis, _mirrored(x.shape[axis], len(weights)).to(x.device))
@@ -123,7 +127,7 @@ def _convolve(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def _mirrored(length: int, window: int) -> Tensor:
-    """The places that windows over `length` places touch, those outside mirrored at the first and the last place."""
+    """Returns the places that windows over `length` places cover, mirrored at the first and the last place."""
     places = torch.arange(-(window // 2), length + window - 1 - window // 2)
     period = max(2 * (length - 1), 1)
     places = places.abs() % period

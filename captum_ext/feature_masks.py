@@ -1,6 +1,6 @@
-"""What a feature is: makers of Captum's `feature_mask`, whose elements with the same number are one feature.
+"""Functions that make Captum's `feature_mask`, in which elements with the same number belong to one feature.
 
-Each but `words` takes a tensor or a tuple; the tensors of a tuple get numbers of their own.
+All but `words` take a tensor or a tuple of tensors; no number is used in two tensors of a tuple.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["grid", "patches", "pixels", "superpixels", "windows", "words"]
 
 
 def pixels(inputs: TensorOrTuple) -> TensorOrTuple:
-    """Every position of `(B, C, ...)` is a feature, its channels together: `(1, 1, ...)`.
+    """Makes each position of `(B, C, ...)`, with all its channels, a feature. The mask has shape `(1, 1, ...)`.
 
     Example:
         >>> pixels(torch.zeros(5, 3, 2, 2))
@@ -35,9 +35,10 @@ def pixels(inputs: TensorOrTuple) -> TensorOrTuple:
 
 
 def patches(inputs: TensorOrTuple, size: int) -> TensorOrTuple:
-    """Every square of `size` positions a side is a feature (a window of a series, a cube of a volume): `(1, 1, ...)`.
+    """Makes each square of `size` by `size` positions, with all its channels, a feature.
 
-    Patches at the far borders are smaller where `size` does not divide the side.
+    The mask has shape `(1, 1, ...)`. For a series the square is a window, for a volume a cube. Patches at the far
+    borders are smaller where `size` does not divide the side.
 
     Example:
         >>> patches(torch.zeros(1, 1, 3, 4), size=2)
@@ -59,13 +60,15 @@ def patches(inputs: TensorOrTuple, size: int) -> TensorOrTuple:
 def superpixels(
     images: TensorOrTuple, n_segments: int = 100, compactness: float = 10.0, **slic_arguments: Any
 ) -> TensorOrTuple:
-    """SLIC superpixels of each image `(B, C, H, W)`, by `skimage.segmentation.slic`: `(B, 1, H, W)`, numbered from 0 in each image.
+    """Makes the SLIC superpixels of each image `(B, C, H, W)` features, by `skimage.segmentation.slic`.
 
-    An image is scaled to 0..1 by its own least and largest value, so normalised images may be given. Images differ in how many segments
-    they get; `n_segments` is about that number.
+    The mask has shape `(B, 1, H, W)` and numbers from 0 in each image. An image is scaled to 0..1 by its own smallest
+    and largest value first, so normalised images may be given.
 
     Args:
-        slic_arguments: further ones of `skimage.segmentation.slic`, such as ``slic_zero=True`` or ``sigma=1``.
+        n_segments: about how many superpixels an image gets; images differ in their number.
+        compactness: as in `skimage.segmentation.slic`.
+        slic_arguments: further arguments of `skimage.segmentation.slic`, such as ``slic_zero=True`` or ``sigma=1``.
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -89,13 +92,14 @@ def superpixels(
 
 
 def windows(inputs: TensorOrTuple, size: int, axis: int = -1, together: bool = True) -> TensorOrTuple:
-    """Every `size` steps of a series along the time `axis` are a feature, all channels together: size 1 along the other axes.
+    """Makes each window of `size` steps along the time `axis` of a series a feature.
 
-    With ``together=False`` every channel has windows of its own, in the shape of one example. The last window is shorter where `size` does
-    not divide the length.
+    The last window is shorter where `size` does not divide the length.
 
     Args:
-        axis: -1 for series `(B, channels, time)` or `(B, time)`, 1 for `(B, time, channels)`.
+        axis: the time axis: -1 for series `(B, channels, time)` or `(B, time)`, 1 for `(B, time, channels)`.
+        together: whether a window spans all channels; the mask then has size 1 along the other axes. With False, every
+            channel has windows of its own, and the mask has the shape of one example.
 
     Example:
         >>> windows(torch.zeros(5, 2, 6), size=2)
@@ -121,13 +125,14 @@ def windows(inputs: TensorOrTuple, size: int, axis: int = -1, together: bool = T
 
 
 def words(word_ids: Sequence[Sequence[int | None]]) -> Tensor:
-    """Every word of a text is a feature, its tokens and their embeddings together: `(B, tokens, 1)`, for inputs `(B, tokens, embedding)`.
+    """Makes each word of a text, with its tokens and their embeddings, a feature.
 
-    Tokens of no word, the special ones and padding, are -1: give the metric ``frozen=-1`` too, so that they are never removed.
+    The mask has shape `(B, tokens, 1)`, for inputs `(B, tokens, embedding)`. It is -1 for tokens that belong to no word
+    (special tokens, padding): also pass ``frozen=-1`` to the metric, so that they are never removed.
 
     Args:
-        word_ids: the word that each token of each text belongs to, or None: `encoding.word_ids(b)` of Hugging Face's tokenizers. For tokens
-            as features number these.
+        word_ids: for each token of each text the number of its word, or None: `encoding.word_ids(b)` of Hugging Face's
+            tokenizers. To make tokens the features, number the tokens instead.
 
     Example:
         >>> words([[None, 0, 1, 1, None], [None, 0, 1, None, None]])[..., 0]

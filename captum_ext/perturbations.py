@@ -1,15 +1,16 @@
-"""What infidelity perturbs inputs by: functions for the `perturb_func` argument of `infidelity` and `optimal_explanation` (and of Captum's).
+"""Perturbations for infidelity: functions to pass as `perturb_func` to `infidelity` and `optimal_explanation`.
 
-Set their options with `functools.partial`::
+They also work with Captum's `infidelity`. Set their options with `functools.partial`::
 
     infidelity(model, partial(square_removal, size=16), images, attributions, n_perturb_samples=500, target=0, seed=0)
 
-Each takes copies of the inputs, a tensor or a tuple, and returns the perturbations `I` and the perturbed inputs `x - I`. `infidelity` tells
-them a `seed` for each copy, so that draws belong to the example: leave it open. By themselves, or under `captum.metrics.infidelity`, they
-follow `torch.manual_seed`.
+Each takes copies of the inputs, a tensor or a tuple, and returns the perturbations `I` and the perturbed inputs
+`x - I`. Leave `seed` at None: `infidelity` then passes a seed for each copy, so that a draw depends only on its
+example. When you call the functions yourself, or with `captum.metrics.infidelity`, they follow `torch.manual_seed`.
 
-With `multiply_by_inputs` the perturbation is `I / (x - b)`, for attributions that have the factor `x - b` in them (integrated gradients,
-Shapley values, occlusion), as in `infidelity_perturb_func_decorator`: where features are removed it is 1 for these and 0 for all others.
+Use `multiply_by_inputs` for attributions that contain the factor `x - b` (integrated gradients, Shapley values,
+occlusion). The returned perturbation is then `I / (x - b)`, as in `infidelity_perturb_func_decorator`. Where features
+are removed, it is 1 for the removed features and 0 for all others.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def gaussian(
     multiply_by_inputs: bool = False,
     seed: SeedType = None,
 ) -> Pair:
-    r"""Gaussian noise on every element: :math:`I \sim \mathcal{N}(0, \sigma^2)`, for gradients and what resembles them.
+    r"""Adds Gaussian noise to every element, :math:`I \sim \mathcal{N}(0, \sigma^2)`; suits gradients and similar maps.
 
     Args:
         std: the standard deviation, in the units of the inputs.
@@ -78,7 +79,9 @@ def noisy_baseline(
     multiply_by_inputs: bool = False,
     seed: SeedType = None,
 ) -> Pair:
-    r"""The whole input replaced by the baseline with Gaussian noise: :math:`I = x - (b + \epsilon)`, :math:`\epsilon \sim \mathcal{N}(0, \sigma^2)`.
+    r"""Replaces the whole input by the baseline with Gaussian noise.
+
+    .. math:: I = x - (b + \epsilon), \quad \epsilon \sim \mathcal{N}(0, \sigma^2)
 
     Args:
         baselines: Captum's forms. Default 0.
@@ -99,13 +102,13 @@ def noisy_baseline(
 
 
 def n_squares(inputs: TensorOrTuple, size: int, **settings: Any) -> int:
-    """How many places there are for a square of this size, in all tensors together."""
+    """Counts the places for a square of this size, in all tensors together."""
     check_count("size", size)
     return sum(math.prod(_corners(x, size)) for x in as_tuple(inputs))
 
 
 def _counted_by(count: Callable[..., int]) -> Callable[[F], F]:
-    """Lets `infidelity` know how many different perturbations there are, so that it can take each once."""
+    """Lets `infidelity` count the different perturbations, so that it can use each of them once."""
 
     def decorator(function: F) -> F:
         function.positions = count  # type: ignore[attr-defined]
@@ -124,16 +127,18 @@ def square_removal(
     seed: SeedType = None,
     position: int | Tensor | None = None,
 ) -> Pair:
-    r"""A square of `size` positions a side replaced by the baseline, its channels together: :math:`I = x - b` there, and 0 elsewhere.
+    r"""Replaces a square, in all channels, by the baseline: :math:`I = x - b` inside, and 0 elsewhere.
 
-    It lies anywhere in `(B, C, ...)`, each place equally likely (a window of a series, a cube of a volume; in a tuple, a square of one of the
-    tensors). Where an input has no more places than `infidelity` takes draws, `infidelity` takes every place once and is exact.
+    The square has `size` positions along each spatial axis of `(B, C, ...)`, so it is a window of a series and a cube
+    of a volume. All places are equally likely; for a tuple, it is a square of one of the tensors. If there are at most
+    `n_perturb_samples` places, `infidelity` uses each place once and is exact.
 
     Args:
         baselines: Captum's forms. Default 0.
-        size: the side in positions.
+        size: the side of the square, in positions.
         seed: an int, or one per row; None follows `torch.manual_seed`.
-        position: the number of the place, by rows from the first corner, one or one per row, instead of a random one.
+        position: the number of a place to use instead of a random one, or one number per row. Places are counted row by
+            row from the first corner.
 
     Example:
         >>> moved, perturbed = square_removal(torch.ones(1, 1, 2, 3), size=2, position=1)
@@ -164,13 +169,14 @@ def segment_removal(
     multiply_by_inputs: bool = False,
     seed: SeedType = None,
 ) -> Pair:
-    r"""A random set of `n` features replaced by the baseline: :math:`I = x - b` there, and 0 elsewhere.
+    r"""Replaces a random set of `n` features by the baseline: :math:`I = x - b` there, and 0 elsewhere.
 
     Args:
         baselines: Captum's forms. Default 0.
-        feature_mask: whose groups are the features; without, every element is one. Give it to `infidelity`, which makes it once and hands
-            it on: ``infidelity(model, segment_removal, images, attributions, feature_mask=superpixels)``.
-        n: how many of an example's features, an int, or a float for a fraction of them (rounded, at least 1).
+        feature_mask: its groups are the features; without a mask, each element is a feature. Pass the mask to
+            `infidelity`, which makes it once and passes it on:
+            ``infidelity(model, segment_removal, images, attributions, feature_mask=superpixels)``.
+        n: the number of features, an int, or a float for a fraction of the example's features (rounded, at least 1).
         frozen: ids of `feature_mask` that are never removed.
         seed: an int, or one per row; None follows `torch.manual_seed`.
 
@@ -196,7 +202,7 @@ def _seeds(seed: SeedType, x: Tensors) -> Tensor:
 def _removed(
     masks: Tensors, x: Tensors, baselines: tuple[float | Tensor, ...], inputs: TensorOrTuple, multiply_by_inputs: bool
 ) -> Pair:
-    """Perturbations and perturbed inputs, the places of the masks replaced by the baselines."""
+    """Returns perturbations and perturbed inputs, with the baselines at the places of the masks."""
     perturbed = tuple(torch.where(m, b, a) for m, b, a in zip(masks, baselines, x))
     if multiply_by_inputs:
         moved = tuple(m.expand_as(a).to(a) for m, a in zip(masks, x))
@@ -206,14 +212,17 @@ def _removed(
 
 
 def _corners(x: Tensor, size: int) -> tuple[int, ...]:
-    """How many places there are for a square's corner along every spatial axis."""
+    """Returns the number of places for the corner of a square along each spatial axis."""
     if size > min(positions(x)):
         raise ValueError(f"`size` must be at most the shortest side of the inputs, {min(positions(x))}; got {size}.")
     return tuple(side - size + 1 for side in positions(x))
 
 
 def _squares(x: Tensors, size: int, place: Tensor) -> Tensors:
-    """For each tensor `[rows, 1, ...]`: the square at a row's place; the tensors' places follow one another."""
+    """Returns a mask `[rows, 1, ...]` for each tensor, with a square at each row's place.
+
+    Places are numbered from one tensor to the next.
+    """
     masks = []
     for t in x:
         corners = _corners(t, size)

@@ -1,4 +1,4 @@
-"""Where the evidence is: makers of `truth_mask` for the metrics of localisation."""
+"""Functions that make a `truth_mask`, which says where the evidence is, for the metrics of localisation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ __all__ = ["Mosaics", "mask_of_boxes", "mosaics"]
 
 
 def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tensor:
-    """What lies in any of an example's boxes: `(B, 1, H, W)`, bool.
+    """Makes a boolean mask `(B, 1, H, W)` that is true inside any of an example's boxes.
+
+    A pixel belongs to a box if its centre does, so whole numbers mean ``mask[y1:y2, x1:x2]``. Add 1 to `x2` and `y2`
+    for data sets that include the last pixel, such as Pascal VOC. Parts of a box outside of the image are ignored, and
+    so are boxes without area, so `(B, n, 4)` may be padded with zeros.
 
     Args:
-        boxes: for each example its boxes `[x1, y1, x2, y2]` in pixels: `(B, 4)` or `(B, n, 4)`, or a list with `(4)` or `(n, 4)` for each example,
-            n from 0. A pixel belongs to a box if its centre does, so whole numbers mean ``mask[y1:y2, x1:x2]``; add 1 to `x2` and `y2` where the
-            data set counts the last pixel in, as Pascal VOC does. What lies outside of the picture counts for nothing, and neither does a box
-            without area, so `(B, n, 4)` may be filled up with zeros.
+        boxes: the boxes `[x1, y1, x2, y2]` of each example in pixels: a tensor `(B, 4)` or `(B, n, 4)`, or a list with
+            `(4)` or `(n, 4)` for each example, where n may be 0.
         size: height and width of the mask.
 
     Example:
@@ -33,13 +35,13 @@ def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tenso
     masks = [_mask(_as_boxes(b), height, width) for b in boxes]
     if not masks:
         raise ValueError(
-            "`boxes` must have an entry for each example, got none. An example without a box has an empty list."
+            "`boxes` must have an entry for each example, got none. Use an empty list for an example without a box."
         )
     return torch.stack(masks)[:, None]
 
 
 def _as_boxes(boxes: Any) -> Tensor:
-    """`[n, 4]`"""
+    """`[n, 4]`: the boxes of one example."""
     try:
         corners = torch.as_tensor(boxes).double()
     except (TypeError, ValueError, RuntimeError):
@@ -49,10 +51,10 @@ def _as_boxes(boxes: Any) -> Tensor:
     corners = corners.reshape(0, 4) if corners.numel() == 0 else corners.reshape(-1, *shape(corners)[-1:])
     if corners.dim() != 2 or corners.shape[1] != 4:
         raise ValueError(f"`boxes` of an example must have shape (n, 4), got {shape(torch.as_tensor(boxes))}.")
-    if not (corners[:, 2:] >= corners[:, :2]).all():  # also where one is nan
+    if not (corners[:, 2:] >= corners[:, :2]).all():  # false for nan too
         raise ValueError(
             f"`boxes` are [x1, y1, x2, y2] with x1 <= x2 and y1 <= y2, got {corners.tolist()}. "
-            "From [x, y, width, height] add the first two numbers to the last two."
+            "For boxes [x, y, width, height], add the first two numbers to the last two."
         )
     return corners
 
@@ -65,7 +67,11 @@ def _mask(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 class Mosaics(NamedTuple):
-    """`inputs (n, C, 2 H, 2 W)`, `target (n)`, `truth_mask (n, 1, 2 H, 2 W)`, and `indices (n, 4)`: which images are where, row by row."""
+    """Mosaics of four images, and where the images of the target's class are.
+
+    `inputs (n, C, 2 H, 2 W)`, `target (n)`, `truth_mask (n, 1, 2 H, 2 W)`, and `indices (n, 4)`, the numbers of the
+    images in each mosaic, row by row.
+    """
 
     inputs: Tensor
     target: Tensor
@@ -74,14 +80,17 @@ class Mosaics(NamedTuple):
 
 
 def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed: int = 0) -> Mosaics:
-    """Two by two images in random places: two of the target's class, whose places are the truth, and two of other classes, for `focus`.
+    """Makes mosaics of two by two images for `focus`: two of the target's class, and two of other classes.
 
-    The target's class is drawn among those with two images or more, then images of it, then others, each without replacement. A longer
-    run with the same seed begins with the mosaics of a shorter one. As data for `captum_ext.evaluate`:
+    The truth mask covers the two images of the target's class. Images have random places. The class is drawn from
+    those with at least two images. Images are drawn without replacement within a mosaic. A call for more mosaics with
+    the same seed begins with the mosaics of a call for fewer.
+
+    As data for `captum_ext.evaluate` use
     ``[(x, t, None, {"truth_mask": m}) for x, t, m, _ in zip(*mosaics(images, labels, 100))]``.
 
     Args:
-        images: `(B, C, H, W)`. A mosaic is twice as high and wide: the model must take that size.
+        images: `(B, C, H, W)`. A mosaic is twice as high and twice as wide, and the model must accept that size.
         labels: the class of each image.
 
     Reference: Arias-Duart et al. 2022, "Focus! Rating XAI Methods and Finding Biases", arXiv:2109.15035.
@@ -101,7 +110,8 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
     classes = classes[(counts >= 2) & (len(labels) - counts >= 2)]
     if not len(classes):
         raise ValueError(
-            f"`labels` must have a class with two images or more, and two images of other classes, got {labels.tolist()}."
+            "`labels` must have a class with two images or more, and two images of other classes, "
+            f"got {labels.tolist()}."
         )
     draw = torch.Generator().manual_seed(check_count("seed", seed, least=0))
     drawn = [_mosaic(labels.cpu(), classes.cpu(), draw) for _ in range(check_count("n_mosaics", n_mosaics))]
@@ -111,7 +121,7 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
 
 
 def _mosaic(labels: Tensor, classes: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The target and the numbers of the four images."""
+    """Draws the target's class, and the numbers of the four images in the order of their places."""
     target = classes[torch.randint(len(classes), (), generator=draw)]
     of_class, others = (
         where.nonzero().flatten()[torch.randperm(int(where.sum()), generator=draw)[:2]]
@@ -121,7 +131,7 @@ def _mosaic(labels: Tensor, classes: Tensor, draw: torch.Generator) -> tuple[Ten
 
 
 def _tiled(parts: Tensor) -> Tensor:
-    """`[n, 4, C, H, W]` to `[n, C, 2 H, 2 W]`."""
+    """Arranges `[n, 4, C, H, W]` as `[n, C, 2 H, 2 W]`."""
     n, _, channels, height, width = parts.shape
     grid = parts.reshape(n, 2, 2, channels, height, width).permute(0, 3, 1, 4, 2, 5)
     return grid.reshape(n, channels, 2 * height, 2 * width)

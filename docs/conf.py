@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: `make docs`. Nothing is fetched, no notebook is run."""
+"""Settings of Sphinx for `make docs`. The build downloads nothing and runs no notebook."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ version = release = captum_ext.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "myst_nb", "made_pages"]
 exclude_patterns = ["_build"]
 nitpicky = True
-default_role = "py:obj"  # a link where there is something of the name, else code
+default_role = "py:obj"  # a link where an object has that name, else code
 
 html_theme = "furo"
 html_title = f"captum_ext {version}"

@@ -1,4 +1,4 @@
-"""A small picture for each family of metrics, drawn with the metrics themselves on tiny models."""
+"""Draws a small picture for each family of metrics, with the metrics themselves on tiny models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 
 
 def example() -> tuple[Callable[..., Any], Any, dict[str, Any]]:
-    """A model that is nearly linear, an input, and a good, a fair and a random explanation of it."""
+    """Returns a nearly linear model, an input, and a good, a fair and a random explanation of it."""
     draw = torch.Generator().manual_seed(0)
     w = -torch.randn(F, generator=draw)
     x = 0.3 + torch.rand(1, F, generator=draw)
@@ -32,7 +32,7 @@ def example() -> tuple[Callable[..., Any], Any, dict[str, Any]]:
 
 
 def gradient_of(f: Callable[..., Any], x: Any) -> Any:
-    """Of the first output."""
+    """Returns the gradient of the first output."""
     with torch.enable_grad():
         rows = x.detach().clone().requires_grad_()
         return torch.autograd.grad(f(rows)[:, 0].sum(), rows)[0]
@@ -141,11 +141,11 @@ def agreement(ax: Any) -> None:
     ax.set(xlabel="rank in one explanation", ylabel="rank in another", title=f"rank correlation {r:.2f}")
 
 
-PANELS = {"effects": [random_subsets, infidelity]}  # of families that one panel does not show
+PANELS = {"effects": [random_subsets, infidelity]}  # for families that need more than one panel
 
 
 def draw(family: str, file: Path) -> None:
-    """Writes a family's picture as vectors, the same bytes each time."""
+    """Writes the picture of a family as SVG, with the same bytes each time."""
     panels = PANELS.get(family) or [globals()[family]]
     figure = Figure(figsize=(4 * len(panels), 2.4), layout="constrained")
     for panel, ax in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0]):

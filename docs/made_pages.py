@@ -1,6 +1,7 @@
-"""What the documentation makes when it is built: a page for each metric, from its card and docstring, and for each package of the reference.
+"""Makes pages when the documentation is built: one for each metric, and one for each module of the reference.
 
-A Sphinx extension; nothing of it needs Sphinx before `setup`. The pages lie in `docs/made/`, which git ignores.
+The page of a metric comes from its card and docstring. This is a Sphinx extension, but only `setup` needs Sphinx. The
+pages are written to `docs/made/`, which git ignores.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ OFFERED = ("summary", "compare", "tie_with_best", "mean_ranks", "agreement", "ra
 HERE = Path(__file__).parent
 MADE = HERE / "made"
 TUTORIALS = HERE.parent / "tutorials"
-REFERENCE = {  # a page of the reference -> the modules on it
+REFERENCE = {  # page of the reference -> modules on it
     "evaluation": ["captum_ext", "captum_ext.evaluation.comparison"],
     "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
     "plots": ["captum_ext.plots"],
@@ -28,7 +29,7 @@ REFERENCE = {  # a page of the reference -> the modules on it
     ],
 }
 TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations"}
-MEMBERS = {"captum_ext.evaluation.comparison": ", ".join(OFFERED)}  # of a module that does not say it itself
+MEMBERS = {"captum_ext.evaluation.comparison": ", ".join(OFFERED)}  # for a module without `__all__`
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 
@@ -41,7 +42,7 @@ def title(text: str, line: str = "=") -> str:
 
 
 def pages() -> dict[str, str]:
-    """Every page that is made, by its path below `docs/made` without `.rst`."""
+    """Returns every page that is made, by its path below `docs/made` without `.rst`."""
     families = metrics.available().families()
     made = {f"metrics/{family}/{name}": text for (family, name), text in metric_pages(families).items()}
     made["metrics/index"] = index_page(families)
@@ -50,7 +51,7 @@ def pages() -> dict[str, str]:
 
 
 def metric_pages(families: dict[str, list[Entry]]) -> dict[tuple[str, str], str]:
-    """A folder for each family, with a page for each metric."""
+    """Returns a page for each family and each metric, by folder and name."""
     made = {}
     for family, entries in families.items():
         made[file_name(family), "index"] = family_page(family, entries)
@@ -64,14 +65,14 @@ def metric_page(entry: Entry, family: list[Entry]) -> str:
         + facts(entry)
         + f".. autofunction:: captum_ext.metrics.{entry.name}\n\n"
         + picture(entry.family)
-        + ".. rubric:: Of the same family\n\n"
+        + ".. rubric:: In the same family\n\n"
         + "".join(f"- :doc:`{other.name}`: {escaped(other.summary)}\n" for other in family if other.name != entry.name)
         + f"\nWhat misleads all of them: :ref:`{entry.family} <family-{file_name(entry.family)}>`.\n"
     )
 
 
 def facts(entry: Entry) -> str:
-    """A table of what the card says."""
+    """Makes a table of what the card says."""
     card = getattr(metrics, entry.name).card
     rows = {
         "Family": f":doc:`{entry.family} <index>`",
@@ -103,10 +104,8 @@ def picture(family: str) -> str:
 
 
 def family_page(family: str, entries: list[Entry]) -> str:
-    rows = "".join(
-        f"   * - :doc:`{e.name}`\n     - {escaped(e.summary)}\n     - {e.arrow}\n     - {e.range_text}\n     - {e.rows}\n"
-        for e in entries
-    )
+    cells = [(f":doc:`{e.name}`", escaped(e.summary), e.arrow, e.range_text, e.rows) for e in entries]
+    rows = "".join("   * - " + "\n     - ".join(row) + "\n" for row in cells)
     head = "   * - Metric\n     - What it says\n     - Better\n     - Range\n     - Model rows\n"
     return (
         title(family.capitalize())
@@ -129,17 +128,18 @@ def toctree(documents: list[str], *options: str) -> str:
 
 def index_page(families: dict[str, list[Entry]]) -> str:
     text = (
-        "A metric is a function from one batch to a tensor with a row per example. "
-        "`captum_ext.metrics.available` lists them in Python.\n\n"
+        "A metric is a function that takes one batch and returns a tensor with a row per example. "
+        "`captum_ext.metrics.available` lists all metrics in Python.\n\n"
     )
     return title("Metrics") + text + toctree([f"{file_name(f)}/index" for f in families], "maxdepth: 2")
 
 
 def functions_page() -> str:
-    """What `captum_ext.metrics` has beside metrics."""
+    """Makes the page of everything in `captum_ext.metrics` that is not a metric."""
     others = [name for name in metrics.__all__ if not hasattr(getattr(metrics, name), "card")]
     text = (
-        ".. py:module:: captum_ext.metrics\n\nEach metric has :doc:`its own page <../metrics/index>`. Beside them:\n\n"
+        ".. py:module:: captum_ext.metrics\n\n"
+        "Each metric has :doc:`its own page <../metrics/index>`. The module also has:\n\n"
     )
     return title("captum_ext.metrics") + text + "".join(f".. autofunction:: captum_ext.metrics.{n}\n\n" for n in others)
 
@@ -156,7 +156,7 @@ def module_page(name: str, modules: list[str]) -> str:
 
 
 def write(_: Any = None) -> None:
-    """Writes what changed, so that a second build has less to do."""
+    """Writes only the pages that changed, so that a second build has less to do."""
     import figures
 
     made = pages()
@@ -179,7 +179,7 @@ def put(file: Path, text: str) -> None:
 
 
 def known(_app: Any, _env: Any, node: Any, content: Any) -> Any:
-    """Names in backticks that are nothing of this package's are code, not broken links; so are the names of Python and torch."""
+    """Shows names that are not from this package as code, so that they are not reported as broken links."""
     python = node.get("refdomain") == "py"
     ours = node["reftype"] != "obj" and node["reftarget"].startswith("captum_ext")
     return content if python and not ours else None

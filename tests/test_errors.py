@@ -269,7 +269,9 @@ BAD_ARGUMENTS = [
     kind("`inputs` must be a tensor or a tuple of tensors, got ndarray", inputs=x.numpy()),
     kind("`inputs` must be a tensor or a tuple of tensors, got a tuple of nothing", inputs=()),
     kind("`inputs` must be a tensor or a tuple of tensors, got a tuple of Tensor, int", inputs=(x, 1)),
-    value(r"`inputs` needs a first axis, the examples; got a tensor without axes. Use unsqueeze\(0\)", inputs=x.sum()),
+    value(
+        r"`inputs` must have a first axis, the examples; got a tensor without axes. Use unsqueeze\(0\)", inputs=x.sum()
+    ),
     value(r"All tensors of `inputs` must have the same number of rows, got \[3, 2\]", inputs=(x, x[:2])),
     value(r"`inputs` must have at least one row, got shapes \[\(0, 2, 2, 2\)\]", inputs=x[:0]),
     value(r"at least one row, got shapes \[\(0, 2, 2, 2\), \(0, 1\)\]", inputs=(x[:0], torch.ones(0, 1))),
@@ -277,7 +279,7 @@ BAD_ARGUMENTS = [
     kind("`attributions` must be a tensor or a tuple of tensors, got a list of Tensor", attributions=[phi]),
     kind("`attributions` must be a tensor or a tuple of tensors, got NoneType", attributions=None),
     kind(r"`attributions\['lime'\]` must be a tensor or a tuple of tensors, got str 'x'", attributions={"lime": "x"}),
-    value("`attributions` is a mapping without a method; give it at least one", attributions={}),
+    value("`attributions` must have at least one method, name -> attributions, got an empty", attributions={}),
     value("`attributions` must have one tensor for each of the 1 tensors of `inputs`, got 2", attributions=(phi, phi)),
     value(
         r"`attributions` must have one tensor for each of the 2 tensors of `inputs`, got 1",
@@ -297,7 +299,7 @@ BAD_ARGUMENTS = [
         attributions=phi.flatten(1)[:, :1],
     ),
     value(r"`attributions\['b'\]` must have the shape of .*got \(3, 8\)", attributions={"a": phi, "b": phi.flatten(1)}),
-    value("`attributions` is NaN in example 1. Mend or drop these examples first", attributions=NAN),
+    value("`attributions` is NaN in example 1. Fix or drop these examples first", attributions=NAN),
     value(r"`attributions\['b'\]` is NaN in example 1", attributions={"a": phi, "b": NAN}),
     value("`attributions` is NaN in example 0, 1, 2", attributions=phi * torch.nan),
     # baselines
@@ -710,12 +712,12 @@ BAD_OUTPUTS = [
     ),
     kind("`forward_func` must return a tensor, got int 3", activation=lambda output: 3),
     value(
-        "`layer` must be a part of `forward_func`: the model was called and the layer was not",
+        "`layer` must be a part of `forward_func`: the model was called, but the layer was not",
         (relative_representation_stability,),
         layer=nn.Flatten(),
     ),
     value(
-        r"`layer` must put out tensors with a row for each of its 1 input rows, got \(8,\)",
+        r"`layer` must return tensors with a row for each of its 1 input rows, got \(8,\)",
         only=(relative_representation_stability,),
         forward_func=Model(lambda rows: (ACROSS_ROWS(rows), rows.flatten(1))[1]),
         layer=ACROSS_ROWS,
@@ -995,7 +997,7 @@ BAD_CALLS = [
      lambda: truth_masks.mask_of_boxes(torch.zeros(3, 2, 5), (2, 2))),
     (ValueError, r"`boxes` of an example must have shape \(n, 4\), got \(\)",
      lambda: truth_masks.mask_of_boxes([0, 0, 1, 1], (2, 2))),
-    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got \[\[5.0, 5.0, 3.0, 6.0\]\]. From \[x, y,",
+    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got \[\[5.0, 5.0, 3.0, 6.0\]\]. For boxes \[x, y,",
      lambda: truth_masks.mask_of_boxes([[5, 5, 3, 6]], (8, 8))),
     (ValueError, r"`boxes` are .*, got \[\[nan, ", lambda: truth_masks.mask_of_boxes([[torch.nan] * 4], (8, 8))),
     (ValueError, "`size` must be at least 1, got 0", lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], (0, 2))),

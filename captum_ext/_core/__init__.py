@@ -1,1 +1,1 @@
-"""What the metrics share. Private: nothing here is part of the interface."""
+"""What the metrics share. This package is private: nothing in it is part of the public interface."""

@@ -1,4 +1,4 @@
-"""The door: Captum's argument forms in, one form of each out, and every error about them."""
+"""Brings every form in which Captum takes an argument into one form, and raises the errors about wrong ones."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ AttributionsType = TensorOrTuple | Mapping[str, TensorOrTuple]
 
 @runtime_checkable
 class Fill(Protocol):
-    """What replaces removed elements, where that depends on which are removed."""
+    """Replaces removed elements by values that depend on which elements are removed."""
 
     def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Copies of the rows `inputs`, replaced where `mask`, which has their shape, is true."""
+        """Returns copies of the rows `inputs`, filled in where `mask` is true. The mask has the shape of the rows."""
 
 
 BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any] | Fill
@@ -33,16 +33,16 @@ FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
 FrozenType = None | int | Sequence[int] | Tensor
 
 T = TypeVar("T")
-NORMS = {"fro": 2.0, "nuc": 2.0}  # of a vector both are its Euclidean length
+NORMS = {"fro": 2.0, "nuc": 2.0}  # for a vector, both are the Euclidean norm
 
 
 def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
-    """A tuple of tensors that share a first axis of at least one example."""
+    """Returns a tuple of tensors that have the same number of examples, at least one, along the first axis."""
     tensors = (value,) if isinstance(value, Tensor) else value
     if not isinstance(tensors, tuple) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"`{name}` must be a tensor or a tuple of tensors, got {describe(value)}.")
     if any(t.dim() == 0 for t in tensors):
-        raise ValueError(f"`{name}` needs a first axis, the examples; got a tensor without axes. Use unsqueeze(0).")
+        raise ValueError(f"`{name}` must have a first axis, the examples; got a tensor without axes. Use unsqueeze(0).")
     sizes = [len(t) for t in tensors]
     if len(set(sizes)) > 1:
         raise ValueError(f"All tensors of `{name}` must have the same number of rows, got {sizes}.")
@@ -52,28 +52,28 @@ def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
 
 
 def flat(tensors: Tensors) -> Tensor:
-    """`[B, elements]`: the tensors of a tuple side by side."""
+    """`[B, elements]`: flattens the tensors of a tuple and concatenates them, a row for each example."""
     parts = [t.reshape(len(t), -1) for t in tensors]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def stacked(parts: list[Tensor]) -> Tensor:
-    """Along a new first axis; one part is not copied."""
+    """Stacks the parts along a new first axis. A single part is not copied."""
     return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def as_given(tensors: Tensors, like: TensorOrTuple) -> TensorOrTuple:
-    """A bare tensor where the caller gave a bare tensor."""
+    """Returns a bare tensor where the caller gave a bare tensor, else a tuple."""
     return tensors if isinstance(like, tuple) else tensors[0]
 
 
 def bare_if_single(tensors: Tensors) -> TensorOrTuple:
-    """What Captum hands to a `perturb_func`: a bare tensor for one input, a tuple for several."""
+    """Returns what Captum passes to a `perturb_func`: a bare tensor for one input, a tuple for several."""
     return tensors[0] if len(tensors) == 1 else tensors
 
 
 def as_norm_order(norm_ord: Any) -> float:
-    """The order of a vector norm."""
+    """Returns the order of a vector norm as a number."""
     if isinstance(norm_ord, (int, float)) and not isinstance(norm_ord, bool):
         return norm_ord
     if norm_ord not in NORMS:
@@ -82,7 +82,10 @@ def as_norm_order(norm_ord: Any) -> float:
 
 
 def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:
-    """The most rows of one model call; without a limit enough to be quick, however many copies there are."""
+    """Returns the largest number of rows in one call of the model.
+
+    Without a limit it is the size of the batch, and at least 64, so that small batches are not slow.
+    """
     if max_examples_per_batch is None:
         return max(batch, 64)
     return check_count("max_examples_per_batch", max_examples_per_batch)
@@ -90,13 +93,20 @@ def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:
 
 @dataclass(frozen=True)
 class Attributions:
-    """One or several methods' attributions of a batch: `maps[method][tensor]`, in the shape of the inputs or with one channel."""
+    """The attributions of a batch by one or several methods.
+
+    `maps[method][tensor]` has the shape of the input tensor, or one channel in place of all. `names` is None where the
+    caller gave the attributions of one method without a name.
+    """
 
     names: tuple[str, ...] | None
     maps: tuple[Tensors, ...]
 
     def unpack(self, scores: Tensor, *outputs: torch.dtype) -> Scores:
-        """Scores `[methods, B, ...]` as the caller gave the attributions, a tensor or a mapping by name; `outputs`: the type of the model's."""
+        """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name.
+
+        The scores get the type that attributions and model `outputs` promote to, see `score_type`.
+        """
         scores = scores.to(score_type(*(m.dtype for maps in self.maps for m in maps), *outputs))
         return scores[0] if self.names is None else dict(zip(self.names, scores))
 
@@ -105,7 +115,7 @@ def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attribut
     if not isinstance(attributions, Mapping):
         return Attributions(None, (attribution_maps(attributions, inputs, "attributions"),))
     if not attributions:
-        raise ValueError("`attributions` is a mapping without a method; give it at least one, name -> attributions.")
+        raise ValueError("`attributions` must have at least one method, name -> attributions, got an empty mapping.")
     maps = tuple(attribution_maps(a, inputs, f"attributions[{name!r}]") for name, a in attributions.items())
     return Attributions(tuple(attributions), maps)
 
@@ -133,17 +143,20 @@ def check_not_nan(name: str, tensor: Tensor) -> None:
     if bad.any():
         examples = bad.nonzero().flatten().tolist()
         raise ValueError(
-            f"`{name}` is NaN in example {', '.join(map(str, examples[:8]))}. Mend or drop these examples first."
+            f"`{name}` is NaN in example {', '.join(map(str, examples[:8]))}. Fix or drop these examples first."
         )
 
 
 def as_baselines(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor, ...]:
-    """One replacement per input tensor: a number, or a tensor with 1 or B rows."""
+    """Returns one replacement for each input tensor: a number, or a tensor with 1 or B rows."""
     return tuple(_baseline(b, x) for b, x in zip(baseline_values(baselines, inputs), as_tuple(inputs)))
 
 
 def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[Any, ...]:
-    """What was given for each input tensor: a function is called, None is 0, one number serves all."""
+    """Returns what was given for each input tensor.
+
+    A function is called on the inputs, None means 0, and a single number is used for all tensors.
+    """
     tensors = as_tuple(inputs)
     if callable(baselines):
         with torch.no_grad():
@@ -172,7 +185,10 @@ def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
 
 
 def as_replacements(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor | Fill, ...]:
-    """As `as_baselines`, or an object with `fill(inputs, mask)`: tried here, on one row of which nothing is removed."""
+    """Returns the same as `as_baselines`, or an object with `fill(inputs, mask)` for each input tensor.
+
+    Such an object is tried here, on one row with nothing removed, so that a wrong one raises before any model call.
+    """
     if not isinstance(baselines, Fill) or isinstance(baselines, np.ndarray):
         return as_baselines(baselines, inputs)
     for x in as_tuple(inputs):
@@ -190,7 +206,10 @@ def broadcasts(tensor: Tensor, to: Tensor) -> bool:
 
 
 def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Tensors | None:
-    """Integer group ids, each mask with as many axes as its input, of the input's size or 1 along each."""
+    """Returns masks of integer group ids.
+
+    Each mask has as many axes as its input, and along each axis the size of the input or 1.
+    """
     if feature_mask is None:
         return None
     if callable(feature_mask):
@@ -217,7 +236,7 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
 
 
 def as_frozen(frozen: FrozenType, masks: Tensors | None) -> Tensor:
-    """The group ids that were given, on the device of the masks."""
+    """Returns the given group ids as a tensor on the device of the masks."""
     if frozen is None:
         frozen = ()
     elif masks is None:
@@ -238,19 +257,19 @@ def as_args(additional_forward_args: Any) -> tuple[Any, ...]:
 
 
 def of_rows(value: Any, example: Tensor, batch: int) -> Any:
-    """A tensor with a row per example becomes one with a row per copy; everything else is shared by all and stays."""
+    """Returns a tensor that has a row per example with a row per copy; anything else is returned as it is."""
     if isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch:
         return value[example.to(value.device)]
     return value
 
 
 def as_sequence(value: T | Sequence[T] | Tensor) -> tuple[list[T], bool]:
-    """The values, and whether the caller gave just one."""
+    """Returns the values as a list, and whether the caller gave a single value."""
     if isinstance(value, (Tensor, np.ndarray)):
         value = value.tolist()
     return (list(value), False) if isinstance(value, Sequence) else ([value], True)
 
 
 def each(function: Callable[[Tensor], Tensor], scores: Scores) -> Scores:
-    """A function of scores, over a tensor or over every method of a mapping."""
+    """Applies a function to a tensor of scores, or to the scores of every method in a mapping."""
     return {name: function(s) for name, s in scores.items()} if isinstance(scores, dict) else function(scores)

@@ -1,4 +1,4 @@
-"""What must be known of Captum: its attribution objects, and how their arguments follow the rows."""
+"""What this package must know about Captum: its attribution objects, and which of their arguments follow the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask",
 
 
 class Explanation:
-    """An explanation as a function of rows: `[rows, elements]`, the tensors of a tuple side by side."""
+    """An explanation as a function of rows that returns `[rows, elements]`, the tensors of a tuple concatenated."""
 
     def __init__(
         self, explanation_func: Any, inputs: TensorOrTuple, kwargs: dict[str, Any], name: str = "`explanation_func`"
@@ -31,8 +31,8 @@ class Explanation:
         self.like, self.kwargs = inputs, kwargs
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
-        self.dtype = torch.float32  # of scores made of the attributions, once there are some
-        self.shapes: list[tuple[int, ...]] = []  # of an example's
+        self.dtype = torch.float32  # of scores made from the attributions; set by each call
+        self.shapes: list[tuple[int, ...]] = []  # of the attributions of one example; set by each call
 
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
@@ -50,7 +50,7 @@ class Explanation:
         return flat(tuple(part.detach() for part in parts))
 
     def maps(self, elements: Tensor) -> Tensors:
-        """`[rows, elements]` as the tensors that were side by side."""
+        """Splits `[rows, elements]` into the tensors that were concatenated."""
         parts = elements.split([math.prod(shape) for shape in self.shapes], 1)
         return tuple(part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes))
 
@@ -59,15 +59,13 @@ class Explanation:
             return value
         if name == "target":
             return _target_of_rows(value, example, self.batch)
-        return (
-            tuple(of_rows(v, example, self.batch) for v in value)
-            if isinstance(value, tuple)
-            else of_rows(value, example, self.batch)
-        )
+        if isinstance(value, tuple):
+            return tuple(of_rows(v, example, self.batch) for v in value)
+        return of_rows(value, example, self.batch)
 
 
 def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:
-    """The same form of target for the copies; numpy integers become Python's, which Captum wants."""
+    """Returns the target of the copies in the form it was given in; numpy integers become Python's, as Captum needs."""
     if isinstance(target, np.ndarray):
         target = torch.as_tensor(target)
     if isinstance(target, Tensor):
@@ -88,7 +86,7 @@ def _plain(target: Any) -> Any:
 
 
 def explanation_of(explanation: Any, must_be: str = "`explanation_func` must be") -> Callable[..., Any]:
-    """A Captum object means its `attribute`; a function is itself."""
+    """Returns the method `attribute` of a Captum object; a function is returned as it is."""
     if hasattr(explanation, "attribute"):
         return explanation.attribute
     if not callable(explanation):
@@ -97,7 +95,7 @@ def explanation_of(explanation: Any, must_be: str = "`explanation_func` must be"
 
 
 def check_factory(explanation_factory: Any) -> None:
-    """A class, or a function; not what these make."""
+    """Checks that a factory is a class or a function, and not an object that such a factory makes."""
     ready = hasattr(explanation_factory, "attribute") and not isinstance(explanation_factory, type)
     if ready or not callable(explanation_factory):
         raise TypeError(
@@ -107,12 +105,13 @@ def check_factory(explanation_factory: Any) -> None:
 
 
 def takes_a_distribution(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    """Whether `baselines` are a distribution for the whole batch, however many rows it has: DeepLiftShap and GradientShap, in all their
-    forms; NoiseTunnel where it is told so.
+    """Whether `baselines` are a distribution for the whole batch, independent of its number of rows.
+
+    They are for all forms of DeepLiftShap and GradientShap, and for NoiseTunnel with `draw_baseline_from_distrib`.
     """
     while isinstance(function, functools.partial):
         function = function.func
-    attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
+    attr = sys.modules.get("captum.attr")  # a Captum object can exist only if Captum was imported
     method = getattr(function, "__self__", None)
     if attr is None or method is None:
         return False

@@ -1,4 +1,4 @@
-"""A metric's card: what a table, a plot or a comparison must know about it."""
+"""The card of a metric: what tables, plots and comparisons must know about it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]  # from a metric's arguments
+# Makes the coordinates of an axis from the arguments of a metric.
+Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]
 
 
 @dataclass(frozen=True)
 class Card:
-    """`range` is that of the scores; `higher_is_better` is None for a curve, which has no better side; `rows` is what a batch of `B`
-    examples costs in model rows, in words.
+    """What is known about a metric.
+
+    Args:
+        higher_is_better: None for a curve, which has no better side.
+        range: the smallest and the largest score.
+        rows: how many model rows a batch of `B` examples costs, in words.
+        flipped_by: `(argument, value)` that reverses the direction.
+        undirected_by: `(argument, value)` that leaves the score without a better side.
+        axis: for a score with several values per example, the name of their axis and a function that makes its
+            coordinates from the arguments.
+        takes_mappings: whether the function takes a mapping of methods, which then share the model's evaluations.
     """
 
     name: str
@@ -24,15 +34,13 @@ class Card:
     range: tuple[float, float]
     rows: str
     reference: str
-    flipped_by: tuple[str, str] | None = None  # (argument, value) that turns the direction around
-    axis: tuple[str, Coordinates] | None = None  # of a score with several values, and where these are
-    undirected_by: tuple[str, str] | None = None  # (argument, value) that leaves the score without a better side
-    takes_mappings: bool = (
-        True  # whether the function takes a mapping of methods, which then share the model's evaluations
-    )
+    flipped_by: tuple[str, str] | None = None
+    axis: tuple[str, Coordinates] | None = None
+    undirected_by: tuple[str, str] | None = None
+    takes_mappings: bool = True
 
     def direction(self, arguments: dict[str, Any]) -> bool | None:
-        """`higher_is_better` under these arguments."""
+        """Returns `higher_is_better` under these arguments."""
         if self.higher_is_better is None or _has(arguments, self.undirected_by):
             return None
         return self.higher_is_better != _has(arguments, self.flipped_by)
@@ -54,45 +62,45 @@ def metric(
     undirected_by: tuple[str, str] | None = None,
     takes_mappings: bool = True,
 ) -> Callable[[F], F]:
-    """Gives a function its card; the function itself stays as it is. Its family is the folder of its file, if no other is given."""
+    """Gives a function its card and does not change it otherwise. By default its family is the folder of its file."""
 
     def with_card(function: F) -> F:
-        name, directions = function.__name__, (flipped_by, axis, undirected_by)
-        card = Card(
-            name,
-            family or function.__module__.split(".")[-2],
-            higher_is_better,
-            range,
-            rows,
-            reference,
-            *directions,
-            takes_mappings,
+        function.card = Card(  # type: ignore[attr-defined]
+            name=function.__name__,
+            family=family or function.__module__.split(".")[-2],
+            higher_is_better=higher_is_better,
+            range=range,
+            rows=rows,
+            reference=reference,
+            flipped_by=flipped_by,
+            axis=axis,
+            undirected_by=undirected_by,
+            takes_mappings=takes_mappings,
         )
-        function.card = card  # type: ignore[attr-defined]
         return function
 
     return with_card
 
 
 def card_of(function: Callable[..., Any]) -> Card | None:
-    """The card of a metric, however it is configured; None for a function without one."""
+    """Returns the card of a metric, also of one configured by `functools.partial`; None where there is no card."""
     return getattr(configured(function), "card", None)
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """The name of a metric's function, however it is configured."""
+    """Returns the name of a metric's function, also of one configured by `functools.partial`."""
     function = configured(function)
     return getattr(function, "__name__", type(function).__name__)
 
 
 def configured(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function inside `functools.partial`."""
+    """Returns the function inside any number of `functools.partial`."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
 
 
 def arguments_of_partial(function: Callable[..., Any]) -> dict[str, Any]:
-    """A configured metric's arguments: defaults, and what `functools.partial` set."""
+    """Returns the arguments of a configured metric: its defaults, and what `functools.partial` sets."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}

@@ -1,4 +1,4 @@
-"""Checks of single arguments: one kind of mistake is one kind of error, in metrics and in `evaluate`."""
+"""Checks of single arguments, so that the same mistake raises the same error in metrics and in `evaluate`."""
 
 from __future__ import annotations
 

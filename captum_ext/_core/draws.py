@@ -1,6 +1,6 @@
-"""Random numbers that belong to an example: the same whatever its batch, the limit, the device or the process.
+"""Random numbers that belong to an example: they do not depend on its batch, the limit, the device or the process.
 
-An example has a seed; its draw number `j` has a seed made from it. All are drawn on the CPU and moved.
+Each example has a seed, and each of its draws has a seed made from it. All numbers are drawn on the CPU and then moved.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SeedType = None | int | Sequence[int] | Tensor
 
 
 def example_seeds(seed: SeedType, batch: int) -> list[int]:
-    """One seed per example: those given, or derived from one number and the example's place in the batch."""
+    """Returns one seed per example: those given, or made from one number and the example's place in the batch."""
     if seed is None:
-        seed = int(torch.randint(2**62, ()))  # so that torch.manual_seed governs
+        seed = int(torch.randint(2**62, ()))  # so that torch.manual_seed makes it repeatable
     seeds, single = as_sequence(seed)
     seeds = [check_count("seed", s, least=0) for s in seeds]
     if single:
@@ -33,7 +33,7 @@ def example_seeds(seed: SeedType, batch: int) -> list[int]:
 
 
 def draw_seeds(seed: SeedType, batch: int, draws: int) -> Tensor:
-    """`[B, draws]`: a seed of each draw of each example. A longer run begins with the draws of a shorter one."""
+    """`[B, draws]`: a seed for each draw of each example. More draws begin with those of fewer draws."""
     streams = (torch.Generator().manual_seed(s) for s in example_seeds(seed, batch))
     return torch.stack([torch.randint(2**62, (draws,), generator=g) for g in streams])
 
@@ -43,22 +43,22 @@ def generator(seed: Tensor) -> torch.Generator:
 
 
 def uniform(seeds: Tensor, like: Tensors, low: float, high: float) -> Tensors:
-    """Uniform noise, a row for each of `seeds`, in the shape, type and place of the tensors `like`."""
+    """Draws uniform noise, a row for each of `seeds`, in the shape and type and on the device of the tensors `like`."""
     return tuple(e.mul_(high - low).add_(low).to(x) for e, x in zip(_noise(seeds, like, torch.rand), like))
 
 
 def normal(seeds: Tensor, like: Tensors, mean: float, std: float) -> Tensors:
-    """Gaussian noise, a row for each of `seeds`."""
+    """Draws Gaussian noise, a row for each of `seeds`."""
     return tuple(e.mul_(std).add_(mean).to(x) for e, x in zip(_noise(seeds, like, torch.randn), like))
 
 
-def _wide_enough(x: Tensor) -> torch.dtype:
+def _noise_type(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors:
-    """On the CPU, a row for each seed, the tensors of a row one after the other."""
-    noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_wide_enough(x)) for x in like)
+    """Draws on the CPU, a row for each seed. The tensors of a row are drawn one after the other from one generator."""
+    noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_noise_type(x)) for x in like)
     for row, g in enumerate(map(generator, seeds)):
         for e in noise:
             draw(e.shape[1:], generator=g, out=e[row])
@@ -66,7 +66,7 @@ def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors
 
 
 def takes_seed(function: Any) -> bool:
-    """Whether a function has a `seed` that was left open: it is then told one for each row."""
+    """Whether a function has an argument `seed` that defaults to None, so that a seed per row is passed to it."""
     try:
         parameter = inspect.signature(function).parameters.get("seed")
     except (TypeError, ValueError):  # no function, or a built-in without a signature

@@ -1,4 +1,4 @@
-"""The maps of a batch: what an explanation says of every example, by a limited number of rows at a time."""
+"""The maps of a batch: the explanation of every example, computed for a limited number of rows at a time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .captum import Explanation, check_factory
 from .forward import Batches, Rows, whole
 from .statistics import wide
 
-Copies = Callable[[Tensors, Callable[[], int]], Iterable[Rows]]  # of the inputs, at most `size()` rows at a time
+# Makes copies of the inputs, at most `size()` rows at a time, where `size` is the second argument.
+Copies = Callable[[Tensors, Callable[[], int]], Iterable[Rows]]
 
 
 def each_once(x: Tensors, size: Callable[[], int]) -> Iterable[Rows]:
     return [whole(x)]
 
 
-class ModelAfterModel:
-    """The maps of one batch by the explanations that a factory makes of several models."""
+class MapsOfModels:
+    """The maps of one batch for several models, by the explanations that a factory makes of the models."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class ModelAfterModel:
         self.factory, self.inputs, self.kwargs, self.copies = explanation_factory, inputs, kwargs, copies
         self.x = as_tuple(inputs)
         self.batches = Batches(max_examples_per_batch, len(self.x[0]))
-        self.dtype = torch.float32  # of scores made of the maps, once there are some
+        self.dtype = torch.float32  # of scores made from the maps; set by each call of `maps`
 
     def maps(self, model: nn.Module) -> Tensors:
         explain = Explanation(
@@ -47,7 +48,10 @@ class ModelAfterModel:
 
 
 def mean_maps(explain: Explanation, copies: Iterable[Rows], batches: Batches) -> Tensors:
-    """Each example's maps `[B, ...]`, the mean over its copies, of which all have as many; in the type of statistics."""
+    """`[B, ...]`: the mean of the maps over the copies of each example, in the type of statistics.
+
+    All examples must have the same number of copies.
+    """
     examples: list[Tensor] = []
 
     def noted(rows: Tensors, example: Tensor) -> Tensor:

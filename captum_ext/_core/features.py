@@ -1,10 +1,13 @@
-"""The removable features of a batch: groups of `feature_mask`, else single elements (or positions, for maps with one channel)."""
+"""The removable features of a batch.
+
+They are the groups of `feature_mask`. Without a mask they are single elements, or positions for maps with one channel.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -27,7 +30,7 @@ from .arguments import (
 from .checks import check_choice, shape
 from .statistics import wide
 
-SORTED = 2**19  # elements sorted at a time: a sort needs several times their memory
+SORTED = 2**19  # elements sorted at a time, as a sort needs several times their memory
 AGGREGATES = ("sum", "mean")
 SIGNS: dict[str, Callable[[Tensor], Tensor]] = {  # named as in captum.attr.visualization
     "all": lambda a: a,
@@ -38,11 +41,12 @@ SIGNS: dict[str, Callable[[Tensor], Tensor]] = {  # named as in captum.attr.visu
 
 
 class Features:
-    """Every input tensor has a grid: its own axes, of size 1 where one feature spans the axis. A grid point belongs to one feature.
+    """The features of each example, on a grid for each input tensor.
 
-    Features are numbered from 0 for each example by itself: `counts[b]` of them, `width` at most. `index` says which feature a
-    grid point belongs to (`[1 or B, points of all tensors]`), `width` where to none, as it is frozen; None where every point is a feature
-    of its own.
+    A grid has the axes of its tensor, with size 1 where a feature spans the axis; a grid point belongs to one feature.
+    Features are numbered from 0 within each example: there are `counts[b]` of them, and `width` is the largest count.
+    `index` (`[1 or B, points of all tensors]`) has the feature of each grid point, and `width` for frozen points, which
+    belong to none. `index` is None where every point is a feature of its own.
     """
 
     def __init__(
@@ -63,37 +67,40 @@ class Features:
             self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]
             self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)))
         else:
-            masks = tuple(_spanning(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
+            masks = tuple(_matched_to_maps(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
             self.grids = [shape(m)[1:] for m in masks]
-            self.index, self.counts = _number(masks, len(self.inputs[0]), self.frozen)
+            self.index, self.counts = _numbered_groups(masks, len(self.inputs[0]), self.frozen)
         self.width = int(self.counts.max())
 
     def with_baselines(self, baselines: BaselinesType) -> Features:
-        """The same features, replaced by something else."""
+        """Returns the same features with other replacements."""
         other = copy.copy(self)
         other.baselines = as_replacements(baselines, self.given)
         return other
 
     def totals(self, aggregate: str) -> Tensor:
-        """`[methods, B, width]`: each feature's attribution, the sum or the mean over its elements."""
+        """`[methods, B, width]`: the attribution of each feature, the sum or the mean over its elements."""
         check_choice("aggregate", aggregate, AGGREGATES)
         return stacked([self._totals(maps, aggregate) for maps in self.attributions.maps])
 
     def _totals(self, maps: Tensors, aggregate: str) -> Tensor:
-        total = self._per_feature(_side_by_side(_onto_grid(a, grid) for a, grid in zip(maps, self.grids)), self.index)
-        if aggregate == "sum" or (self.index is None and all(t.shape[1:] == grid for t, grid in zip(maps, self.grids))):
+        total = self._per_feature(self._on_grid(maps), self.index)
+        if aggregate == "sum" or (self.index is None and all(a.shape[1:] == grid for a, grid in zip(maps, self.grids))):
             return total
-        elements = _side_by_side(
-            torch.full((1, math.prod(grid)), math.prod(a.shape[1:]) / math.prod(grid)).to(total)
-            for a, grid in zip(maps, self.grids)
-        )
+        points = [math.prod(grid) for grid in self.grids]
+        per_point = [math.prod(a.shape[1:]) / n for a, n in zip(maps, points)]
+        elements = torch.cat([total.new_full((1, n), each) for n, each in zip(points, per_point)], 1)
         return total / self._per_feature(elements, self.index).clamp(min=1)
 
     def sums(self, values: Tensors, example: Tensor) -> Tensor:
-        """`[rows, width]`: the sum over each feature of what the rows' elements have; `example` says which example a row belongs to."""
-        on_grid = _side_by_side(_onto_grid(v, grid) for v, grid in zip(values, self.grids))
+        """`[rows, width]`: the sum of the values over each feature; `example` says which example a row belongs to."""
         own = self.index if self.index is None or len(self.index) == 1 else self.index[example]
-        return self._per_feature(on_grid, own)
+        return self._per_feature(self._on_grid(values), own)
+
+    def _on_grid(self, values: Tensors) -> Tensor:
+        """`[rows, points of all tensors]`: the sums over the axes that a feature spans."""
+        parts = [_onto_grid(v, grid) for v, grid in zip(values, self.grids)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _per_feature(self, on_grid: Tensor, index: Tensor | None) -> Tensor:
         if index is None:
@@ -104,7 +111,7 @@ class Features:
         return values.new_zeros(rows, columns).scatter_add_(1, index, values)[:, : self.width]
 
     def ranks(self, totals: Tensor) -> Tensor:
-        """`[methods, B, width]`: each feature's place in the order of relevance, from 0; equal ones in the order of their numbers."""
+        """`[methods, B, width]`: the rank of each feature, from 0 for the most relevant; ties keep their order."""
         counts = self.counts.to(totals.device)[:, None].int().expand(*totals.shape[:2], 1)
         ranks = torch.empty_like(totals, dtype=torch.int32)
         rows = max(SORTED // self.width, 1)
@@ -113,21 +120,21 @@ class Features:
         return ranks
 
     def without(self, removed: Tensor, example: Tensor) -> Tensors:
-        """Copies of the examples, the features `removed` (`[rows, width]`) replaced by the baselines."""
+        """Returns copies of the examples, with the features `removed` (`[rows, width]`) replaced by the baselines."""
         return tuple(
             _erase(x, b, mask, example)
             for x, b, mask in zip(self.inputs, self.baselines, self.spread(removed, example))
         )
 
     def as_maps(self, totals: Tensor) -> Tensors:
-        """Attributions whose means over the features are `totals` `[B, width]`."""
+        """Returns attributions that have the mean `totals` (`[B, width]`) over each feature."""
         parts = self.spread(totals, torch.arange(len(totals)))
         return tuple(part if self.index is None else part.expand_as(x) for part, x in zip(parts, self.inputs))
 
     def spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
-        """From features to the grid of each tensor; 0 where it is frozen."""
+        """Yields, for each tensor, the values of the features on its grid; frozen points get 0."""
         if len(self.frozen):
-            values = pad(values, (0, 1))  # no frozen point is removed
+            values = pad(values, (0, 1))  # the added column belongs to the frozen points
         if self.index is not None and len(self.index) == 1:
             values = values[:, self.index[0]]
         elif self.index is not None:
@@ -137,19 +144,19 @@ class Features:
 
 
 def _rank(ranks: Tensor, totals: Tensor, counts: Tensor) -> None:
-    """Fills `ranks` `[rows, width]`."""
+    """Fills `ranks` (`[rows, width]`) in place."""
     place = torch.arange(totals.shape[1], dtype=torch.int32, device=totals.device).expand_as(totals)
     order = totals.masked_fill(place >= counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
     ranks.scatter_(1, order, place)
 
 
 def _default_grid(x: Tensor, maps: Tensors) -> tuple[int, ...]:
-    """A point per element; per position where a method's map has one channel."""
+    """Returns a grid with a point per element, or per position where the map of a method has one channel."""
     return shape(x)[1:] if all(a.shape == x.shape for a in maps) else (1, *shape(x)[2:])
 
 
-def _spanning(mask: Tensor, maps: Tensors) -> Tensor:
-    """The mask without its channels where a map has only one."""
+def _matched_to_maps(mask: Tensor, maps: Tensors) -> Tensor:
+    """Returns the mask with one channel where a map has only one."""
     if mask.dim() < 3 or all(a.shape[1] >= mask.shape[1] for a in maps):
         return mask
     if mask.is_meta or (mask == mask[:, :1]).all():
@@ -160,32 +167,28 @@ def _spanning(mask: Tensor, maps: Tensors) -> Tensor:
     )
 
 
-def _number(masks: Tensors, batch: int, frozen: Tensor) -> tuple[Tensor, Tensor]:
-    """Each example's own groups numbered from 0 in the order of their ids, and how many it has; an id is one feature in all tensors.
+def _numbered_groups(masks: Tensors, batch: int, frozen: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers the groups of each example from 0 in the order of their ids, and counts them.
 
-    The places of `frozen` ids have the number after the last.
+    The same id in several tensors is one feature. Points with `frozen` ids get the number after the largest.
     """
     own = max(len(m) for m in masks)
     ids = torch.cat([m.expand(own, *m.shape[1:]).reshape(own, -1) for m in masks], 1)
     distinct, index = ids.unique(return_inverse=True)
     is_frozen = torch.isin(distinct, frozen)
     present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1).masked_fill_(is_frozen, 0)
-    counts = present.sum(1)
+    counts = present.sum(1).cpu()
+    _check_some_left(counts)
     number = (present.cumsum(1) - 1).masked_fill_(is_frozen, int(counts.max()))
-    return number.gather(1, index), _some_each(counts.cpu()).expand(batch)
+    return number.gather(1, index), counts.expand(batch)
 
 
-def _some_each(counts: Tensor) -> Tensor:
+def _check_some_left(counts: Tensor) -> None:
     if (counts == 0).any():
         raise ValueError(
-            f"`frozen` has all ids of example {int(counts.argmin())}, so nothing can be removed from it. Leave an id out or drop the example."
+            f"`frozen` has all ids of example {int(counts.argmin())}, so nothing can be removed from it. "
+            "Leave an id out or drop the example."
         )
-    return counts
-
-
-def _side_by_side(parts: Iterable[Tensor]) -> Tensor:
-    parts = tuple(parts)
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _onto_grid(a: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows in, one number a row out, never more than the limit in a call."""
+"""Calls the model on a stream of rows, never with more rows than the limit, and returns one number per row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OutOfMemory = torch.cuda.OutOfMemoryError
 
 
 def whole(inputs: Tensors) -> Rows:
-    """Every example once."""
+    """Returns every example once, unperturbed."""
     return copies_of(inputs, torch.arange(len(inputs[0])))
 
 
@@ -33,23 +33,24 @@ def copies_of(inputs: Tensors, example: Tensor) -> Rows:
 
 
 class Batches:
-    """Cuts a stream of rows into full batches, maps a function over them, and halves the batch where memory runs out."""
+    """Cuts a stream of rows into full batches and maps a function over them; halves the batch when memory runs out."""
 
     def __init__(self, max_examples_per_batch: int | None, batch: int):
         self.limit = batch_limit(max_examples_per_batch, batch)
 
     def map(self, function: Callable[[Tensors, Tensor], T], stream: Iterable[Rows]) -> Iterator[T]:
-        # map and chain: a loop variable would keep the batch while the next is made
+        # A loop variable would keep a batch alive while the next one is made; `map` and `chain` do not.
         yield from chain.from_iterable(map(partial(self._within_memory, function), self.full(stream)))
 
     def full(self, stream: Iterable[Rows]) -> Iterator[Rows]:
-        """The same rows, `limit` at a time: only the last batch is short."""
-        held: list[Rows] = []  # a queue: what was handed out is not kept while the next is made
+        """Yields the same rows, `limit` at a time. Only the last batch may be shorter."""
+        held: list[Rows] = []  # a queue, so that a yielded batch is not kept alive while the next one is made
         for block in filter(_has_rows, stream):
             held.append(_join(held.pop(), block) if held else block)
             del block
             while held and len(held[0][1]) >= self.limit:
-                held = list(filter(_has_rows, _cut(held.pop(), self.limit)))  # an empty view would keep the batch
+                # An empty rest is dropped, because even an empty view would keep the batch alive.
+                held = list(filter(_has_rows, _cut(held.pop(), self.limit)))
                 yield held.pop(0)
         yield from held
 
@@ -69,7 +70,8 @@ class Batches:
     def _halve(self, limit: int) -> None:
         if limit < self.limit:
             warnings.warn(
-                f"Out of memory: going on with batches of {limit} rows. Set `max_examples_per_batch` to {limit} or less to avoid this.",
+                f"Out of memory: going on with batches of {limit} rows. "
+                f"Set `max_examples_per_batch` to {limit} or less to avoid this.",
                 stacklevel=frames_of_package(),
             )
             self.limit = limit
@@ -89,7 +91,7 @@ def _cut(rows: Rows, at: int) -> tuple[Rows, Rows]:
 
 
 class Forward:
-    """The model's score of each row of a stream: the output that `target` chooses, after `activation`."""
+    """Gives the model's score of each row of a stream: the output that `target` selects, after `activation`."""
 
     def __init__(
         self,
@@ -109,11 +111,11 @@ class Forward:
         self.batch = len(inputs[0])
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.args, self.target = as_args(additional_forward_args), as_target(target, self.batch)
-        self.dtype = inputs[0].dtype  # of the outputs, once the model was called
+        self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         warn_of_training(forward_func)
 
     def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
-        """`[total]`, in the type of statistics."""
+        """`[total]`: the scores of all rows, in the type that statistics are computed in."""
         with torch.no_grad(), tqdm(total=total, unit="row", disable=not self.show_progress, desc=self._name) as bar:
             scores = []
             for batch in self.batches.map(self.score, stream):
@@ -126,7 +128,7 @@ class Forward:
         return wide(select_target(self.output(rows, example), target, len(example)))
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
-        """The model's whole output."""
+        """Returns the whole output of the model, before a target is selected."""
         args = (of_rows(a, example, self.batch) for a in self.args)
         output = self.forward_func(*rows, *args)
         output = check_output(output if self.activation is None else self.activation(output), len(example))
@@ -139,7 +141,7 @@ class Forward:
 
 
 def frames_of_package() -> int:
-    """The `stacklevel` at which a warning names the line that called the package."""
+    """Returns the `stacklevel` at which a warning points to the line that called this package."""
     return next(
         level
         for level, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 1)
@@ -153,7 +155,7 @@ def warn_of_training(forward_func: Any) -> None:
         isinstance(m, changing) and m.training for m in forward_func.modules()
     ):
         warnings.warn(
-            "`forward_func` is in training mode and has dropout or batch normalisation, so its output is random or depends on the batch. "
-            "Call model.eval() first.",
+            "`forward_func` is in training mode and has dropout or batch normalisation, so its output is random "
+            "or depends on the batch. Call model.eval() first.",
             stacklevel=frames_of_package(),
         )

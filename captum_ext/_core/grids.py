@@ -1,4 +1,4 @@
-"""Features that lie on a grid of positions: masks whose elements with the same number are one feature."""
+"""Feature masks on a grid of positions: elements with the same number belong to one feature."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from .checks import check_count, shape
 
 
 def grid(inputs: TensorOrTuple, cells: int = 9) -> TensorOrTuple:
-    """Every spatial axis of `(B, C, ...)` in `cells` parts, and each cell of that grid a feature, its channels together: `(1, 1, ...)`.
+    """Divides every spatial axis of `(B, C, ...)` into `cells` parts: each cell of that grid is a feature.
 
-    Parts differ by one position at most; a side of fewer positions than parts has a part for each position.
+    The mask has shape `(1, 1, ...)`, so the channels of a cell belong together. Parts differ in length by at
+    most one position; an axis with fewer positions than parts has one part per position.
 
     Example:
         >>> grid(torch.zeros(1, 3, 3, 4), cells=2)
@@ -34,14 +35,14 @@ def grid(inputs: TensorOrTuple, cells: int = 9) -> TensorOrTuple:
 
 
 def positions(x: Tensor) -> tuple[int, ...]:
-    """The sizes of the spatial axes."""
+    """Returns the sizes of the spatial axes."""
     if x.dim() < 3:
         raise ValueError(f"`inputs` must have positions, shape (B, C, ...) with at least three axes; got {shape(x)}.")
     return shape(x)[2:]
 
 
 def numbered(inputs: TensorOrTuple, mask_of: Callable[[Tensor], Tensor]) -> TensorOrTuple:
-    """A mask for each tensor, the numbers of a tuple's tensors apart."""
+    """Returns a mask for each tensor. Numbers go on from one tensor of a tuple to the next, so none is used twice."""
     masks: list[Tensor] = []
     for x in as_tuple(inputs):
         masks.append(mask_of(x) + (int(masks[-1].max()) + 1 if masks else 0))

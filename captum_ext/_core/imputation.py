@@ -1,4 +1,4 @@
-"""Noisy linear imputation (Rong et al. 2022): a removed position is the weighted mean of its neighbours, removed ones included."""
+"""Noisy linear imputation (Rong et al. 2022): each removed position becomes the weighted mean of its neighbours."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from .statistics import wide
 
 @dataclass(frozen=True)
 class NoisyLinear:
-    """Fills in the removed positions of images `(B, C, H, W)` from their neighbours: a fill for the `baselines` argument of every metric.
+    """Fills in removed positions of images `(B, C, H, W)`: `baselines` for every metric that removes features.
 
-    A removed position is the mean of its neighbours in its channel, side by side with weight 1/6 and diagonal with 1/12, made to add up to 1 at
-    the borders; where neighbours are removed too, this is a system of linear equations, which is solved on the device of the images (on the CPU by SciPy). Then
-    noise is added, so that what was imputed does not stand out by being smooth. An image of which nothing is left is the noise alone.
+    A removed position becomes the weighted mean of its eight neighbours in the same channel. Adjacent neighbours have
+    weight 1/6 and diagonal ones 1/12; at the borders the weights are scaled to add up to 1. Where neighbours are
+    removed too, this gives a system of linear equations, which is solved on the device of the images (on the CPU, with
+    SciPy). Noise is then added, so that imputed positions do not stand out as smooth. An image with every position
+    removed becomes noise alone.
 
     Args:
-        noise: its standard deviation, on the scale of the images.
-        seed: of the noise, one field of it for every image, so that it is the same in every step of a curve.
+        noise: the standard deviation of the noise, on the scale of the images.
+        seed: the seed of the noise. All images get the same noise, so it is also the same at every step of a curve.
 
-    Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods", arXiv:2202.00449.
+    Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods",
+    arXiv:2202.00449.
 
     Example:
         >>> image, removed = torch.arange(5.0).expand(1, 1, 3, 5), torch.zeros(1, 1, 3, 5, dtype=torch.bool)
@@ -41,7 +44,7 @@ class NoisyLinear:
     seed: int = 0
 
     def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Copies of `inputs`, filled in where `mask` is true."""
+        """Returns copies of `inputs`, filled in where `mask` is true."""
         if inputs.dim() != 4:
             raise ValueError(f"`baselines=NoisyLinear()` fills in images (B, C, H, W), got `inputs` {shape(inputs)}.")
         if not self.noise >= 0:
@@ -53,12 +56,12 @@ class NoisyLinear:
         return torch.where(mask, solve(wide(inputs), mask).to(inputs) + noise, inputs)
 
 
-# Both solve, at the places of the mask, `weights * v - neighbours(v) = neighbours(x)`: a place's mean times the weights of its neighbours
-# inside the image, with which the system is symmetric.
+# Both functions solve `weights * v - neighbours(v) = neighbours(x)` at the places of the mask. The equation of each
+# place is multiplied by the total weight of its neighbours inside the image, which makes the system symmetric.
 
 
 def solved_directly(x: Tensor, mask: Tensor) -> Tensor:
-    """`[B, C, H, W]`, by a sparse factorisation for each image, or for each channel where their masks differ."""
+    """`[B, C, H, W]`: solved by a sparse factorisation per image, or per channel where the masks of channels differ."""
     known, values = _neighbours(x.masked_fill(mask, 0)), torch.zeros_like(x)
     for v, b, m in zip(values, known, mask):
         channels = [slice(None)] if (m == m[:1]).all() else [slice(c, c + 1) for c in range(len(m))]
@@ -70,7 +73,7 @@ def solved_directly(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _factorised(removed: Tensor) -> Callable[[Any], Any]:
-    """Solves the system of a mask `[H, W]` for right-hand sides `[places, channels]`."""
+    """Returns a solver of the system of a mask `[H, W]`, for right-hand sides `[places, channels]`."""
     from scipy.sparse import csc_matrix  # slow to import
     from scipy.sparse.linalg import splu
 
@@ -78,11 +81,8 @@ def _factorised(removed: Tensor) -> Callable[[Any], Any]:
     number[removed] = torch.arange(int(removed.sum()))
     around = pad(number, (1, 1, 1, 1), value=-1)
     height, width = removed.shape
-    rows, columns, entries = (
-        [number[removed]],
-        [number[removed]],
-        [_neighbours(torch.ones(removed.shape).double())[removed]],
-    )
+    rows, columns = [number[removed]], [number[removed]]
+    entries = [_neighbours(torch.ones(removed.shape).double())[removed]]
     for down, right in (d for d in itertools.product((0, 1, 2), repeat=2) if d != (1, 1)):
         other = around[down : down + height, right : right + width][removed]
         rows.append(number[removed][other >= 0])
@@ -95,14 +95,14 @@ def _factorised(removed: Tensor) -> Callable[[Any], Any]:
 
 
 def solved_by_iteration(x: Tensor, mask: Tensor) -> Tensor:
-    """`[B, C, H, W]`, by conjugate gradients, an image and channel by itself."""
+    """`[B, C, H, W]`: solved by conjugate gradients, separately for each image and channel."""
     weights = _neighbours(torch.ones_like(x[:1, :1]))
     known = _neighbours(x.masked_fill(mask, 0)).masked_fill(~mask, 0)
     enough = (1e-10 if x.dtype == torch.float64 else 1e-5) * _norm(known)
     solution, residual = torch.zeros_like(x), known
     direction, size = residual / weights, _dot(residual, residual / weights)
     for step in range(x.shape[-1] * x.shape[-2]):
-        going = _norm(residual) > enough  # each by its own, so that no image depends on those beside it
+        going = _norm(residual) > enough  # decided per channel, so that no image depends on others
         if step % 8 == 0 and not going.any():
             break
         image = (weights * direction - _neighbours(direction)).masked_fill(~mask, 0)
@@ -114,7 +114,7 @@ def solved_by_iteration(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _neighbours(x: Tensor) -> Tensor:
-    """The sum over the eight neighbours inside the image, 1/6 of those beside a place and 1/12 of the diagonal ones."""
+    """Sums the eight neighbours inside the image, with weight 1/6 for adjacent and 1/12 for diagonal ones."""
     rows = pad(x, (0, 0, 1, 1))
     sums = rows[..., :-2, :] + 2 * x + rows[..., 2:, :]
     columns = pad(sums, (1, 1))

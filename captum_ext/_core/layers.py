@@ -1,4 +1,4 @@
-"""A layer of a model, and what it puts out."""
+"""The layers of a model, and their outputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from .checks import describe, shape
 
 
 def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
-    """The layer itself, or the one of that name."""
+    """Returns the layer, which may be given by its name in the model."""
     if isinstance(layer, nn.Module):
         return layer
     if not isinstance(layer, str):
         raise TypeError(f"`layer` must be a module or the name of one, got {describe(layer)}.")
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"`layer` can be a name only where `forward_func` is a module, got {type(model).__name__}. Give the layer itself."
+            f"`layer` can be a name only where `forward_func` is a module, got {type(model).__name__}. "
+            "Give the layer itself."
         )
     layers = dict(model.named_modules())
     if layer not in layers:
@@ -30,14 +31,13 @@ def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
 
 @contextmanager
 def recorded(layer: nn.Module) -> Iterator[list[Any]]:
-    """The tensors that the layer puts out, call by call, noted by a hook that goes again."""
+    """Yields a list that collects the outputs of the layer, call by call. The hook is removed at the end."""
     outputs: list[Any] = []
 
     def note(module: nn.Module, arguments: Any, output: Any) -> None:
         parts = output if isinstance(output, (tuple, list)) else (output,)
-        outputs.extend(
-            p.detach().clone() if isinstance(p, Tensor) else p for p in parts
-        )  # the next layer may overwrite them
+        # cloned, because the next layer may overwrite the output in place
+        outputs.extend(p.detach().clone() if isinstance(p, Tensor) else p for p in parts)
 
     handle = layer.register_forward_hook(note)
     try:
@@ -46,12 +46,12 @@ def recorded(layer: nn.Module) -> Iterator[list[Any]]:
         handle.remove()
 
 
-def side_by_side(outputs: list[Any], rows: int) -> Tensor:
-    """`[rows, elements]`: what a layer put out during a call of the model, several tensors or calls of it side by side."""
+def joined_outputs(outputs: list[Any], rows: int) -> Tensor:
+    """`[rows, elements]`: the outputs of a layer in one call of the model, those of several calls concatenated."""
     if not outputs:
-        raise ValueError("`layer` must be a part of `forward_func`: the model was called and the layer was not.")
+        raise ValueError("`layer` must be a part of `forward_func`: the model was called, but the layer was not.")
     for t in outputs:
         if not isinstance(t, Tensor) or t.dim() == 0 or len(t) != rows:
             got = shape(t) if isinstance(t, Tensor) else describe(t)
-            raise ValueError(f"`layer` must put out tensors with a row for each of its {rows} input rows, got {got}.")
+            raise ValueError(f"`layer` must return tensors with a row for each of its {rows} input rows, got {got}.")
     return flat(tuple(outputs))

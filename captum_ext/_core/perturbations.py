@@ -1,4 +1,4 @@
-"""Perturbed copies: those of a `perturb_func`, called as Captum calls it, and the package's own, drawn per example."""
+"""Perturbed copies, by a `perturb_func` called as in Captum, or by this package's own draws for each example."""
 
 from __future__ import annotations
 
@@ -26,39 +26,38 @@ from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, unif
 from .forward import Forward, Rows, copies_of, whole
 from .target import TargetType
 
-MakeCopies = Callable[[Tensors, Tensor], Any]
-
 
 def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: int | None) -> list[int]:
-    """How many copies of every example each call of a `perturb_func` makes: all at once without a limit."""
-    per_call = (
-        n_perturb_samples
-        if max_examples_per_batch is None
-        else min(max(max_examples_per_batch // batch, 1), n_perturb_samples)
-    )
+    """Returns how many copies of every example each call of a `perturb_func` makes: all at once without a limit."""
+    per_call = n_perturb_samples
+    if max_examples_per_batch is not None:
+        per_call = min(max(max_examples_per_batch // batch, 1), n_perturb_samples)
     full, rest = divmod(n_perturb_samples, per_call)
     return [per_call] * full + [rest] * (rest > 0)
 
 
 def call_by_call(inputs: Tensors, calls: list[int]) -> Iterator[Rows]:
-    """Copies of all examples for each call, the copies of an example side by side."""
+    """Yields copies of all examples for each call. The copies of one example follow each other, as in Captum."""
     for draws in calls:
         yield copies_of(inputs, torch.arange(len(inputs[0])).repeat_interleave(draws))
 
 
 def by_example(scores: Tensor, batch: int, calls: list[int]) -> Tensor:
-    """`[..., rows]`, call by call, to `[..., B, draws]`."""
+    """Rearranges `[..., rows]`, which come call by call, into `[..., B, draws]`."""
     parts = scores.split([batch * draws for draws in calls], -1)
     return torch.cat([p.unflatten(-1, (batch, draws)) for p, draws in zip(parts, calls)], -1)
 
 
 def in_ball(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
-    """Copies moved by uniform noise in the L-infinity ball, one per seed (`[B, draws]`), at most `size()` at a time."""
+    """Yields copies moved by uniform noise in the L-infinity ball, one per seed (`[B, draws]`), `size()` at a time."""
     return _moved(inputs, seeds, size, lambda seed, example: uniform(seed, inputs, -radius, radius))
 
 
-def in_noise(inputs: Tensors, level: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
-    """The same by Gaussian noise, whose standard deviation is `level` times the range of the example's values in each tensor."""
+def with_gaussian_noise(inputs: Tensors, level: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
+    """Yields copies with Gaussian noise, one per seed, `size()` at a time.
+
+    The standard deviation of the noise is `level` times the range of the example's values in each tensor.
+    """
     stds = tuple(level * (x.flatten(1).amax(1) - x.flatten(1).amin(1)) for x in inputs)
 
     def noise(seed: Tensor, example: Tensor) -> Tensors:
@@ -69,7 +68,7 @@ def in_noise(inputs: Tensors, level: float, seeds: Tensor, size: Callable[[], in
 
 
 def at_corners(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[], int]) -> Iterator[Rows]:
-    """The same at random corners of the L-infinity ball."""
+    """Yields copies moved to random corners of the L-infinity ball, one per seed, `size()` at a time."""
 
     def steps(seed: Tensor, example: Tensor) -> Tensors:
         return tuple(torch.where(up, radius, -radius).to(x) for up, x in zip(signs(seed, inputs), inputs))
@@ -78,14 +77,16 @@ def at_corners(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[],
 
 
 def signs(seeds: Tensor, like: Tensors) -> tuple[Tensor, ...]:
-    """A random corner for each seed: which elements go up."""
+    """Draws a random corner for each seed: the elements that are moved up."""
     return tuple(noise >= 0 for noise in uniform(seeds, like, -1, 1))
 
 
 def default_perturb_func(inputs: TensorOrTuple, perturb_radius: float = 0.02) -> Tensors:
-    r"""Moves every element by uniform noise in `[-perturb_radius, perturb_radius]`: a random point of the L-infinity ball around each row.
+    r"""Moves every element by uniform noise in `[-perturb_radius, perturb_radius]`.
 
-    Each row draws by itself, in the type and place of the inputs, from seeds that `torch.manual_seed` governs. Always a tuple, as in Captum.
+    So each row is moved to a random point of the L-infinity ball around it. Rows are drawn independently, from seeds
+    that follow `torch.manual_seed`. The result has the type and device of the inputs and is always a tuple, as in
+    Captum.
 
     Example:
         >>> (moved,) = default_perturb_func(torch.zeros(4, 3), 0.1)
@@ -108,13 +109,13 @@ def _moved(
 
 
 def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tensors:
-    """What a `perturb_func` of `sensitivity_max` makes of the rows."""
+    """Returns the rows as perturbed by a `perturb_func` of the kind that `sensitivity_max` takes."""
     tensors, _ = rows
     return as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs")
 
 
 class Perturbations:
-    """The draws of a `perturb_func` of `infidelity` for a batch, what it is told in each call, and the model that sees them."""
+    """The perturbations of a batch for `infidelity`: the calls of `perturb_func`, and the model's scores after them."""
 
     def __init__(
         self,
@@ -137,21 +138,25 @@ class Perturbations:
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
         masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = masks if takes(perturb_func, "feature_mask") else None
-        self.n, self.told = _told(perturb_func, self.inputs, check_count("n_perturb_samples", n_perturb_samples), seed)
+        n = check_count("n_perturb_samples", n_perturb_samples)
+        self.n, self.per_draw = _keywords_per_draw(perturb_func, self.inputs, n, seed)
         self.f = Forward(
             forward_func, self.inputs, target, additional_forward_args, None, max_examples_per_batch, show_progress
         )
         self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
 
     def drops(self, see: Callable[[Tensors, Tensor], Any]) -> Tensor:
-        """`[B, n]`: how far the output falls under each draw. `see` is shown the perturbations of every call, and of which examples."""
+        """`[B, n]`: how far the output falls under each draw.
+
+        `see` is called with the perturbations of every call and the examples that they belong to.
+        """
 
         def rows() -> Iterator[Rows]:
-            perturbed = map(perturb, call_by_call(self.inputs, self.calls), self._keywords())
-            first = [next(perturbed)]  # before the model's first call, so that a bad perturb_func costs none
+            perturbed = map(perturb, call_by_call(self.inputs, self.calls), self._keywords_per_call())
+            first = [next(perturbed)]  # made before the model is called, so that a bad perturb_func costs no call
             yield whole(self.inputs)
             yield first.pop()
-            yield from perturbed  # map keeps nothing while the next is made
+            yield from perturbed  # `map` keeps no batch alive while the next one is made
 
         def perturb(copies: Rows, keywords: dict[str, Any]) -> Rows:
             perturbation, perturbed = self._call(copies, keywords)
@@ -161,9 +166,9 @@ class Perturbations:
         f_x, f_perturbed = self.f(rows(), self.batch * (1 + self.n)).split([self.batch, self.batch * self.n])
         return f_x[:, None] - by_example(f_perturbed, self.batch, self.calls)
 
-    def _keywords(self) -> Iterator[dict[str, Any]]:
-        """What tells the copies of each call apart."""
-        parts = {name: numbers.split(self.calls, 1) for name, numbers in self.told.items()}
+    def _keywords_per_call(self) -> Iterator[dict[str, Any]]:
+        """Yields the keyword arguments of each call that differ from copy to copy: a seed or a position per copy."""
+        parts = {name: numbers.split(self.calls, 1) for name, numbers in self.per_draw.items()}
         for call in range(len(self.calls)):
             yield {name: part[call].reshape(-1) for name, part in parts.items()}
 
@@ -176,7 +181,8 @@ class Perturbations:
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ValueError(
                 "`perturb_func` must return two things, the perturbations and the perturbed inputs; "
-                f"got {describe(result)}. To return the perturbed inputs alone, decorate it with infidelity_perturb_func_decorator()."
+                f"got {describe(result)}. To return the perturbed inputs alone, decorate it with "
+                "infidelity_perturb_func_decorator()."
             )
         return as_copies(result[0], tensors, "perturbations"), as_copies(result[1], tensors, "perturbed inputs")
 
@@ -184,9 +190,12 @@ class Perturbations:
         return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))
 
 
-def _told(perturb_func: Callable[..., Any], x: Tensors, n: int, seed: SeedType) -> tuple[int, dict[str, Tensor]]:
-    """The number of draws, and what the `perturb_func` is told of each by keyword, `[B, n]`: a position, where there are no more than
-    draws; a seed, where it takes one; else nothing.
+def _keywords_per_draw(
+    perturb_func: Callable[..., Any], x: Tensors, n: int, seed: SeedType
+) -> tuple[int, dict[str, Tensor]]:
+    """Returns the number of draws, and the keyword arguments `[B, n]` that have a value for each of them.
+
+    Where the function has at most `n` positions, it gets each position once. Else it gets a seed, if it takes one.
     """
     if seed is not None:
         seed = example_seeds(seed, len(x[0]))
@@ -197,7 +206,7 @@ def _told(perturb_func: Callable[..., Any], x: Tensors, n: int, seed: SeedType) 
 
 
 def n_positions(perturb_func: Callable[..., Any], x: Tensors) -> int | None:
-    """How many different perturbations there are, where the function can tell: by its attribute `positions`, a function as it is."""
+    """Counts the different perturbations, by the function `perturb_func.positions`; None where that does not exist."""
     settings: dict[str, Any] = {}
     while isinstance(perturb_func, functools.partial):
         settings, perturb_func = perturb_func.keywords | settings, perturb_func.func
@@ -206,7 +215,7 @@ def n_positions(perturb_func: Callable[..., Any], x: Tensors) -> int | None:
 
 
 def as_copies(value: Any, rows: Tensors, name: str) -> Tensors:
-    """One tensor for each input, in its shape and floating point type."""
+    """Checks that there is a tensor of the right shape for each input, and converts to its floating point type."""
     tensors = (value,) if isinstance(value, Tensor) else value
     if not isinstance(tensors, (tuple, list)) or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"`perturb_func` must return {name} as a tensor or a tuple of tensors, got {describe(value)}.")
@@ -228,7 +237,7 @@ def check_perturb_func(perturb_func: Any) -> None:
 
 
 def takes_radius(perturb_func: Callable[..., Any]) -> bool:
-    """Whether a second argument by position is there to receive the radius, as in Captum."""
+    """Whether the function has a second positional argument, which then gets the radius, as in Captum."""
     try:
         parameters = inspect.signature(perturb_func).parameters.values()
     except ValueError:  # built-ins without a signature
@@ -237,7 +246,7 @@ def takes_radius(perturb_func: Callable[..., Any]) -> bool:
 
 
 def takes(perturb_func: Any, name: str) -> bool:
-    """Whether an argument of this name can be given."""
+    """Whether the function takes an argument of this name."""
     try:
         parameters = inspect.signature(perturb_func).parameters
     except (TypeError, ValueError):  # no function, or a built-in without a signature

@@ -1,4 +1,4 @@
-"""The explanations of a batch and of its perturbed copies: what the metrics of robustness share."""
+"""The explanations of a batch and of its perturbed copies, which the metrics of robustness share."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ from .perturbations import (
     takes_radius,
 )
 
-OfRows = Callable[[Tensors, Tensor], Tensor]  # rows and their examples to a value a row
+OfRows = Callable[[Tensors, Tensor], Tensor]  # from rows and their examples to a value per row
 SEARCHES = ("random", "vertices", "block")
 
 
 class PerturbedExplanations:
-    """Checks the arguments, makes the copies, and maps functions of rows over the examples or the copies, within the limit.
+    """Checks the arguments, makes perturbed copies, and maps functions of rows over the examples or their copies.
 
-    `explain` is the explanation as such a function. A function that measures the rows themselves does so before it explains them.
+    No call gets more rows than the limit. `explain` is the explanation as such a function. A function that also
+    measures the rows must do so before it explains them.
     """
 
     def __init__(
@@ -58,23 +59,23 @@ class PerturbedExplanations:
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.explain = Explanation(explanation_func, inputs, kwargs)
-        # another function's draws are left as they were
+        # With seed None, torch's global generator is not advanced for a `perturb_func` of the caller's.
         self.seeds = draw_seeds(seed if own or seed is not None else 0, self.batch, self.draws)
         self.calls = [self.draws] if own else draws_per_call(self.draws, self.batch, max_examples_per_batch)
 
     def of_examples(self, function: OfRows) -> Tensor:
-        """`[B, ...]`: of every example, unperturbed."""
+        """`[B, ...]`: the function's values of every example, unperturbed."""
         with torch.no_grad():
             return torch.cat(list(self.batches.map(function, [whole(self.inputs)])))
 
     def pairs_of_examples(self, function: Callable[[Tensors, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """The same for a function with two values."""
+        """Returns the same for a function that returns two values."""
         with torch.no_grad():
             first, second = zip(*self.batches.map(function, [whole(self.inputs)]))
         return torch.cat(first), torch.cat(second)
 
     def of_copies(self, function: OfRows) -> Tensor:
-        """`[B, draws]`: of every perturbed copy; a search looks for the copies where it is large."""
+        """`[B, draws]`: the function's values of every perturbed copy. A search looks for copies with large values."""
         with torch.no_grad():
             if self.search == "block":
                 return self._by_blocks(function)
@@ -90,7 +91,10 @@ class PerturbedExplanations:
             yield perturbed(self.perturb_func, copies, *radius), copies[1]
 
     def _by_blocks(self, function: OfRows) -> Tensor:
-        """From a random corner, block after block to the other side, where that makes the value larger: a copy a block."""
+        """Starts at a random corner and flips block after block, keeping a flip if it makes the value larger.
+
+        Each flip costs one copy.
+        """
         corner = flat(signs(self.seeds[:, 0], self.inputs))  # [B, E]
         values = [self._at(corner, function)]
         best = values[0]
@@ -113,7 +117,7 @@ class PerturbedExplanations:
 
 
 def blocks(elements: int) -> Iterator[slice]:
-    """Halves, then quarters and so on, down to single elements, which come again and again."""
+    """Yields halves, then quarters and so on down to single elements, which are then repeated without end."""
     for level in count(1):
         parts = min(2**level, elements)
         for i in range(parts):
@@ -124,5 +128,6 @@ def check_search(search: Any, own: bool) -> None:
     check_choice("search", search, SEARCHES)
     if search != "random" and not own:
         raise ValueError(
-            f"`search` must be 'random' with a `perturb_func` of your own, got {search!r}: corners are those of the default's ball."
+            f"`search` must be 'random' with a `perturb_func` of your own, got {search!r}: "
+            "corners are those of the default's ball."
         )

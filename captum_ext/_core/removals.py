@@ -1,4 +1,4 @@
-"""Scores of examples without the first of their features, in the order of their relevance or against it."""
+"""Model scores after removing the k most, or k least, relevant features."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from .sharing import shared
 from .statistics import area, wide
 from .subsets import Subsets, scores_without
 
-OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # most, least relevant first
+OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # "most relevant first" and "least relevant first"
 
 
 class Removals:
-    """The orders of several methods on a batch, and every score that was asked for: none is evaluated twice.
+    """The orders of several methods on a batch, and the scores computed so far, so that none is computed twice.
 
-    A row lacks the first `count` features of an ordering: `2 * method`, or `2 * method + 1` for the least relevant first. All orderings
-    share an example's whole and its empty copy.
+    A row lacks the first `count` features of an ordering. Ordering `2 * method` has the most relevant feature first,
+    `2 * method + 1` the least relevant. All orderings of an example share the rows that lack nothing or everything.
     """
 
     def __init__(self, x: Features, f: Forward, totals: Tensor):
-        self.x, self.f, self.sizes = x, f, x.counts  # [B]: each example's own number of features
+        self.x, self.f, self.sizes = x, f, x.counts  # [B]: the number of features of each example
         self.ranks = x.ranks(totals)  # [methods, B, F], the most relevant first
-        self.keys = torch.empty(0, dtype=torch.long)  # example, ordering and count of what was evaluated, ascending
-        self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # of the keys
+        self.keys = torch.empty(0, dtype=torch.long)  # ascending; example, ordering and count
+        self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
 
     def counts(self, fractions: Tensor) -> Tensor:
-        """`[B, points]`: fractions of each example's features."""
+        """`[B, points]`: fractions of the features as numbers of features of each example."""
         return (fractions * self.sizes[:, None]).round().long()
 
     def shares(self, counts: Tensor) -> Tensor:
-        """`[B, points]`: counts as fractions of each example's features, on the device of the scores."""
+        """`[B, points]`: numbers of features as fractions of each example's features, on the device of the scores."""
         return (counts.double() / self.sizes[:, None]).to(self.scores)
 
     def every_count(self) -> Tensor:
-        """`[B, width + 1]`: 0, 1, ..., up to each example's number of features, which is repeated."""
+        """`[B, width + 1]`: 0, 1, ... up to the number of features of each example, which then repeats."""
         return torch.minimum(torch.arange(self.x.width + 1), self.sizes[:, None])
 
     def curves(self, counts: Tensor, *modes: str) -> Tensor:
-        """`[methods, B, modes, points]`: the score without the first `counts [B, points]` features, in the type of statistics."""
+        """`[methods, B, modes, points]`: scores without the first `counts [B, points]` features of each order."""
         keys = self._keys(counts[:, None], torch.tensor([list(OPPOSITE).index(mode) for mode in modes])[:, None])
         self._evaluate(keys.unique())
         return self.scores[torch.searchsorted(self.keys, keys)]
 
     def curve(self, counts: Tensor, mode: str) -> Tensor:
-        """`[methods, B, points]`."""
+        """`[methods, B, points]`: the curves of one mode."""
         return self.curves(counts, mode)[:, :, 0]
 
     def unpack(self, scores: Tensor) -> Scores:
-        """Scores `[methods, B, ...]` as the caller gave the attributions."""
+        """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
         return self.x.attributions.unpack(scores, self.f.dtype)
 
     def _keys(self, counts: Tensor, least_first: Tensor) -> Tensor:
@@ -87,13 +87,13 @@ class Removals:
 
 @shared
 def removals(**arguments: Any) -> Removals:
-    """From the arguments of a `Setting`; no model call yet."""
+    """Makes `Removals` from the arguments of a `Setting`. The model is not called yet."""
     given = Setting(**arguments)
     return Removals(given.x, given.f, given.phi)
 
 
 def fractions(start: float, stop: float, n_steps: int) -> Tensor:
-    """The even points from `start` to `stop`: for 0 and 1, turned around they are exactly those from 1 to 0."""
+    """Returns evenly spaced points from `start` to `stop`. From 0 to 1 they are exactly those from 1 to 0, reversed."""
     start, stop = check_fraction("start", start), check_fraction("stop", stop)
     if start == stop:
         raise ValueError(f"`start` and `stop` must differ, got {start} for both.")
@@ -106,6 +106,6 @@ def fractions_of(arguments: dict[str, Any]) -> Tensor:
 
 
 def area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
-    """The area under curves `[..., n_steps]` from `start` to `stop`, on their scale."""
+    """Makes a function that gives the area under curves `[..., n_steps]` from `start` to `stop`, as a mean height."""
     grid = wide(fractions_of(arguments))
     return lambda curve: area(wide(curve), grid.to(curve.device)).to(curve.dtype)

@@ -1,4 +1,4 @@
-"""What most metrics are given: a model, a batch, the attributions of one or several methods, and what replaces a feature."""
+"""The arguments that most metrics share: a model, a batch, attributions of one or several methods, and baselines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from .target import TargetType
 
 
 class Setting:
-    """Checks the shared arguments. `x` has the batch's features, `phi` their attributions `[methods, B, F]`, and `f` scores copies of the batch."""
+    """Checks the shared arguments and prepares what a metric computes with.
+
+    `x` has the features of the batch, `phi` their attributions `[methods, B, F]`, and `f` scores copies of the batch.
+    """
 
     def __init__(
         self,
@@ -43,17 +46,10 @@ class Setting:
     ):
         self.methods = as_attributions(attributions, as_tuple(inputs))
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
-        self.f = Forward(
-            forward_func,
-            self.x.inputs,
-            target,
-            additional_forward_args,
-            activation,
-            max_examples_per_batch,
-            show_progress,
-        )
+        x, args = self.x.inputs, additional_forward_args
+        self.f = Forward(forward_func, x, target, args, activation, max_examples_per_batch, show_progress)
         self.phi = self.x.totals(aggregate)
 
     def unpack(self, scores: Tensor) -> Scores:
-        """Scores `[methods, B, ...]` as the caller gave the attributions."""
+        """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
         return self.methods.unpack(scores, self.f.dtype)

@@ -1,6 +1,6 @@
-"""Work that several metrics share: while `sharing()` is open, equal calls of a function marked `shared` give one and the same object.
+"""Lets metrics share work: within `sharing()`, equal calls of a function marked `shared` return the same object.
 
-Nothing is kept afterwards, and without `sharing()` a marked function is the function itself.
+Nothing is kept afterwards. Outside of `sharing()`, a marked function runs at every call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _memory: ContextVar[dict[Hashable, Any] | None] = ContextVar("_memory", default=
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Within it, equal calls share; one inside another starts anew."""
+    """Lets equal calls share their result within the block. A block inside another one shares nothing with it."""
     token = _memory.set({})
     try:
         yield
@@ -31,14 +31,18 @@ def sharing() -> Iterator[None]:
 
 
 def forget() -> None:
-    """What was shared so far is not shared any more: of a result that was drawn at random, everyone needs an own one."""
+    """Drops what was shared so far, for results that were drawn at random: each caller needs a draw of its own."""
     memory = _memory.get()
     if memory is not None:
         memory.clear()
 
 
 def shared(function: Callable[P, R]) -> Callable[P, R]:
-    """Equal calls: tensors, models and functions are the same objects, settings and short tensors of integers have the same values."""
+    """Marks a function whose result equal calls share within `sharing()`.
+
+    Calls are equal if tensors, models and functions are the same objects, and if settings and integer tensors with at
+    most one axis have equal values.
+    """
 
     @functools.wraps(function)
     def once(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,7 +59,7 @@ def shared(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Same:
-    """Equal to itself alone. It keeps the object alive, so that no other one gets its place in memory."""
+    """A key that is equal only for the same object. It keeps the object alive, so that its id is not used again."""
 
     def __init__(self, value: object):
         self.value = value
@@ -83,6 +87,6 @@ def _identity(value: Any) -> Hashable:
 
 
 def _value_of_indices(tensor: Tensor) -> Hashable:
-    """Targets and seeds may be made anew for every call."""
+    """Returns a key by value for tensors such as targets and seeds, which may be new objects in every call."""
     integers = not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta)
     return (Tensor, tensor.dtype, tensor.device, str(tensor.tolist())) if integers and tensor.dim() < 2 else None

@@ -1,4 +1,4 @@
-"""Functions that take another's arguments: a signature that several share is written once."""
+"""Functions that take the arguments of another function, so that a shared signature is written once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ LIMIT = "max_examples_per_batch"
 def arguments_like(
     model: Callable[..., Any], without: Collection[str] = (), after: Mapping[str, str] | None = None, **defaults: Any
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The decorated function takes the arguments of `model` and its own, and is called with all of them by name, defaults filled in.
+    """Lets the decorated function take the arguments of `model` beside its own.
 
-    An argument that both have keeps the model's place and, unless the function has a default for it, the model's default; `defaults` sets
-    others. An argument of the function's own stands where signatures of this package have its kind: `forward_func` first, a required one
-    after the last required one, and one with a default before `max_examples_per_batch`; or where `after` says, own name -> name of the
-    argument before it. Arguments named in `without` are not taken.
+    The function itself is called with all of them by name, with defaults filled in. An argument that both have keeps
+    its place in `model`, and also its default, unless the function has one. An argument of only the function goes where
+    this package usually has it: `forward_func` first, a required one after the last required one, and one with a
+    default before `max_examples_per_batch`.
+
+    Args:
+        without: arguments of `model` that the function does not take.
+        after: other places for the function's own arguments, own name -> name of the argument before it.
+        defaults: other defaults for arguments of `model`.
     """
 
     def decorator(function: Callable[..., R]) -> Callable[..., R]:
@@ -63,7 +68,7 @@ def _merged(
 
 def _place(own: inspect.Parameter, among: list[inspect.Parameter]) -> int:
     if own.kind is own.KEYWORD_ONLY:
-        return len(among)  # behind the positional ones in any case
+        return len(among)  # sorting by kind puts it after the positional ones anyway
     if own.name == "forward_func":
         return 0
     if own.default is own.empty:

@@ -1,4 +1,4 @@
-"""How many of an example's features: numbers, or fractions of them, one or several."""
+"""Sizes of sets of features, as numbers or as fractions of an example's features, one or several."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SizeType = float | Sequence[float] | Tensor
 
 
 def as_sizes(name: str, value: SizeType, counts: Tensor) -> tuple[Tensor, bool]:
-    """`[B, K]`: sizes from 1 to the examples' own `counts` of features, and whether the caller gave just one.
+    """`[B, K]`: sizes between 1 and each example's number of features (`counts`), and whether the caller gave only one.
 
-    A float is a fraction of the example's features: rounded, at least 1.
+    A float is a fraction of the example's features, which is rounded to a number of at least 1.
     """
     values, single = as_sequence(value)
     if not values:
@@ -31,18 +31,20 @@ def _size(name: str, value: Any, counts: Tensor) -> Tensor:
     if isinstance(value, float):
         if not 0 < value <= 1:
             raise ValueError(
-                f"A float as `{name}` is a fraction of the features, above 0 and at most 1; got {value}. For a number of features give an int."
+                f"A float as `{name}` is a fraction of the features, above 0 and at most 1; got {value}. "
+                "For a number of features give an int."
             )
         return (value * counts.double()).round().long().clamp(min=1)
     if not 1 <= value <= counts.min():
         raise ValueError(
-            f"`{name}` must be from 1 to the number of features, {int(counts.min())} in example {int(counts.argmin())}; got {value}."
+            f"`{name}` must be from 1 to the number of features, {int(counts.min())} in example "
+            f"{int(counts.argmin())}; got {value}."
         )
     return torch.full_like(counts, int(value))
 
 
 def several(name: str) -> Callable[[dict[str, Any]], list[float] | None]:
-    """The coordinates of a score with a value for each of several sizes, from a metric's arguments."""
+    """Makes the coordinates of a score that has a value for each size in the argument `name`; None for one size."""
 
     def coordinates(arguments: dict[str, Any]) -> list[float] | None:
         sizes, single = as_sequence(arguments[name])

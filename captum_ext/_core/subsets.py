@@ -1,6 +1,7 @@
-"""Which features each row lacks, as a table that names them, and the masks made from it one batch at a time.
+"""Tables that say which features each row lacks, and the masks that are made from them one batch at a time.
 
-A row lacks the first `count` features of an ordering; so one ordering serves all counts, and a mask is a comparison of ranks.
+A row lacks the first `count` features of an ordering. So one ordering is enough for all counts, and a mask is a
+comparison of ranks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from .statistics import sum_of_parts, summable
 
 @dataclass(frozen=True)
 class Subsets:
-    """Rows that lack the first `count` features of `ordering`; `[R]` each, on the CPU, example by example."""
+    """Rows that lack the first `count` features of `ordering`.
+
+    `example`, `ordering` and `count` have shape `[R]` and lie on the CPU; rows are sorted by example.
+    """
 
     example: Tensor
     ordering: Tensor
@@ -32,7 +36,7 @@ class Subsets:
         return len(self.example)
 
     def batches(self, size: Callable[[], int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """`removed [r, F]` and `example [r]`, at most `size()` rows at a time."""
+        """Yields `removed [r, F]` and `example [r]`, at most `size()` rows at a time."""
         start = 0
         while start < len(self):
             rows = slice(start, start := start + size())
@@ -50,7 +54,7 @@ def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
 
 
 def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Tensor) -> tuple[Tensor, Tensor]:
-    """`[R]` and `[methods, R]`: the model's score of every row, and the attribution that the row lacks."""
+    """`[R]` and `[methods, R]`: the model's score of every row, and the total attribution of the removed features."""
     totals = []
 
     def rows() -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -62,7 +66,10 @@ def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Te
 
 
 def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
-    """`[methods, r]`: the sum of each row's features, weighted. Examples come in order, so a batch has few of them: one product for all."""
+    """`[methods, r]`: the weighted sum over the features of each row.
+
+    Rows are sorted by example, so a batch has few examples and one matrix product is enough for all of them.
+    """
     first, last = int(example[0]), int(example[-1]) + 1
     parts = weights, summable(phi[:, first:last]).flatten(0, 1)
     of_each = sum_of_parts(lambda w, p: w @ p.T, *parts)  # [r, methods * examples]
@@ -72,10 +79,10 @@ def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RandomSubsets:
-    """Random subsets of given sizes and, first, the whole example: `rows.example[whole[b]]` is b, lacking nothing.
+    """Random subsets of given sizes, and a row for each whole example: in row `whole[b]`, example `b` lacks nothing.
 
-    `row[b, k, j]` is the row of draw `j` of size `k`, `valid` where there is one: where an example has no more subsets of a size than
-    there are draws, every subset comes once. One random ordering of an example serves all its sizes.
+    `row[b, k, j]` is the row of draw `j` of size `k`, and `valid` says whether there is one: where an example has no
+    more subsets of a size than there are draws, each subset is taken once. All sizes share a draw's random ordering.
     """
 
     rows: Subsets
@@ -85,16 +92,17 @@ class RandomSubsets:
 
 
 def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, device: torch.device) -> RandomSubsets:
-    """`counts [B]` features in each example, `sizes [B, K]`."""
+    """Draws subsets of `sizes [B, K]` from the `counts [B]` features of each example."""
     batch, n_sizes = sizes.shape
     existing = torch.tensor(
         [[_subsets_up_to(f, n, draws + 1) for n in row] for f, row in zip(counts.tolist(), sizes.tolist())]
     )[..., None]
     exact, valid = existing <= draws, torch.arange(draws) < existing
-    ordering = torch.arange(draws) + exact * draws * (1 + torch.arange(n_sizes)[:, None])  # from `draws` on: enumerated
+    # Orderings from number `draws` on are enumerated, not random.
+    ordering = torch.arange(draws) + exact * draws * (1 + torch.arange(n_sizes)[:, None])
 
     def table(first: int, rest: Tensor) -> Tensor:
-        """`[B, 1 + draws * K]`: the whole example, then draw by draw all sizes."""
+        """`[B, 1 + draws * K]`: a column for the whole example, then all sizes of each draw in turn."""
         return torch.cat((torch.full((batch, 1), first), rest.expand(batch, n_sizes, draws).mT.reshape(batch, -1)), 1)
 
     kept = table(1, valid.long()).bool()
@@ -106,7 +114,7 @@ def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, de
 
 
 class _RandomRanks:
-    """The ranks of an example's ordering: a random one made from its seed, or one that begins with an enumerated subset."""
+    """Gives the ranks of an ordering: a random one made from its seed, or one that begins with an enumerated subset."""
 
     def __init__(self, counts: Tensor, sizes: Tensor, seeds: Tensor, device: torch.device):
         self.counts, self.sizes, self.seeds, self.device = counts, sizes, seeds, device
@@ -129,7 +137,7 @@ class _RandomRanks:
 
 @lru_cache(maxsize=1024)
 def _subsets_up_to(count: int, size: int, most: int) -> int:
-    """The number of subsets of a size, or `most` where there are more: the whole number can have thousands of digits."""
+    """Counts the subsets of a size, but not beyond `most`, as the whole number can have thousands of digits."""
     number = 1
     for i in range(min(size, count - size)):
         number = number * (count - i) // (i + 1)

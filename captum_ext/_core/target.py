@@ -1,4 +1,4 @@
-"""Every form of Captum's `target` in, one form out, and the output it chooses."""
+"""Brings every form of Captum's `target` into one form, and selects the output that it stands for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn.functional import one_hot
 
 from .checks import describe, shape
 
-NO_CLASS = -1  # the predicted class where an output is nan
+NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
 
 
 def as_target(target: TargetType, batch: int) -> Tensor | None:
-    """`[B, D]`: the indices of each example's output, for a model output with `D` axes after the rows."""
+    """`[B, D]`: the indices of each example's output, for a model whose output has `D` axes after the rows."""
     if target is None:
         return None
     if isinstance(target, (Tensor, np.ndarray)):
@@ -41,7 +41,8 @@ def _tensor_target(target: Tensor, batch: int) -> Tensor:
         return target.reshape(1, 1).long().expand(batch, 1)
     if shape(target) != (batch,):
         raise ValueError(
-            f"A tensor as `target` must have one element or shape ({batch},), one index per example; got {shape(target)}."
+            f"A tensor as `target` must have one element or shape ({batch},), one index per example; "
+            f"got {shape(target)}."
         )
     return target.long()[:, None]
 
@@ -50,13 +51,14 @@ def _indices(target: Any) -> tuple[int, ...]:
     indices = target if isinstance(target, tuple) else (target,)
     if not indices or any(isinstance(i, bool) or not hasattr(i, "__index__") for i in indices):
         raise TypeError(
-            f"`target` must be an integer, a tuple of integers, a tensor, or a list with one of them per example; got {describe(target)}."
+            "`target` must be an integer, a tuple of integers, a tensor, or a list with one of them per example; "
+            f"got {describe(target)}."
         )
     return tuple(operator.index(i) for i in indices)
 
 
 def check_output(output: Any, rows: int) -> Tensor:
-    """The model's output, if it has a row for each input row."""
+    """Returns the model's output after checking that it has a row for each input row."""
     if not isinstance(output, Tensor):
         raise TypeError(f"`forward_func` must return a tensor, got {describe(output)}.")
     if output.dim() == 0 or len(output) != rows:
@@ -67,7 +69,7 @@ def check_output(output: Any, rows: int) -> Tensor:
 
 
 def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
-    """One score per row of the model's output."""
+    """`[rows]`: the value that the target selects in each row of the model's output."""
     if target is None:
         if output.numel() != rows:
             raise ValueError(
@@ -77,23 +79,25 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
         return output.reshape(rows)
     if target.shape[1] != output.dim() - 1:
         raise ValueError(
-            f"`target` has {target.shape[1]} indices, but the model's output of shape {shape(output)} needs {output.dim() - 1} "
-            "per row. For an output with several axes give a tuple of indices; for one value per row leave `target` out."
+            f"`target` has {target.shape[1]} indices, but the model's output of shape {shape(output)} needs "
+            f"{output.dim() - 1} per row. For an output with several axes give a tuple of indices; "
+            "for one value per row leave `target` out."
         )
     target = target.to(output.device)
     if not target.is_meta:
         size = torch.tensor(output.shape[1:], device=target.device)
         if ((target >= size) | (target < -size)).any():
             raise ValueError(
-                f"`target` is out of range: the model's output has shape {shape(output)}, got indices up to {target.amax(0).tolist()}."
+                f"`target` is out of range: the model's output has shape {shape(output)}, "
+                f"got indices up to {target.amax(0).tolist()}."
             )
     return output[(torch.arange(rows, device=output.device), *target.unbind(1))]
 
 
 def predicted_class(output: Tensor) -> Tensor:
-    """An activation: the class of the largest output, `[rows]`; `NO_CLASS` where one is nan."""
+    """`[rows]`: an activation that gives the class with the largest output, and `NO_CLASS` where an output is nan."""
     if not isinstance(output, Tensor) or output.dim() == 0:
-        return output  # which is refused wherever it comes from
+        return output  # the caller's check of the output refuses it
     if output.dim() != 2:
         raise ValueError(
             f"`forward_func` must return `[rows, classes]`, so that there is a prediction; got {shape(output)}."
@@ -102,7 +106,10 @@ def predicted_class(output: Tensor) -> Tensor:
 
 
 def is_predicted(output: Tensor) -> Tensor:
-    """An activation: 1 for the class of the largest output, 0 for others, `[rows, classes]`; nan where one is nan."""
+    """`[rows, classes]`: an activation that gives 1 for the class with the largest output and 0 for all others.
+
+    A row with a nan output is nan throughout.
+    """
     predicted = predicted_class(output)
     if predicted is output:
         return output

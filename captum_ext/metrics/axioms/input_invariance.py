@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..._core.arguments import TensorOrTuple, as_given, as_norm_order, as_tuple, flat
 from ..._core.card import metric
-from ..._core.explained_maps import ModelAfterModel
+from ..._core.explained_maps import MapsOfModels
 from ..._core.forward import Forward
 from ..._core.statistics import norm, ratio
 from ._absorbed_shift import absorbing, as_shift, check_module, first_layer
@@ -72,7 +72,7 @@ def input_invariance(
     name = first_layer(model, layer)
     shifted = as_given(tuple(t + s for t, s in zip(x, steps)), inputs)
     explained, explained_shifted = (
-        ModelAfterModel(explanation_factory, tensors, max_examples_per_batch, kwargs) for tensors in (inputs, shifted)
+        MapsOfModels(explanation_factory, tensors, max_examples_per_batch, kwargs) for tensors in (inputs, shifted)
     )
     f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
     with torch.no_grad():

@@ -40,10 +40,10 @@ class Positions:
 
     @property
     def truth(self) -> Tensor:
-        return self.side_by_side(self.masks)
+        return self.flattened(self.masks)
 
-    def side_by_side(self, masks: Tensors) -> Tensor:
-        """`[B, positions]`"""
+    def flattened(self, masks: Tensors) -> Tensor:
+        """`[B, positions]`: the masks of all tensors, expanded to the batch."""
         return flat(tuple(m.expand(self.scores.shape[1], *m.shape[1:]) for m in masks))
 
     def unpack(self, scores: Tensor) -> Scores:

@@ -62,7 +62,7 @@ def pointing_game(
     _check_tolerance(tolerance, as_tuple(inputs))
     p = at_positions(inputs, attributions, truth_mask, sign)
     highest = p.scores == p.scores.amax(-1, keepdim=True)
-    close = p.side_by_side(tuple(near(m, tolerance) for m in p.masks))
+    close = p.flattened(tuple(near(m, tolerance) for m in p.masks))
     return p.unpack(wide(highest & close).sum(-1) / highest.sum(-1))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._core.arguments import TensorOrTuple
-from ..._core.explained_maps import Copies, ModelAfterModel, each_once
+from ..._core.explained_maps import Copies, MapsOfModels, each_once
 from ._random_weights import check_model, layers, randomized
 from ._similarity import SimilarityType, as_similarity
 
@@ -30,7 +30,7 @@ def similarity_curve(
     """`[B, layers]`: how alike the maps of the model and of its copy after each step are, in the type of the explanation."""
     model = check_model(forward_func)
     similar = as_similarity(similarity, absolute)
-    explained = ModelAfterModel(explanation_factory, inputs, max_examples_per_batch, kwargs, copies)
+    explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs, copies)
     twins = randomized(model, order, weights_seed)
     with torch.no_grad():
         phi = explained.maps(model)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..._core.arguments import TensorOrTuple, flat
 from ..._core.card import metric
 from ..._core.checks import check_count
-from ..._core.explained_maps import ModelAfterModel
+from ..._core.explained_maps import MapsOfModels
 from ..._core.statistics import ratio
 from ._random_weights import check_model, randomized
 
@@ -61,7 +61,7 @@ def efficient_mprt(
         tensor([0.])
     """
     model, bins = check_model(forward_func), check_count("n_bins", n_bins, least=2)
-    explained = ModelAfterModel(explanation_factory, inputs, max_examples_per_batch, kwargs)
+    explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs)
     twins = randomized(model, "full", weights_seed)
     with torch.no_grad():
         before = _entropy(flat(explained.maps(model)), bins)

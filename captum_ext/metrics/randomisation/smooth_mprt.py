@@ -12,7 +12,7 @@ from ..._core.arguments import TensorOrTuple, as_tuple
 from ..._core.card import metric
 from ..._core.checks import check_count, describe
 from ..._core.draws import SeedType, draw_seeds
-from ..._core.perturbations import in_noise
+from ..._core.perturbations import with_gaussian_noise
 from ..._core.signature import arguments_like
 from ._similarity_curve import similarity_curve, steps
 
@@ -104,4 +104,4 @@ def smooth_mprt(**arguments: Any) -> Tensor:
 
 
 def _noisy(level: float, seeds: Tensor, x: tuple[Tensor, ...], size: Callable[[], int]) -> Any:
-    return in_noise(x, level, seeds, size)
+    return with_gaussian_noise(x, level, seeds, size)

@@ -13,7 +13,7 @@ from ..._core.arguments import Tensors, as_norm_order, flat
 from ..._core.card import metric
 from ..._core.checks import check_positive
 from ..._core.forward import Forward
-from ..._core.layers import as_layer, recorded, side_by_side
+from ..._core.layers import as_layer, joined_outputs, recorded
 from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio, score_type
@@ -178,7 +178,7 @@ def relative_representation_stability(
     def representation_and_output(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
         with recorded(module) as seen:
             output = f.output(rows, example)
-        return side_by_side(seen, len(example)), output
+        return joined_outputs(seen, len(example)), output
 
     return _largest_change(
         forward_func=forward_func, observe=representation_and_output, change=_relative_change, **arguments
