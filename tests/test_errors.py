@@ -456,7 +456,7 @@ BAD_ARGUMENTS = [
     ),
     value("`score` must be a metric with a better side, such as srg or .*; got 'srg'", score="srg"),
     value(
-        "An order is searched for among at most 32 features, got 64 in example 0. Give a `feature_mask` with fewer",
+        "The search for the best order takes at most 32 features, got 64 in example 0. Give a `feature_mask` with fewer",
         inputs=torch.ones(B, 64),
         attributions=torch.ones(B, 64),
         only=(oracle_normalized,),

@@ -54,7 +54,7 @@ def oracle_normalized(
         attribution that beats the search scores above 1. NaN where the best order scores the same as the random ones.
 
     Raises:
-        ValueError, TypeError: as `deletion_curve`; more than 32 features; a `score` that has no direction.
+        ValueError, TypeError: as `deletion_curve`; more than 32 features; a `score` without a better side.
 
     The paper also searches by simulated annealing, which takes many more model rows.
 
@@ -93,6 +93,6 @@ def _direction(score: Callable[..., Any]) -> bool:
     higher = None if card is None else card.direction(arguments_of_partial(score))
     if higher is None:
         raise ValueError(
-            f"`score` must be a metric with a direction, such as srg or partial(deletion, n_steps=9); got {score!r}."
+            f"`score` must be a metric with a better side, such as srg or partial(deletion, n_steps=9); got {score!r}."
         )
     return higher
