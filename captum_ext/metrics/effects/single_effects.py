@@ -1,5 +1,4 @@
-"""Monotonicity correlation and non-sensitivity (Nguyen et al. 2020): attributions against effects of single features.
-"""
+"""Monotonicity correlation and non-sensitivity (Nguyen et al. 2020): attributions against single features' effects."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _through_maps(
     methods = as_attributions(attributions, x)
     if not all(t.is_floating_point() for t in x):
         raise TypeError(
-            f"`inputs` must be of a floating point type, as maps scale them; got {[str(t.dtype) for t in x]}. "
+            f"`inputs` must be of a floating point type, as maps scale them, got {[str(t.dtype) for t in x]}. "
             "For token ids give the embeddings."
         )
     b = as_baselines(baselines, inputs)
