@@ -407,7 +407,7 @@ BAD_ARGUMENTS = [
     value(r"`truth_mask` must broadcast .* got \(2, 1, 2, 2\)", truth_mask=TRUTH.expand(2, 1, 2, 2)),
     value(r"`truth_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", truth_mask=TRUTH[None, None, None]),
     value(
-        r"`attributions` \(3, 1, 2, 2\) with one channel score positions, but `truth_mask` \(1, 2, 2, 2\) separates the channels",
+        r"`truth_mask` \(1, 2, 2, 2\) must have one channel, as `attributions` \(3, 1, 2, 2\) have one",
         attributions=phi[:, :1],
         truth_mask=TRUTH.expand(1, 2, 2, 2),
     ),
@@ -417,7 +417,7 @@ BAD_ARGUMENTS = [
     value("`tolerance` must be at least 0 and finite, got nan", only=(pointing_game,), tolerance=float("nan")),
     value("`tolerance` must be at least 0 and finite, got inf", only=(pointing_game,), tolerance=float("inf")),
     value(
-        r"`tolerance` is a distance along axes after the channels, which `inputs` \[\(3, 8\)\] lack. Leave it out",
+        r"`tolerance` needs axes after the channels, which `inputs` \[\(3, 8\)\] lack. Leave it out",
         inputs=x.flatten(1),
         attributions=phi.flatten(1),
         truth_mask=TRUTH.flatten().repeat(2),
