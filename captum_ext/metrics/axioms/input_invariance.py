@@ -59,7 +59,7 @@ def input_invariance(
         ones.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is no module, a `layer` that does not undo the shift, a ready
+        ValueError, TypeError: a `forward_func` that is not a module, a `layer` that does not undo the shift, a ready
             object as `explanation_factory`, a `shift` that does not fit.
 
     Reference: Kindermans et al. 2017, "The (Un)reliability of saliency methods", arXiv:1711.00867, who compare by eye.

@@ -36,7 +36,7 @@ from ..._core.statistics import ratio, sum_of_parts
 )
 @arguments_like(Perturbations, after={"normalize": "max_examples_per_batch"})
 def infidelity(attributions: AttributionsType, normalize: bool = False, **arguments: Any) -> Scores:
-    r"""Mean squared difference between a perturbation's effect on the output as attributions predict it, and as it is.
+    r"""Mean squared difference between a perturbation's effect on the output and the effect that attributions predict.
 
     .. math:: \frac1n \sum_{j=1}^n \bigl(\beta \langle I_j, \phi\rangle - (f(x) - f(x - I_j))\bigr)^2
 

@@ -24,7 +24,7 @@ def relevance_rank_accuracy(
     *,
     sign: str = "all",
 ) -> Scores:
-    r"""The share of true positions among the highest attributions, of which as many count as there are true positions.
+    r"""The share of true positions among the highest attributions, taking as many as there are true positions.
 
     .. math:: \bigl|\operatorname{top}_{|T|}(\phi) \cap T\bigr| \,/\, |T|
 

@@ -82,7 +82,7 @@ def parameter_randomization(**arguments: Any) -> Tensor:
         the model scores 1. NaN where no step has a similarity, such as the correlation with a constant map.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is no module with parameters, a ready object as
+        ValueError, TypeError: a `forward_func` that is not a module with parameters, a ready object as
             `explanation_factory`, an unknown `similarity` or `order`, maps that are not images for `"ssim"` or `"hog"`.
 
     Quantus (MPRT) only randomises modules with `reset_parameters`, all with the same seed, and by default compares

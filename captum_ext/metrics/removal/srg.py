@@ -21,7 +21,7 @@ from .deletion import deletion_curve, removal_curves
 )
 @arguments_like(deletion_curve, without=("mode",))
 def srg(**arguments: Any) -> Scores:
-    r"""Symmetric relevance gain: the area between the curves of least and of most relevant first.
+    r"""Symmetric relevance gain: the area between the curves for least and for most relevant features first.
 
     .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c_{\text{LeRF}}(s) - c_{\text{MoRF}}(s) \, ds
 

@@ -83,9 +83,9 @@ def relative_input_stability(**arguments: Any) -> Tensor:
         seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better; if an explanation is new noise
-        each time, its score grows without bound as the radius shrinks. NaN where no copy keeps the class. `B + B n`
-        model rows and as many explained rows.
+        `[B]`, a ratio, in the promoted type of explanation and output (at least float32). Lower is better; if an
+        explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps
+        the class. `B + B n` model rows and as many explained rows.
 
     Raises:
         ValueError, TypeError: as `sensitivity_max`, and a model whose output lacks a row for each input row.
@@ -121,9 +121,9 @@ def relative_output_stability(**arguments: Any) -> Tensor:
     same errors and costs the same as `relative_input_stability`.
 
     Returns:
-        `[B]`, per unit of the output, in the explanation's type (at least float32). Lower is better; if an explanation
-        is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps the class.
-        `B + B n` model rows and as many explained rows.
+        `[B]`, per unit of the output, in the promoted type of explanation and output (at least float32). Lower is
+        better; if an explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where
+        no copy keeps the class. `B + B n` model rows and as many explained rows.
 
     Raises:
         ValueError, TypeError: as `relative_input_stability`.
@@ -169,9 +169,9 @@ def relative_representation_stability(
         seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better; if an explanation is new noise
-        each time, its score grows without bound as the radius shrinks. NaN where no copy keeps the class. `B + B n`
-        model rows and as many explained rows.
+        `[B]`, a ratio, in the promoted type of explanation and output (at least float32). Lower is better; if an
+        explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps
+        the class. `B + B n` model rows and as many explained rows.
 
     Raises:
         ValueError, TypeError: as `relative_input_stability`, and a `layer` that the model does not have, or whose

@@ -27,8 +27,8 @@ def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
     .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert \phi(x) \rVert}
 
     with norms over all elements of the explanation, across the tensors of a tuple. This is a lower bound of the maximum
-    over the ball. A norm of 0 counts as 1, so a constant explanation scores 0. The score grows with
-    `n_perturb_samples`: only compare scores with the same number.
+    over the ball of radius `perturb_radius`. A norm of 0 counts as 1, so a constant explanation scores 0. The score
+    grows with `n_perturb_samples`: only compare scores with the same number.
 
     The arguments are those of `captum.metrics.sensitivity_max`.
 
