@@ -409,7 +409,7 @@ BAD_ARGUMENTS = [
     value(r"`truth_mask` must broadcast .* got \(2, 1, 2, 2\)", truth_mask=TRUTH.expand(2, 1, 2, 2)),
     value(r"`truth_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", truth_mask=TRUTH[None, None, None]),
     value(
-        r"`attributions` \(3, 1, 2, 2\) with one channel score positions, but `truth_mask` \(1, 2, 2, 2\) separates the channels",
+        r"`truth_mask` \(1, 2, 2, 2\) must have one channel, as `attributions` \(3, 1, 2, 2\) have one",
         attributions=phi[:, :1],
         truth_mask=TRUTH.expand(1, 2, 2, 2),
     ),
@@ -419,7 +419,7 @@ BAD_ARGUMENTS = [
     value("`tolerance` must be at least 0 and finite, got nan", only=(pointing_game,), tolerance=float("nan")),
     value("`tolerance` must be at least 0 and finite, got inf", only=(pointing_game,), tolerance=float("inf")),
     value(
-        r"`tolerance` is a distance along axes after the channels, which `inputs` \[\(3, 8\)\] lack. Leave it out",
+        r"`tolerance` needs axes after the channels, which `inputs` \[\(3, 8\)\] lack. Leave it out",
         inputs=x.flatten(1),
         attributions=phi.flatten(1),
         truth_mask=TRUTH.flatten().repeat(2),
@@ -458,7 +458,7 @@ BAD_ARGUMENTS = [
     ),
     value("`score` must be a metric with a better side, such as srg or .*; got 'srg'", score="srg"),
     value(
-        "An order is searched for among at most 32 features, got 64 in example 0. Give a `feature_mask` with fewer",
+        "The search for the best order takes at most 32 features, got 64 in example 0. Give a `feature_mask` with fewer",
         inputs=torch.ones(B, 64),
         attributions=torch.ones(B, 64),
         only=(oracle_normalized,),
@@ -546,11 +546,11 @@ BAD_ARGUMENTS = [
     kind("`explanation_func` must be a function or a Captum attribution object, got str 'ig'", explanation_func="ig"),
     # models to make random, and explanations made of them
     kind(
-        "`forward_func` must be a module, whose parameters can be drawn anew; got function",
+        "`forward_func` must be a module with parameters to randomise, got function",
         RANDOMISED,
         forward_func=half,
     ),
-    value("`forward_func` has no parameters that could be drawn anew, got ReLU", RANDOMISED, forward_func=nn.ReLU()),
+    value("`forward_func` must have parameters to randomise, got ReLU", RANDOMISED, forward_func=nn.ReLU()),
     kind(
         r"`explanation_factory` must be a Captum class, or a function .*`lambda model: ...`\); got Saliency",
         explanation_factory=Saliency(MODULE),
@@ -571,7 +571,7 @@ BAD_ARGUMENTS = [
     value("`n_classes` must be at least 2, got 1", n_classes=1),
     value("`target` must be one class for each example, got None", (random_logit,), target=None),
     value(r"`target` must be one class for each example, got \(0, 1\)", (random_logit,), target=(0, 1)),
-    value(r"`target` is out of range: there are 4 classes, got \[4, 4, 4\]", (random_logit,), target=4),
+    value(r"`target` must lie within the 4 classes of `n_classes`, got \[4, 4, 4\]", (random_logit,), target=4),
     value("`order` must be one of 'top_down', 'bottom_up', 'independent', 'full', got 'random'", order="random"),
     kind("`explanation_func` must be .*, got Tensor", explanation_func=phi),
     kind("`perturb_func` must be .*got NoneType", perturb_func=None),
@@ -592,7 +592,7 @@ BAD_ARGUMENTS = [
     ),
     value("`gap` must be one of 'absolute', 'relative', 'signed', got 'squared'", gap="squared"),
     kind(
-        "`forward_func` must be a module, whose first layer can be changed; got function",
+        "`forward_func` must be a module with a first layer to change, got function",
         (input_invariance,),
         forward_func=half,
     ),
@@ -600,7 +600,7 @@ BAD_ARGUMENTS = [
     kind("`shift` must be a number or a tensor, got str 'one'", shift="one"),
     value("`n_top` must be at least 1, got 0", n_top=0),
     value(
-        r"`other_attributions` must have the shape of `attributions` \[\(3, 2, 2, 2\)\] but for the rows, got \[\(3, 8\)\]",
+        r"`other_attributions` must have the shape of `attributions` \[\(3, 2, 2, 2\)\] except for the rows, got \[\(3, 8\)\]",
         other_attributions=phi.flatten(1),
     ),
     value("`other_attributions` is NaN in example 1", other_attributions=NAN),
@@ -622,19 +622,19 @@ BAD_ARGUMENTS = [
     value(r"`discretize` must return .*, got NoneType", discretize=lambda rows: None),
     value(r"`shift` must be the same for all examples, of shape \(1, 2, 2, 2\); got \(3, 2, 2, 2\)", shift=x),
     value(
-        "`layer` must say which layer is the first: `forward_func` has no linear or convolutional one",
+        "`layer` must name the first layer, as `forward_func` has no linear or convolutional one",
         (input_invariance,),
         forward_func=nn.Sequential(nn.Flatten()),
     ),
     value("`layer` must be a part of `forward_func`, got another module", (input_invariance,), layer=nn.Linear(8, 4)),
     value(
-        "`layer` must be called once and put out one tensor, got 2 of '0.0'",
+        "`layer` must be called once and return one tensor, got 2 calls of '0.0'",
         (input_invariance,),
         forward_func=nn.Sequential(*[nn.Sequential(nn.Flatten(), nn.Linear(8, 8))] * 2),
         layer="0.0",
     ),
     value(
-        "`layer` '2' cannot take the shift back: the outputs differ by up to .*It must be the first one with a parameter",
+        "`layer` '2' cannot undo the shift: the outputs differ by up to .*It must be the first layer with parameters",
         (input_invariance,),
         forward_func=nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(8, 4)),
     ),
@@ -758,11 +758,11 @@ BAD_FACTORIES = [
         explanation_factory=lambda module: lambda r: r[:1],
     ),
     value(
-        r"This `similarity` needs maps of shape \(B, C, H, W\) of at least 7 x 7 pixels, got \(3, 2, 2, 2\). .*'pearson'",
+        r"This `similarity` needs maps of shape \(B, C, H, W\) with at least 7 x 7 pixels, got \(3, 2, 2, 2\). .*'pearson'",
         similarity="ssim",
     ),
     value(
-        r"`similarity` must return a tensor of shape \(3,\), a number an example; got \(3, 2, 2, 2\)",
+        r"`similarity` must return one number per example, of shape \(3,\); got \(3, 2, 2, 2\)",
         similarity=lambda a, b: a - b,
     ),
     value("`similarity` must return .*; got float 0.5", similarity=lambda a, b: 0.5),

@@ -1,4 +1,7 @@
-"""Metrics of explanations: functions from one batch, in Captum's terms, to a tensor with a row per example."""
+"""Metrics of explanations: each takes a batch, as in Captum, and returns a tensor with a row per example.
+
+Scores have the promoted type of the attributions (or explanations) and the model's outputs, and at least float32.
+"""
 
 from .agreement.feature_agreement import feature_agreement as feature_agreement
 from .agreement.feature_agreement import rank_agreement as rank_agreement

@@ -1,4 +1,4 @@
-"""What metrics there are, from their cards, signatures and docstrings: nothing is listed here."""
+"""The table of all metrics, made from their cards, signatures and docstrings: nothing is listed here by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from .._core.card import Card
 
 BETTER = {True: "higher", False: "lower", None: None}
-NEEDS = {  # required arguments whose names do not say it
+# What a required argument is called in the table, if not by its name.
+NEEDS = {
     "forward_func": "model",
     "explanation_func": "explanation function",
     "explanation_factory": "explanation as a function of the model",
@@ -21,7 +22,9 @@ NEEDS = {  # required arguments whose names do not say it
 
 @dataclass(frozen=True)
 class Entry:
-    """`better` is "higher", "lower" or, for a curve, None; `rows` what a batch of `B` costs; `needs` what it can't do without, beside inputs."""
+    """`better` is "higher", "lower" or, for a curve, None; `rows` is the cost of a batch of `B` examples in model rows;
+    `needs` are the required arguments except `inputs`.
+    """
 
     name: str
     family: str
@@ -43,7 +46,7 @@ class Entry:
 
 
 class Catalogue(list[Entry]):
-    """A list that shows itself as text, by family; `pandas.DataFrame(available())` is a table."""
+    """A list that prints itself by family; `pandas.DataFrame(available())` makes a table of it."""
 
     def families(self) -> dict[str, list[Entry]]:
         return {family: [e for e in self if e.family == family] for family in sorted({e.family for e in self})}
@@ -58,9 +61,9 @@ class Catalogue(list[Entry]):
 
 
 def available() -> Catalogue:
-    """Every metric: its name, family, first sentence, better side, range, cost in model rows, what it needs, and its paper.
+    """Every metric: name, family, summary, better direction, range, cost in model rows, what it needs, and its paper.
 
-    A list that shows itself by family; `pandas.DataFrame(available())` is a table.
+    The list prints itself by family; `pandas.DataFrame(available())` makes a table of it.
 
     Example:
         >>> deletion = next(entry for entry in available() if entry.name == "deletion")
@@ -72,7 +75,7 @@ def available() -> Catalogue:
 
 
 def catalogue(exported: Mapping[str, Any]) -> Catalogue:
-    """The metrics among what a package exports: whatever has a card."""
+    """The metrics among the names that a package exports: all that have a card."""
     return Catalogue(_entry(name, exported[name]) for name in sorted(exported) if hasattr(exported[name], "card"))
 
 

@@ -1,4 +1,4 @@
-"""The decorator that makes a function of one's own a metric of the package."""
+"""The decorator that turns a user's function into a metric."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ def metric(
     axis: tuple[str, Coordinates] | None = None,
     takes_mappings: bool = False,
 ) -> Callable[[F], F]:
-    """Makes a function of your own a metric: it takes several methods by name, and tables and plots know which way is better.
+    """Turns your own function into a metric: it takes several methods, and tables and plots know which way is better.
 
-    `captum_ext.evaluate` runs any function with such arguments over a data set, on many devices, and keeps its scores. With this card the scores
-    are ranked, compared and drawn as those of the package's own metrics are.
+    `captum_ext.evaluate` runs any function with such arguments over a data set, on many devices, and keeps its scores.
+    With the decorator, the scores are also ranked, compared and drawn like those of the package's own metrics.
 
-    The function takes `inputs` and `attributions` (or `explanation_func`, `explanation_factory`) by name, whatever else it needs of Captum's
-    arguments (`forward_func`, `target`, `additional_forward_args`), and returns a tensor with a row per example. If it draws, it takes a
-    `seed`, which may be a list with one for each example.
+    The function takes `inputs` and `attributions` (or `explanation_func`, `explanation_factory`) by name, and whatever
+    else it needs of Captum's arguments (`forward_func`, `target`, `additional_forward_args`). It returns a tensor with
+    a row per example. If it uses random numbers it takes a `seed`, which may be a list with one seed for each example.
 
     Args:
-        higher_is_better: True or False; None for a curve, which is drawn but not ranked.
-        range: the least and the largest score.
-        family: a heading to list it under.
+        higher_is_better: True or False, or None for a curve, which is drawn but not ranked.
+        range: the smallest and the largest possible score.
+        family: the heading to list the metric under.
         rows: what a batch of `B` examples costs in model rows, in words.
-        reference: where it is from.
-        axis: for several values an example `[B, points]`: the axis' name, and a function from the arguments to where the points are.
-        takes_mappings: whether the function itself takes a mapping name -> attributions; by default it is called with one after the other.
+        reference: the paper or other source of the metric.
+        axis: for several values per example `[B, points]`: the name of the axis, and a function that maps the arguments
+            to the positions of the points.
+        takes_mappings: whether the function itself takes a mapping name -> attributions. By default it is called once
+            per method.
 
     Returns:
-        a decorator. The decorated function takes what the function takes, and for `attributions` also a mapping name -> attributions, which
-        gives a mapping name -> scores.
+        A decorator. The decorated function takes the same arguments. Its `attributions` may also be a mapping name ->
+        attributions, for which it returns a mapping name -> scores.
 
     Raises:
-        TypeError: a function that takes no explanation; `higher_is_better` that is neither a truth value nor None.
+        TypeError: a function that takes no explanation; a `higher_is_better` other than True, False or None.
 
     Example:
         >>> @metric(higher_is_better=False, range=(0, 1))
@@ -77,12 +79,12 @@ def metric(
                 f"A metric must take {' or '.join(f'`{name}`' for name in EXPLANATIONS)} by name; "
                 f"{function.__name__} takes {', '.join(takes) or 'nothing'}."
             )
-        return card(function if takes_mappings or "attributions" not in takes else _one_by_one(function))
+        return card(function if takes_mappings or "attributions" not in takes else _one_method_at_a_time(function))
 
     return decorator
 
 
-def _one_by_one(function: F) -> F:
+def _one_method_at_a_time(function: F) -> F:
     signature = inspect.signature(function)
 
     @functools.wraps(function)

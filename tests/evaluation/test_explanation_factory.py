@@ -108,5 +108,5 @@ def test_a_metric_of_ones_own_may_take_a_factory_too():
 
 
 def test_a_model_without_parameters_is_refused_with_its_metric():
-    with pytest.raises(TypeError, match="`forward_func` must be a module, whose parameters can be drawn anew"):
+    with pytest.raises(TypeError, match="`forward_func` must be a module with parameters to randomise"):
         run(lambda x: x[:, :3], methods=MADE, metrics={"full": RANDOMISED["full"]})

@@ -1,4 +1,4 @@
-"""Attributions beside reference attributions, feature by feature, and how many features or pairs of them agree."""
+"""Attributions and reference attributions, feature by feature, and how many features or pairs of them agree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..._core.statistics import wide
 
 @dataclass(frozen=True)
 class Pair:
-    """The features' attributions `a [methods, B, F]` and those of the reference, `b [1, B, F]`; `where [B, F]` there is a feature."""
+    """Attributions of features, `a [methods, B, F]`, and of the reference, `b [1, B, F]`, `where [B, F]` they exist."""
 
     methods: Attributions
     features: Features
@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def ranks(self) -> tuple[Tensor, Tensor]:
-        """From 0, the most important first; equal ones in the order of their numbers."""
+        """From 0 for the most important feature; equal ones are ordered by their index."""
         a, b = self.importances
         return self.features.ranks(a), self.features.ranks(b)
 
@@ -60,10 +60,10 @@ class Pair:
         return a == b
 
     def share_of_top(self, k: SizeType, agree: Tensor | None = None) -> Scores:
-        """How many of the `k` most important features both have, and `agree` upon, as a share of `k`."""
+        """The share of the `k` most important features that both sides have in common and, if given, `agree` upon."""
         sizes, one_size = as_sizes("k", k, self.features.counts)
         sizes = sizes.to(self.a.device)  # [B, K]
-        worse = torch.maximum(*self.ranks)  # below k where a feature is among both tops
+        worse = torch.maximum(*self.ranks)  # below k if a feature is at the top on both sides
         if agree is not None:
             worse = worse.masked_fill(~agree, worse.shape[-1])
         found = torch.searchsorted(worse.sort(-1).values, sizes.expand(len(worse), -1, -1).int().contiguous())
@@ -94,30 +94,30 @@ def beside_reference(
 
 
 def agreeing_pairs(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
-    """How many pairs of places `where` both sides order alike, or both tie; over the last axis, in n log(n)^2."""
+    """How many pairs of features both sides order alike, or both tie; over the last axis, in n log(n)^2 steps."""
     n = where.sum(-1)
     a, b = _below(a, where), _below(b, where)
     both = a * (a.shape[-1] + 1) + b
-    in_order = both.sort(-1).values % (a.shape[-1] + 1)  # b, in the order of a and, of equal ones, of b
+    in_order = both.sort(-1).values % (a.shape[-1] + 1)  # b, sorted by a and then by b
     tied_in_one = _ties(a, where) + _ties(b, where) - 2 * _ties(both, where)
     return n * (n - 1) // 2 - _inversions(in_order) - tied_in_one
 
 
 def _below(values: Tensor, where: Tensor) -> Tensor:
-    """How many values are below each; at other places more than there are."""
+    """How many values are below each; outside `where`, more than there are."""
     in_order = values.masked_fill(~where, torch.inf).sort(-1).values
     return torch.searchsorted(in_order, values.contiguous()).masked_fill(~where, values.shape[-1])
 
 
 def _ties(values: Tensor, where: Tensor) -> Tensor:
-    """How many pairs of places `where` have equal values."""
+    """How many pairs of features have equal values."""
     in_order = values.sort(-1).values
     equal = torch.searchsorted(in_order, values, right=True) - torch.searchsorted(in_order, values)
     return ((equal - 1) * where).sum(-1) // 2
 
 
 def _inversions(values: Tensor) -> Tensor:
-    """How many pairs stand in descending order: counted while sorted blocks are merged two by two."""
+    """How many pairs are in descending order, counted while sorted blocks are merged two by two."""
     size, width = values.shape[-1], 1
     blocks = pad(values, (0, (1 << (size - 1).bit_length()) - size), value=size + 1)
     count = torch.zeros_like(values[..., 0])

@@ -1,4 +1,4 @@
-"""How far two explanations agree upon the most important features (Krishna et al. 2022)."""
+"""How far two explanations agree on the most important features (Krishna et al. 2022)."""
 
 from __future__ import annotations
 
@@ -24,29 +24,35 @@ def feature_agreement(k: SizeType, **arguments: Any) -> Scores:
 
     .. math:: |\operatorname{top}_k(\phi) \cap \operatorname{top}_k(\phi')| \,/\, k
 
-    of the attributions :math:`\phi` and the reference attributions :math:`\phi'`. A feature is a group of `feature_mask`, else an element (or,
-    where some map has one channel, a position). Equally important features are ordered by place, in both.
+    for the attributions :math:`\phi` and the reference attributions :math:`\phi'`. A feature is a group of
+    `feature_mask`, or without one an element (a position, if some map has one channel). Equally important features are
+    ordered by their index, on both sides.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        reference_attributions: what they are compared with: another method's, another model's, or a known truth. The agreement of all methods with
-            each other: ``{name: feature_agreement(x, maps, other, k) for name, other in maps.items()}``.
-        k: how many features, an int, or a float for a fraction of the example's own features (rounded, at least 1); or several.
-        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`.
-        sign: features are ranked by the `"absolute_value"` of their attribution, its `"positive"` or `"negative"` part, or as they are, `"all"`.
-        aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`.
-        frozen: ids of `feature_mask` that are no features, such as special tokens.
+        reference_attributions: those to compare with: another method's, another model's, or a known truth. For the
+            agreement of all methods with each other:
+            ``{name: feature_agreement(x, maps, other, k) for name, other in maps.items()}``.
+        k: the number of features, one or several: an int, or a float for a fraction of the example's own features
+            (rounded, at least 1).
+        feature_mask: as in Captum, or a function of the inputs such as those of `captum_ext.feature_masks`.
+        sign: features are ranked by the `"absolute_value"` of their attribution, by its `"positive"` or `"negative"`
+            part, or by the attribution as it is (`"all"`).
+        aggregate: a group's attribution is the `"sum"` or the `"mean"` of its elements' attributions.
+        frozen: ids of `feature_mask` that do not count as features, such as special tokens.
 
     Returns:
-        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such. Higher is better, if the reference is; chance is
-        :math:`k / F` of :math:`F` features. No model rows.
+        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such scores. Higher is
+        better, if the reference is good; chance is :math:`k / F` of :math:`F` features. No model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a `k` of 0 or above the number of features of an example.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a `k` of 0 or above the number of
+            features of an example.
 
-    OpenXAI gives the same where attributions differ in magnitude, and orders equal ones by a sort that is not stable.
+    OpenXAI gives the same score where all magnitudes differ, and orders equal ones by an unstable sort.
 
-    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's Perspective", arXiv:2202.01602.
+    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's
+    Perspective", arXiv:2202.01602.
 
     Example:
         >>> import torch
@@ -69,18 +75,20 @@ def feature_agreement(k: SizeType, **arguments: Any) -> Scores:
 def sign_agreement(k: SizeType, **arguments: Any) -> Scores:
     r"""The share of the `k` most important features that two explanations have in common, with the same sign.
 
-    .. math:: |\{i \in \operatorname{top}_k(\phi) \cap \operatorname{top}_k(\phi') : \operatorname{sign} \phi_i = \operatorname{sign} \phi'_i\}| \,/\, k
+    .. math:: |\{i \in \operatorname{top}_k(\phi) \cap \operatorname{top}_k(\phi') :
+              \operatorname{sign} \phi_i = \operatorname{sign} \phi'_i\}| \,/\, k
 
-    arguments, errors and cost are those of `feature_agreement`.
+    Takes the same arguments, raises the same errors and costs the same as `feature_agreement`.
 
     Returns:
-        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such. Higher is better, if the reference is; chance is
-        :math:`k / 2F` where both signs are as frequent.
+        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such scores. Higher is
+        better, if the reference is good; chance is :math:`k / 2F` if both signs are equally frequent.
 
     Raises:
         ValueError, TypeError: as `feature_agreement`.
 
-    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's Perspective", arXiv:2202.01602.
+    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's
+    Perspective", arXiv:2202.01602.
 
     Example:
         >>> import torch
@@ -103,20 +111,22 @@ def sign_agreement(k: SizeType, **arguments: Any) -> Scores:
 def rank_agreement(k: SizeType, **arguments: Any) -> Scores:
     r"""The share of the `k` most important features that have the same rank in two explanations.
 
-    .. math:: |\{i \in \operatorname{top}_k(\phi) \cap \operatorname{top}_k(\phi') : \operatorname{rank}_\phi i = \operatorname{rank}_{\phi'} i\}| \,/\, k
+    .. math:: |\{i \in \operatorname{top}_k(\phi) \cap \operatorname{top}_k(\phi') :
+              \operatorname{rank}_\phi i = \operatorname{rank}_{\phi'} i\}| \,/\, k
 
-    arguments, errors and cost are those of `feature_agreement`.
+    Takes the same arguments, raises the same errors and costs the same as `feature_agreement`.
 
     Returns:
-        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such. Higher is better, if the reference is; chance is
-        :math:`1 / F` of :math:`F` features.
+        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such scores. Higher is
+        better, if the reference is good; chance is :math:`1 / F` of :math:`F` features.
 
     Raises:
         ValueError, TypeError: as `feature_agreement`.
 
-    OpenXAI gives equally important features one rank, and counts ranks without gaps.
+    OpenXAI gives equally important features the same rank, and counts ranks without gaps.
 
-    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's Perspective", arXiv:2202.01602.
+    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's
+    Perspective", arXiv:2202.01602.
 
     Example:
         >>> import torch
@@ -142,16 +152,17 @@ def signed_rank_agreement(k: SizeType, **arguments: Any) -> Scores:
     .. math:: |\{i \in \operatorname{top}_k(\phi) : \operatorname{rank}_\phi i = \operatorname{rank}_{\phi'} i,\;
               \operatorname{sign} \phi_i = \operatorname{sign} \phi'_i\}| \,/\, k
 
-    arguments, errors and cost are those of `feature_agreement`.
+    Takes the same arguments, raises the same errors and costs the same as `feature_agreement`.
 
     Returns:
-        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such. Higher is better, if the reference is; chance is
-        :math:`1 / 2F` where both signs are as frequent.
+        `[B]` for one `k`, `[B, len(k)]` for several, a share from 0 to 1, or a mapping name -> such scores. Higher is
+        better, if the reference is good; chance is :math:`1 / 2F` if both signs are equally frequent.
 
     Raises:
         ValueError, TypeError: as `feature_agreement`.
 
-    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's Perspective", arXiv:2202.01602.
+    Reference: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning: A Practitioner's
+    Perspective", arXiv:2202.01602.
 
     Example:
         >>> import torch

@@ -1,1 +1,1 @@
-"""Properties that an explanation is supposed to have exactly."""
+"""Properties that an explanation should have exactly."""

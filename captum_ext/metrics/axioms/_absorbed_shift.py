@@ -1,4 +1,4 @@
-"""A copy of a model whose first layer takes a constant shift of the inputs back."""
+"""A copy of a model whose first layer undoes a constant shift of the inputs."""
 
 from __future__ import annotations
 
@@ -38,21 +38,17 @@ def _row(value: Any, x: Tensor) -> Tensor:
 
 def check_module(forward_func: Any) -> nn.Module:
     if not isinstance(forward_func, nn.Module):
-        raise TypeError(
-            f"`forward_func` must be a module, whose first layer can be changed; got {describe(forward_func)}."
-        )
+        raise TypeError(f"`forward_func` must be a module with a first layer to change, got {describe(forward_func)}.")
     return forward_func
 
 
 def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
-    """The name of the layer that takes the shift back: the one given, else the first linear or convolutional one."""
+    """The name of the layer that undoes the shift: the given one, or the first linear or convolutional one."""
     if layer is None:
         for name, module in model.named_modules():
             if isinstance(module, AFFINE):
                 return name
-        raise ValueError(
-            "`layer` must say which layer is the first: `forward_func` has no linear or convolutional one."
-        )
+        raise ValueError("`layer` must name the first layer, as `forward_func` has no linear or convolutional one.")
     wanted = as_layer(layer, model)
     for name, module in model.named_modules():
         if module is wanted:
@@ -61,29 +57,32 @@ def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
 
 
 def absorbing(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> nn.Module:
-    """A copy of the model (that of `f`) whose layer `name` subtracts from its output what the shift adds to it: :math:`b - W s` for its bias `b`."""
-    twin, twin_model = copy.copy(f), copy.deepcopy(model)
-    twin.forward_func = twin_model
-    layer, row = twin_model.get_submodule(name), torch.arange(1)
+    """A copy of the model whose layer `name` subtracts what the shift adds, so that its bias is :math:`b - W s`."""
+    f_shifted, shifted_model = copy.copy(f), copy.deepcopy(model)
+    f_shifted.forward_func = shifted_model
+    layer, row = shifted_model.get_submodule(name), torch.arange(1)
     with recorded(layer) as outputs:
-        twin.output(tuple(torch.zeros_like(s) for s in shift), row)
-        twin.output(tuple(s.clone() for s in shift), row)
+        f_shifted.output(tuple(torch.zeros_like(s) for s in shift), row)
+        f_shifted.output(tuple(s.clone() for s in shift), row)
     if len(outputs) != 2 or not isinstance(outputs[0], Tensor):
-        raise ValueError(f"`layer` must be called once and put out one tensor, got {len(outputs) // 2} of {name!r}.")
+        raise ValueError(
+            f"`layer` must be called once and return one tensor, got {len(outputs) // 2} calls of {name!r}."
+        )
     added = outputs[1] - outputs[0]
     layer.register_forward_hook(lambda module, arguments, output: output - added)
-    _check_undone(f, twin, name, x, shift)
-    return twin_model
+    _check_undone(f, f_shifted, name, x, shift)
+    return shifted_model
 
 
-def _check_undone(f: Forward, twin: Forward, name: str, x: Tensors, shift: Tensors) -> None:
+def _check_undone(f: Forward, f_shifted: Forward, name: str, x: Tensors, shift: Tensors) -> None:
     shifted = tuple(t + s for t, s in zip(x, shift))
     before, after = (
-        flat((torch.cat(list(g.batches.map(g.output, [whole(t)]))),)) for g, t in ((f, x), (twin, shifted))
+        flat((torch.cat(list(g.batches.map(g.output, [whole(t)]))),)) for g, t in ((f, x), (f_shifted, shifted))
     )
     tolerance = torch.finfo(before.dtype).eps ** 0.5 * (norm(before) + 1)
     if (norm(after - before) > tolerance).any():
         raise ValueError(
-            f"`layer` {name!r} cannot take the shift back: the outputs differ by up to {float(norm(after - before).max()):.3g}. "
-            "It must be the first one with a parameter, linear or a convolution, and what comes before it must keep shifts shifts."
+            f"`layer` {name!r} cannot undo the shift: the outputs differ by up to "
+            f"{float(norm(after - before).max()):.3g}. It must be the first layer with parameters, linear or a "
+            "convolution, and what comes before it must turn a shift of its input into a constant shift of its output."
         )

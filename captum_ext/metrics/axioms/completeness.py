@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._core.arguments import (
-    Scores,
-)
+from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.features import Features
@@ -19,7 +17,8 @@ from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
 
-GAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the surplus and the change of the output
+# Functions of the attributions' surplus over the output's change, and of this change.
+GAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "absolute": lambda surplus, change: surplus.abs(),
     "relative": lambda surplus, change: (surplus / change).abs().masked_fill(change == 0, torch.nan),
     "signed": lambda surplus, change: surplus,
@@ -35,30 +34,35 @@ GAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the surplus and th
 )
 @arguments_like(Setting)
 def completeness(*, gap: str = "absolute", **setting: Any) -> Scores:
-    r"""How far the attributions are from adding up to the output's change from the baseline.
+    r"""How far the sum of the attributions is from the change of the output between baseline and input.
 
     .. math:: \Bigl| \sum_{i=1}^F \phi_i - \bigl(f(x) - f(b)\bigr) \Bigr|
 
     Args:
-        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
-            model's evaluations.
-        baselines: those of the explanation: Captum's forms, or a function of the inputs. Default 0.
-        feature_mask: that of the explanation, for attributions that repeat a group's value over its elements, with `aggregate="mean"`.
-        gap: `"absolute"` as above; `"relative"`, divided by :math:`|f(x) - f(b)|`; `"signed"`, without the bars: positive where the
-            attributions add up to too much.
-        activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
-        aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`.
-        frozen: ids of `feature_mask` that are no features: their attribution is left out and they stay as they are, such as those of special tokens or of padding.
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a
+            mapping share the model's evaluations.
+        baselines: those of the explanation: any of Captum's forms, or a function of the inputs. Default 0.
+        feature_mask: that of the explanation. If attributions repeat a group's value over its elements, also give
+            `aggregate="mean"`.
+        gap: `"absolute"` as above; `"relative"`, divided by :math:`|f(x) - f(b)|`; `"signed"`, without the absolute
+            value: positive where the attributions add up to too much.
+        activation: applied to the model's whole output before the target is picked, such as
+            ``partial(torch.softmax, dim=1)``.
+        aggregate: a group's attribution is the `"sum"` or the `"mean"` of its elements' attributions.
+        frozen: ids of `feature_mask` that do not count as features, such as special tokens or padding: their
+            attribution is left out, and they are never replaced.
 
     Returns:
-        `[B]`, on the scale of the output (`"relative"`: a ratio), or a mapping name -> `[B]`. Lower is better, 0 is complete; `"signed"` has no
-        direction. Attributions of 0 score :math:`|f(x) - f(b)|`, or 1. NaN for `"relative"` where :math:`f(x) = f(b)`. `2 B` model rows.
+        `[B]`, on the scale of the output (`"relative"`: a ratio), or a mapping name -> `[B]`. Lower is better, 0 is
+        complete; `"signed"` has no direction. Attributions of 0 score :math:`|f(x) - f(b)|`, or for `"relative"` 1. NaN
+        for `"relative"` where :math:`f(x) = f(b)`. `2 B` model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, an unknown `gap`.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, an unknown
+            `gap`.
 
-    Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", arXiv:1703.01365. `"signed"` is Captum's
-    `compute_convergence_delta`. Quantus' `Completeness` says whether both sides are equal to the last bit.
+    Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", arXiv:1703.01365. `"signed"` is
+    Captum's `compute_convergence_delta`. Quantus' `Completeness` says whether both sides are exactly equal.
 
     Example:
         >>> x = torch.tensor([[1.0, 2.0]])

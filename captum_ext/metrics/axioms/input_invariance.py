@@ -33,32 +33,37 @@ def input_invariance(
     norm_ord: str | float = "fro",
     **kwargs: Any,
 ) -> Tensor:
-    r"""The relative change of the explanation when all inputs are shifted and the model's first layer takes the shift back.
+    r"""The relative change of the explanation when all inputs are shifted and the model's first layer undoes the shift.
 
     .. math:: \frac{\lVert \phi(x + s; f_s) - \phi(x; f) \rVert}{\lVert \phi(x; f) \rVert}, \qquad f_s(x + s) = f(x)
 
-    where :math:`f_s` is a copy of the model with the bias `b - W s` in its first layer (at a padded border, that of each place). A norm of 0
-    counts as 1. The caller's model is not touched. The explanation's own baselines are not shifted.
+    where :math:`f_s` is a copy of the model with the bias `b - W s` in its first layer (at a padded border, the bias
+    differs by position). A norm of 0 counts as 1. The caller's model is not changed. The explanation's own baselines
+    are not shifted.
 
     Args:
         forward_func: a module whose first layer with parameters is linear or a convolution.
-        explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum object, or a function with
-            Captum's arguments). It gets `forward_func` and the copy, and its explanations at most `max_examples_per_batch` rows.
-        shift: the same for all examples: a number, or a tensor of one row, or one of them for each tensor of `inputs`.
-        layer: the first layer, or its name; without it the first linear or convolutional one in the order of registration.
-        norm_ord: of the vector norm; `"fro"` and `"nuc"` mean the Euclidean one.
-        kwargs: the explanation's, as in `sensitivity_max`; the model gets the `additional_forward_args`.
+        explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum
+            object, or a function with Captum's arguments). It is called with `forward_func` and with the copy; each
+            explanation gets at most `max_examples_per_batch` rows at a time.
+        shift: a number or a tensor of one row, the same for all examples; or a tuple with one of these for each tensor
+            of `inputs`.
+        layer: the first layer, or its name; by default the first linear or convolutional one in the order of
+            registration.
+        norm_ord: the order of the vector norm; `"fro"` and `"nuc"` mean the Euclidean norm.
+        kwargs: the explanation's arguments, as in `sensitivity_max`; the model also gets the `additional_forward_args`.
 
     Returns:
-        `[B]`, a ratio, in the type of the explanation. Lower is better, 0 is invariant; about :math:`\sqrt 2` for new Gaussian noise each time.
-        `2 + 2 B` model rows and `2 B` explained ones.
+        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better, 0 is invariant; an explanation
+        that is new Gaussian noise each time scores about :math:`\sqrt 2`. `2 + 2 B` model rows and `2 B` explained
+        ones.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is no module, a `layer` that does not take the shift back, a ready object as
-            `explanation_factory`, a `shift` that does not fit.
+        ValueError, TypeError: a `forward_func` that is not a module, a `layer` that does not undo the shift, a ready
+            object as `explanation_factory`, a `shift` that does not fit.
 
-    Reference: Kindermans et al. 2017, "The (Un)reliability of saliency methods", arXiv:1711.00867, who compare by eye. Quantus'
-    `InputInvariance` says whether the two are equal to the last bit.
+    Reference: Kindermans et al. 2017, "The (Un)reliability of saliency methods", arXiv:1711.00867, who compare by eye.
+    Quantus' `InputInvariance` says whether the two are exactly equal.
 
     Example:
         >>> from captum.attr import InputXGradient, Saliency
@@ -76,6 +81,6 @@ def input_invariance(
     )
     f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
     with torch.no_grad():
-        twin = absorbing(f, model, name, x, steps)
-        phi, phi_shifted = flat(explained.maps(model)), flat(explained_shifted.maps(twin))
+        shifted_model = absorbing(f, model, name, x, steps)
+        phi, phi_shifted = flat(explained.maps(model)), flat(explained_shifted.maps(shifted_model))
     return ratio(norm(phi_shifted - phi, order), norm(phi, order)).to(explained.dtype)

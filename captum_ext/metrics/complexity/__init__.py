@@ -1,1 +1,1 @@
-"""On how many features an explanation relies."""
+"""How many features an explanation relies on."""

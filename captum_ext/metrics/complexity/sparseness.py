@@ -31,7 +31,7 @@ def _magnitudes(
     aggregate: str = "sum",
     frozen: FrozenType = None,
 ) -> tuple[Attributions, Tensor, Tensor]:
-    """The methods, the features' absolute attributions `[methods, B, F]` and the examples' own numbers of features `[B, 1]`."""
+    """The methods, the features' absolute attributions `[methods, B, F]`, and the number of features `[B, 1]`."""
     methods = as_attributions(attributions, as_tuple(inputs))
     x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
     magnitude = wide(x.totals(aggregate)).abs()
@@ -46,29 +46,34 @@ def _magnitudes(
 )
 @arguments_like(_magnitudes)
 def sparseness(**arguments: Any) -> Scores:
-    r"""The Gini index of the features' absolute attributions: 0 where all are equal, near 1 where one feature has everything.
+    r"""The Gini index of the features' absolute attributions: 0 if all are equal, near 1 if one feature has it all.
 
-    .. math:: G = \sum_{k=1}^F \frac{(2k - F - 1)\, |\phi|_{(k)}}{F \sum_i |\phi_i|}, \qquad |\phi|_{(1)} \le \dots \le |\phi|_{(F)}
+    .. math:: G = \sum_{k=1}^F \frac{(2k - F - 1)\, |\phi|_{(k)}}{F \sum_i |\phi_i|},
+        \qquad |\phi|_{(1)} \le \dots \le |\phi|_{(F)}
 
-    A feature is a group of `feature_mask`, else an element (or, for attributions with one channel, a position). It does not change with
-    the scale of the attributions. Compare only scores over the same features: it says nothing of whether the explanation is right.
+    A feature is a group of `feature_mask`, or without one an element (a position, if attributions have one channel).
+    The score does not depend on the scale of the attributions, and it says nothing about whether the explanation is
+    right. Only compare scores over the same features.
 
     Args:
-        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. Where one method of a mapping has one
-            channel, positions are the features of all.
-        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`.
-        aggregate: a group's attribution is the `"sum"` of its elements', or the `"mean"`; taken before the absolute value.
-        frozen: ids of `feature_mask` that are no features: their attribution does not count, such as those of special tokens or of padding.
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. If one method of
+            a mapping has one channel, the features of all are positions.
+        feature_mask: as in Captum, or a function of the inputs such as those of `captum_ext.feature_masks`.
+        aggregate: a group's attribution is the `"sum"` or the `"mean"` of its elements' attributions, taken before the
+            absolute value.
+        frozen: ids of `feature_mask` that do not count as features, such as special tokens or padding: their
+            attribution is left out.
 
     Returns:
-        `[B]`, from 0 to `1 - 1 / F`, or a mapping name -> `[B]`. Higher is better (fewer features); about 0.41 for Gaussian noise.
-        NaN where all attributions are 0. No model row.
+        `[B]`, from 0 to `1 - 1 / F`, or a mapping name -> `[B]`. Higher is better (fewer features); Gaussian noise
+        scores about 0.41. NaN where all attributions are 0. No model rows.
 
     Raises:
         ValueError, TypeError: arguments that do not fit each other, NaN attributions.
 
-    Reference: Chalasani et al. 2020, "Concise Explanations of Neural Networks using Adversarial Training", arXiv:1810.06583. Quantus'
-    `Sparseness` is this over elements; it adds 1e-8 to every attribution, so one of zeros scores 0 there.
+    Reference: Chalasani et al. 2020, "Concise Explanations of Neural Networks using Adversarial Training",
+    arXiv:1810.06583. Quantus' `Sparseness` is this score over elements, but adds 1e-8 to every attribution, so
+    attributions of zeros score 0.
 
     Example:
         >>> phi = torch.tensor([[0.0, 0.0, 0.0, -2.0], [1.0, 1.0, 1.0, 1.0]])
@@ -76,10 +81,10 @@ def sparseness(**arguments: Any) -> Scores:
         tensor([0.7500, 0.0000])
     """
     methods, magnitude, count = _magnitudes(**arguments)
-    ascending = magnitude.sort(-1).values  # a feature that an example lacks is 0, so first
-    place = torch.arange(1, 1 + magnitude.shape[-1], device=count.device) - (magnitude.shape[-1] - count)  # k, [B, F]
-    gini = ((2 * place - count - 1) * ascending).sum(-1) / (count[:, 0] * ascending.sum(-1))
-    return methods.unpack(gini.clamp(min=0))  # below 0 by rounding alone
+    ascending = magnitude.sort(-1).values  # features that an example lacks are 0 and come first
+    k = torch.arange(1, 1 + magnitude.shape[-1], device=count.device) - (magnitude.shape[-1] - count)  # [B, F]
+    gini = ((2 * k - count - 1) * ascending).sum(-1) / (count[:, 0] * ascending.sum(-1))
+    return methods.unpack(gini.clamp(min=0))  # only rounding makes it negative
 
 
 @metric(
@@ -94,18 +99,18 @@ def entropy(**arguments: Any) -> Scores:
 
     .. math:: -\sum_{i=1}^F p_i \ln p_i, \qquad p_i = \frac{|\phi_i|}{\sum_j |\phi_j|}
 
-    Its exponential is the number of features among which an attribution shared evenly would be as spread. The arguments, errors and
-    cost are those of `sparseness`.
+    Its exponential is the number of equally important features that would have the same entropy. Takes the same
+    arguments, raises the same errors and costs the same as `sparseness`.
 
     Returns:
-        `[B]` in nats, from 0 to :math:`\ln F`, or a mapping name -> `[B]`. Lower is better (fewer features); about :math:`\ln F - 0.28` for
-        Gaussian noise. NaN where all attributions are 0. No model row.
+        `[B]` in nats, from 0 to :math:`\ln F`, or a mapping name -> `[B]`. Lower is better (fewer features); Gaussian
+        noise scores about :math:`\ln F - 0.28`. NaN where all attributions are 0. No model rows.
 
     Raises:
         ValueError, TypeError: as `sparseness`.
 
-    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631. Quantus' `Complexity` is
-    this over elements.
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631.
+    Quantus' `Complexity` is this score over elements.
 
     Example:
         >>> phi = torch.tensor([[0.0, 0.0, 0.0, -2.0], [1.0, 1.0, 1.0, 1.0]])

@@ -1,1 +1,1 @@
-"""Attributions beside the effects that removing or changing features has on the output."""
+"""Attributions compared with the effect of removing or changing features on the output."""

@@ -1,4 +1,4 @@
-"""What each feature by itself does to the output."""
+"""The effect of each single feature on the output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..._core.subsets import Subsets
 
 
 def drawn_baselines(baselines: BaselinesType, batch: int, draws: int, seed: SeedType) -> list[BaselinesType]:
-    """What replaces features in each draw: one and the same, once; or what a function that takes a `seed` makes of the draw's seeds."""
+    """The baselines of each draw if they are a function that takes a `seed`; any other baselines, once."""
     if seed is not None:
         seed = example_seeds(seed, batch)
     if not callable(baselines) or not takes_seed(baselines):
@@ -26,9 +26,10 @@ def drawn_baselines(baselines: BaselinesType, batch: int, draws: int, seed: Seed
 
 
 def single_effects(x: Features, baselines: Sequence[BaselinesType], f: Forward) -> tuple[Tensor, Tensor]:
-    """`[B, width]`: the root mean square, over the baselines, of what replacing a feature does to the output; and where there is a feature.
+    """Each feature's effect, and whether the example has it, `[B, width]` each.
 
-    A change within the rounding of the outputs is none. The first of the baselines are those of `x`.
+    An effect is the root mean square, over the baselines, of the output's change when the feature is replaced. One
+    within the rounding of the outputs counts as 0. The first of the baselines are those of `x`.
     """
     batch, rows = len(x.counts), _single_features(x.counts, x.inputs[0].device)
 
@@ -41,10 +42,10 @@ def single_effects(x: Features, baselines: Sequence[BaselinesType], f: Forward) 
 
     f_x, f_rows = f(stream(), batch + len(rows) * len(baselines)).split([batch, len(rows) * len(baselines)])
     f_rows = f_rows.reshape(len(baselines), len(rows))
-    there, row = (t.to(f_x.device) for t in _table(x.counts))
-    effects = (f_x[rows.example] - f_rows).square().mean(0).sqrt()[row].masked_fill(~there, 0)
-    outputs = torch.cat((f_x[:, None], f_rows.abs().amax(0)[row].masked_fill(~there, 0)), 1)
-    return effects.masked_fill(effects <= rounding_of_outputs(outputs, f.dtype)[:, None], 0), there
+    exists, row = (t.to(f_x.device) for t in _table(x.counts))
+    effects = (f_x[rows.example] - f_rows).square().mean(0).sqrt()[row].masked_fill(~exists, 0)
+    outputs = torch.cat((f_x[:, None], f_rows.abs().amax(0)[row].masked_fill(~exists, 0)), 1)
+    return effects.masked_fill(effects <= rounding_of_outputs(outputs, f.dtype)[:, None], 0), exists
 
 
 def _single_features(counts: Tensor, device: torch.device) -> Subsets:
@@ -54,13 +55,13 @@ def _single_features(counts: Tensor, device: torch.device) -> Subsets:
     features = torch.arange(int(counts.max()), device=device)
 
     def ranks(example: Tensor, feature: Tensor) -> Tensor:
-        """The row's own feature before all others."""
+        """The row's own feature ranks before all others."""
         return (features != feature.to(device)[:, None]).int()
 
     return Subsets(example, feature, torch.ones_like(feature), ranks)
 
 
 def _table(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """`[B, width]`: where there is a feature, and its row."""
+    """Whether an example has a feature, and the feature's row, `[B, width]` each."""
     place = torch.arange(int(counts.max())).expand(len(counts), -1)
     return place < counts[:, None], (place + (counts.cumsum(0) - counts)[:, None]).clamp(max=int(counts.sum()) - 1)

@@ -1,4 +1,4 @@
-"""Faithfulness correlation (Bhatt et al. 2020) and its form for images, MuFidelity: sensitivity-n with other defaults."""
+"""Faithfulness correlation (Bhatt et al. 2020) and MuFidelity, its form for images: sensitivity-n with own defaults."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ SIZES = card_of(sensitivity_n).axis  # type: ignore[union-attr]
 )
 @arguments_like(sensitivity_n, n=0.1, n_perturb_samples=100)
 def faithfulness_correlation(**arguments: Any) -> Scores:
-    r"""Correlation, over random sets of features of one size, of the set's attribution and the drop of the output without the set.
+    r"""Correlation, over random feature sets of one size, of a set's attribution and the drop of the output without it.
 
     .. math:: \operatorname{corr}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
 
-    It is `sensitivity_n` with a tenth of the features as size and 100 sets; arguments, errors and cost are those of `sensitivity_n`.
+    It is `sensitivity_n` with 100 sets of a tenth of the features. Takes the same arguments, raises the same errors and
+    costs the same as `sensitivity_n`.
 
-    Quantus takes 224 elements as `n`, by default after a softmax and with the input's least value in their place; under the same settings it
-    gives this score.
+    Quantus takes sets of 224 elements, replaces them by the input's least value and, by default, takes the output after
+    a softmax. Under the same settings it gives this score.
 
     Returns:
-        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0. NaN where a side of
-        the correlation is constant.
+        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such scores. Higher is better,
+        chance is 0. NaN where one side of the correlation is constant.
 
     Raises:
         ValueError, TypeError: as `sensitivity_n`.
@@ -60,19 +61,21 @@ def faithfulness_correlation(**arguments: Any) -> Scores:
 )
 @arguments_like(sensitivity_n, n=0.2, feature_mask=grid, n_perturb_samples=200, correlation="spearman")
 def mu_fidelity(**arguments: Any) -> Scores:
-    r"""Rank correlation, over random sets of an image's cells, of the set's attribution and the drop of the output without the set.
+    r"""Rank correlation, over random sets of image cells, of a set's attribution and the drop of the output without it.
 
-    .. math:: \operatorname{corr}^{\mathrm{rank}}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
+    .. math:: \operatorname{corr}^{\mathrm{rank}}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i, f(x) - f(x_{\setminus S})\Bigr)
 
-    It is `sensitivity_n` with Spearman's correlation, the cells of a 9 x 9 grid as features (`feature_mask=captum_ext.feature_masks.grid`), a
-    fifth of them as size, and 200 sets; arguments, errors and cost are those of `sensitivity_n`. For another grid give
+    It is `sensitivity_n` with Spearman's correlation, the cells of a 9 x 9 grid as features
+    (`feature_mask=captum_ext.feature_masks.grid`), and 200 sets of a fifth of them. Takes the same arguments, raises
+    the same errors and costs the same as `sensitivity_n`. For another grid give
     ``feature_mask=partial(grid, cells=7)``, for tables ``feature_mask=None``.
 
-    xplique's MuFidelity has these defaults, but keeps or removes each cell by chance, so that the sizes of its sets vary, and gives 0 for NaN.
+    xplique's MuFidelity has these defaults, but it removes each cell at random, so that its sets vary in size, and it
+    returns 0 for NaN.
 
     Returns:
-        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0. NaN where a side of
-        the correlation is constant.
+        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such scores. Higher is better,
+        chance is 0. NaN where one side of the correlation is constant.
 
     Raises:
         ValueError, TypeError: as `sensitivity_n`; inputs without positions.

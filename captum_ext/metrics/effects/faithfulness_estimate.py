@@ -20,23 +20,26 @@ from .sensitivity_n import sensitivity_n
 )
 @arguments_like(sensitivity_n, without=("n", "n_perturb_samples", "seed"))
 def faithfulness_estimate(inputs: TensorOrTuple, feature_mask: FeatureMaskType, **arguments: Any) -> Scores:
-    r"""Correlation, over the features, of a feature's attribution and the drop of the output without it.
+    r"""Correlation, over the features, of a feature's attribution and the drop of the output without the feature.
 
     .. math:: \operatorname{corr}_{i} \bigl( \phi_i,\; f(x) - f(x_{\setminus i}) \bigr)
 
-    It is `sensitivity_n` at `n=1` with every feature taken once; the arguments, errors and cost are those of `sensitivity_n` with as many draws
-    as features, so images need a `feature_mask`.
+    It is `sensitivity_n` at `n=1` with every feature taken once. The other arguments, errors and cost are as in
+    `sensitivity_n` with as many draws as features, so images need a `feature_mask`.
 
     Returns:
-        `[B]` from -1 to 1, or a mapping name -> `[B]`. Higher is better, chance is 0, and leaving features out one by one (occlusion) scores 1.
-        NaN where all attributions are equal, or all features change the output alike.
+        `[B]` from -1 to 1, or a mapping name -> `[B]`. Higher is better, chance is 0, and leaving features out one by
+        one (occlusion) scores 1. NaN where all attributions are equal, or all features change the output by the same
+        amount.
 
     Raises:
         ValueError, TypeError: as `sensitivity_n`.
 
-    Quantus correlates with the outputs' drop too, but removes `features_in_step` features at once, in the order of the attributions.
+    Quantus also correlates with the drop of the output, but removes `features_in_step` features at once, by
+    attribution.
 
-    Reference: Alvarez-Melis and Jaakkola 2018, "Towards Robust Interpretability with Self-Explaining Neural Networks", arXiv:1806.07538.
+    Reference: Alvarez-Melis and Jaakkola 2018, "Towards Robust Interpretability with Self-Explaining Neural Networks",
+    arXiv:1806.07538.
 
     Example:
         >>> w = torch.tensor([[1.0, -2.0, 3.0]])
@@ -45,5 +48,5 @@ def faithfulness_estimate(inputs: TensorOrTuple, feature_mask: FeatureMaskType, 
     """
     masks = as_feature_mask(feature_mask, inputs)
     features = as_tuple(inputs) if masks is None else (torch.cat([m.flatten() for m in masks]).unique()[None],)
-    most = sum(t[0].numel() for t in features)  # features of an example
+    most = sum(t[0].numel() for t in features)  # no example has more features
     return sensitivity_n(inputs=inputs, feature_mask=masks, n=1, n_perturb_samples=most, seed=0, **arguments)

@@ -36,32 +36,36 @@ from ..._core.statistics import ratio, sum_of_parts
 )
 @arguments_like(Perturbations, after={"normalize": "max_examples_per_batch"})
 def infidelity(attributions: AttributionsType, normalize: bool = False, **arguments: Any) -> Scores:
-    r"""Mean squared difference between what the attributions say a perturbation does to the output and what it does.
+    r"""Mean squared difference between a perturbation's effect on the output and the effect that attributions predict.
 
     .. math:: \frac1n \sum_{j=1}^n \bigl(\beta \langle I_j, \phi\rangle - (f(x) - f(x - I_j))\bigr)^2
 
-    with :math:`\beta = 1`, or with ``normalize`` the :math:`\beta` that makes this least for each example,
-    :math:`\sum_j \langle I_j, \phi\rangle\, d_j \,/\, \sum_j \langle I_j, \phi\rangle^2` where :math:`d_j = f(x) - f(x - I_j)`.
+    with :math:`\beta = 1`, or with ``normalize`` the :math:`\beta` that minimises this for each example,
+    :math:`\sum_j \langle I_j, \phi\rangle\, d_j \,/\, \sum_j \langle I_j, \phi\rangle^2` where
+    :math:`d_j = f(x) - f(x - I_j)`.
 
-    The arguments are those of `captum.metrics.infidelity`, and so is the way `perturb_func` is called: on the copies of all examples,
-    an example's copies side by side, once, or once per chunk under `max_examples_per_batch`. It draws as it likes; seed what it draws from.
-    One with an argument `seed` that defaults to None, such as those of `captum_ext.perturbations`, is told a seed for each copy, which depends
-    on the example and the number of the draw alone.
+    The arguments are those of `captum.metrics.infidelity`, and `perturb_func` is called in the same way: on copies of
+    all examples, with an example's copies side by side, in one call or, under `max_examples_per_batch`, in one call per
+    chunk. It controls its own random numbers, so seed their source. If it has an argument `seed` that defaults to None,
+    as the functions of `captum_ext.perturbations` do, it is passed a seed for each copy, which depends only on the
+    example and the number of the draw.
 
     Args:
-        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share
-            the perturbations and the model's evaluations.
-        baselines: handed to `perturb_func` as its second argument where given; also a function of the inputs.
-        feature_mask: handed to a `perturb_func` that takes it by that name (`segment_removal` does), else not used; also a function of the inputs.
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a
+            mapping share the perturbations and the model's evaluations.
+        baselines: if given, passed to `perturb_func` as its second argument; may be a function of the inputs.
+        feature_mask: passed to a `perturb_func` that takes an argument of this name, such as `segment_removal`, and
+            otherwise unused; may be a function of the inputs.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
-        max_examples_per_batch: the most rows of a model call. Without it a call has at most `max(B, 64)` rows.
+        max_examples_per_batch: the most rows in one model call; by default `max(B, 64)`.
 
     Returns:
-        `[B]` in squared units of the output, or a mapping name -> `[B]`. Lower is better; 0 is a perfect explanation. `B + B n` model rows.
+        `[B]` in squared units of the output, or a mapping name -> `[B]`. Lower is better; 0 is a perfect explanation.
+        `B + B n` model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a `perturb_func` that returns
-            other rows or tensors than it was given.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a
+            `perturb_func` whose results do not match the rows and tensors it got.
 
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv:1901.09392, Definition 2.1.
 
@@ -73,7 +77,8 @@ def infidelity(attributions: AttributionsType, normalize: bool = False, **argume
         ...     noise = 0.1 * torch.randn_like(x)
         ...     return noise, x - noise
         >>> x = torch.ones(2, 3)
-        >>> scores = infidelity(model, gaussian, x, {"gradient": w.expand(2, 3), "zero": torch.zeros(2, 3)}, n_perturb_samples=50)
+        >>> maps = {"gradient": w.expand(2, 3), "zero": torch.zeros(2, 3)}
+        >>> scores = infidelity(model, gaussian, x, maps, n_perturb_samples=50)
         >>> bool(scores["gradient"].max() < 1e-10 < scores["zero"].min())
         True
     """
@@ -90,7 +95,7 @@ def infidelity(attributions: AttributionsType, normalize: bool = False, **argume
 
 
 def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
-    """`[methods, B]`. An explanation that is 0 under all draws keeps beta 0."""
+    """`[methods, B]`. Beta is 0 for an explanation that predicts 0 for all draws."""
     if normalize:
         explained = explained * ratio(
             (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
@@ -99,12 +104,12 @@ def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: boo
 
 
 def _over_elements(methods: Attributions, x: Tensors) -> Tensor:
-    """`[methods, B, E]`: a map with one channel stands for all of them."""
+    """`[methods, B, E]`: a map with one channel holds for every channel."""
     return stacked([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
 
 
 def _dot(perturbation: Tensor, phi: Tensor) -> Tensor:
-    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, few elements at a time to keep memory small."""
+    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, a few elements at a time to save memory."""
     per_example = perturbation.unflatten(0, (phi.shape[1], -1))
     return sum_of_parts(partial(torch.einsum, "bje,mbe->mbj"), per_example, phi)
 
@@ -114,9 +119,10 @@ def infidelity_perturb_func_decorator(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     r"""Makes a `perturb_func` for `infidelity` from a function that returns the perturbed inputs alone.
 
-    The perturbation is :math:`I = x - x'`, for local attributions such as gradients; with `multiply_by_inputs`
-    :math:`I = (x - x') / (x - b)`, for global ones such as gradient times input, where a denominator of exactly 0 counts as 1.
-    As `captum.metrics.infidelity_perturb_func_decorator`; the decorated function keeps its name and docstring.
+    The perturbation is :math:`I = x - x'`, for local attributions such as gradients. With `multiply_by_inputs` it is
+    :math:`I = (x - x') / (x - b)`, for global ones such as gradient times input, where a denominator of exactly 0
+    counts as 1. It works as `captum.metrics.infidelity_perturb_func_decorator`, and the decorated function keeps its
+    name and docstring.
 
     Example:
         >>> @infidelity_perturb_func_decorator(False)
@@ -128,8 +134,8 @@ def infidelity_perturb_func_decorator(
 
     def decorator(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(perturb_func)
-        def with_perturbations(inputs: TensorOrTuple, baselines: Any = None, **told: Any) -> tuple[Tensors, Tensors]:
-            result = perturb_func(inputs, **told) if baselines is None else perturb_func(inputs, baselines, **told)
+        def with_perturbations(inputs: TensorOrTuple, baselines: Any = None, **passed: Any) -> tuple[Tensors, Tensors]:
+            result = perturb_func(inputs, **passed) if baselines is None else perturb_func(inputs, baselines, **passed)
             x = as_tuple(inputs)
             x_perturbed = as_copies(result, x, "perturbed inputs")
             moved = tuple(a - p for a, p in zip(x, x_perturbed))

@@ -1,4 +1,4 @@
-"""The explanation that minimises infidelity (Yeh et al. 2019): no metric, but what infidelity measures distance from."""
+"""The explanation that minimises infidelity (Yeh et al. 2019): a reference for the metric, not a metric itself."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ def optimal_explanation(
     frozen: FrozenType = None,
     **arguments: Any,
 ) -> TensorOrTuple:
-    r"""The attributions of least infidelity under these perturbations: least squares over the draws.
+    r"""The attributions of least infidelity under the given perturbations, by least squares over the draws.
 
     .. math:: \phi^* = \Bigl(\sum_j I_j I_j^\top\Bigr)^{+} \sum_j I_j \bigl(f(x) - f(x - I_j)\bigr)
 
-    With a `feature_mask` one value is found for each feature, the least-squares solution among the maps that are constant on features: that
-    is what makes it feasible for images, since `n_perturb_samples` should be well above the number of features. With fewer draws the
-    smallest of the many solutions is returned, which explains these draws and little else.
+    With a `feature_mask`, one value is found for each feature: the least-squares solution among the maps that are
+    constant on features. Images need one, since `n_perturb_samples` should be well above the number of features. With
+    fewer draws there are many solutions, and the smallest is returned, which explains these draws and little else.
 
-    No explanation (with a `feature_mask`, none that is constant on features) has a lower `infidelity` for the same `perturb_func`,
-    `n_perturb_samples`, limit and `seed`; so it says how much of a method's infidelity could be avoided. As a method of `evaluate` it should
-    see other draws than the metric.
+    No explanation (with a `feature_mask`, none that is constant on features) has a lower `infidelity` for the same
+    `perturb_func`, `n_perturb_samples`, `max_examples_per_batch` and `seed`. So it shows how much of a method's
+    infidelity could be avoided. As a method in `evaluate` it should see other draws than the metric does.
 
     Args:
-        perturb_func: as in `infidelity`; the functions of `captum_ext.perturbations` are for it.
-        feature_mask: Captum's, or a function of the inputs; also handed to a `perturb_func` that takes it.
+        perturb_func: as in `infidelity`, such as the functions of `captum_ext.perturbations`.
+        feature_mask: as in Captum, or a function of the inputs; also passed to a `perturb_func` that takes it.
         frozen: ids of `feature_mask` that get no attribution.
-        n_perturb_samples: at most; where `perturb_func` has no more different perturbations, each is taken once.
+        n_perturb_samples: the number of draws; fewer if `perturb_func` has fewer different perturbations, each of which
+            is then taken once.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
 
     Returns:
-        Attributions in the shape of `inputs` and the type of the model's output. `B + B n_perturb_samples` model rows, and `n_perturb_samples` times the features
-        numbers of memory for each example.
+        Attributions in the shape of `inputs` and the type of the model's output. `B + B n_perturb_samples` model rows,
+        and memory for `n_perturb_samples` times `F` numbers per example with `F` features.
 
     Raises:
         ValueError, TypeError: as `infidelity`.
@@ -80,6 +81,6 @@ def optimal_explanation(
 
 
 def _least_squares(moved: Tensor, observed: Tensor, dtype: torch.dtype) -> Tensor:
-    """`[B, F]`: the smallest solution. What is within the rounding of the model's type is no direction of the perturbations."""
+    """`[B, F]`: the smallest solution. Directions within the rounding of the model's type are left out."""
     rounding = min(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps) * max(moved.shape[1:])
     return (torch.linalg.pinv(moved, rtol=rounding) @ observed[..., None])[..., 0]

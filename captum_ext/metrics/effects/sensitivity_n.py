@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._core.arguments import (
-    Scores,
-)
+from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
 from ..._core.draws import SeedType
@@ -33,38 +31,44 @@ def sensitivity_n(
     seed: SeedType = None,
     **setting: Any,
 ) -> Scores:
-    r"""Correlation, over random sets of `n` features, of the set's attribution and the drop of the output without the set.
+    r"""Correlation, over random sets of `n` features, of a set's attribution and the drop of the output without it.
 
     .. math:: \operatorname{corr}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i,\; f(x) - f(x_{\setminus S})\Bigr)
 
-    A feature is a group of `feature_mask`, else an element (or, for attributions with one channel, a position). With superpixels as groups
-    this is seg-sensitivity-n. Sets are drawn for each example, without replacement; where an example has no more sets of `n` features than
-    `n_perturb_samples`, every set is taken once and the value is exact.
+    A feature is a group of `feature_mask`, or without one an element (a position, if attributions have one channel).
+    With superpixels as groups this is seg-sensitivity-n. Sets are drawn for each example without replacement. If an
+    example has at most `n_perturb_samples` sets of `n` features, every set is taken once and the score is exact.
 
     Args:
-        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
-            sets and the model's evaluations; where one of them has one channel, positions are the features of all.
-        n: the size of the sets, an int, or a float for a fraction of the example's own features (rounded, at least 1); or several.
-        baselines: what replaces a feature: Captum's forms, or a function of the inputs. Default 0.
-        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
-            may differ between examples.
-        frozen: ids of `feature_mask` that are no features: never removed, drawn or ranked, such as those of special tokens or of padding.
-        activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
-        aggregate: a group's attribution is the `"sum"` of its elements', with which the identity holds exactly, or the `"mean"`, for
-            maps that repeat one value over a group.
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a
+            mapping share the sets and the model's evaluations; if one of them has one channel, the features of all are
+            positions.
+        n: the size of the sets, one or several: an int, or a float for a fraction of the example's own features
+            (rounded, at least 1).
+        baselines: what replaces a feature: any of Captum's forms, or a function of the inputs. Default 0.
+        feature_mask: as in Captum, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need
+            not be consecutive and may differ between examples.
+        frozen: ids of `feature_mask` that do not count as features, such as special tokens or padding: they are never
+            removed, drawn or ranked.
+        activation: applied to the model's whole output before the target is picked, such as
+            ``partial(torch.softmax, dim=1)``.
+        aggregate: a group's attribution is the `"sum"` of its elements' attributions, as the formula has it, or their
+            `"mean"`, for maps that repeat one value over a group.
         correlation: `"pearson"` or `"spearman"`.
-        seed: an int, or one per example; None follows `torch.manual_seed`. Draws depend on nothing else.
+        seed: an int, or one per example; None follows `torch.manual_seed`. The draws depend on nothing else.
 
     Returns:
-        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such. Higher is better, chance is 0.
-        NaN where it is undefined: all sets have the same attribution, or removing them all changes the output alike (as with all features).
-        At most `B + B len(n) n_perturb_samples` model rows.
+        `[B]` for one `n`, `[B, len(n)]` for several, from -1 to 1, or a mapping name -> such scores. Higher is better,
+        chance is 0. NaN where the correlation is undefined: if all sets have the same attribution, or removing any of
+        them changes the output by the same amount (as with all features). At most `B + B len(n) n_perturb_samples`
+        model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, an `n` of 0 or above the number
-            of features of an example.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, an `n` of 0
+            or above the number of features of an example.
 
-    Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods", arXiv:1711.06104.
+    Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods",
+    arXiv:1711.06104.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Attributions as one score per position of a mask of the truth."""
+"""Attributions as one score per position of a truth mask."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ MASSES = ("positive", "negative", "absolute_value")
 
 @dataclass(frozen=True)
 class Positions:
-    """A position is an element of `truth_mask`: attributions are summed over the axes along which that has size 1, then `sign` is applied."""
+    """Scores per position, an element of `truth_mask`: summed over the axes where the mask has size 1, then signed."""
 
     methods: Attributions
-    masks: Tensors  # as many axes as the inputs, 1 or B rows
+    masks: Tensors  # with as many axes as the inputs, and 1 or B rows
     scores: Tensor  # [methods, B, positions]
 
     @property
     def truth(self) -> Tensor:
-        return self.flattened(self.masks)
+        return self.per_position(self.masks)
 
-    def flattened(self, masks: Tensors) -> Tensor:
+    def per_position(self, masks: Tensors) -> Tensor:
         """`[B, positions]`: the masks of all tensors, expanded to the batch."""
         return flat(tuple(m.expand(self.scores.shape[1], *m.shape[1:]) for m in masks))
 
     def unpack(self, scores: Tensor) -> Scores:
-        """Scores `[methods, B, ...]` as the caller gave the attributions; nan where an example has no truth."""
-        untrue = ~self.truth.any(1)
-        untrue = untrue.reshape(-1, *[1] * (scores.dim() - 2))
-        return self.methods.unpack(scores.masked_fill(untrue, torch.nan))
+        """Scores `[methods, B, ...]` in the form of the caller's attributions; nan where an example has no truth."""
+        no_truth = ~self.truth.any(1).reshape(-1, *[1] * (scores.dim() - 2))
+        return self.methods.unpack(scores.masked_fill(no_truth, torch.nan))
 
 
 def at_positions(
@@ -88,18 +87,19 @@ def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
 
 
 def _summed(a: Tensor, mask: Tensor) -> Tensor:
-    """`[B, *grid]`: the attribution of each element of the mask."""
+    """`[B, *grid]`: the attribution at each element of the mask."""
     if not broadcasts(mask, a):
         raise ValueError(
-            f"`attributions` {shape(a)} with one channel score positions, but `truth_mask` {shape(mask)} separates the channels. "
-            f"Give the mask one channel too, such as truth_mask.any(1, keepdim=True)."
+            f"`truth_mask` {shape(mask)} must have one channel, as `attributions` {shape(a)} have one. "
+            "Give, for example, truth_mask.any(1, keepdim=True)."
         )
     return wide(a).sum_to_size(len(a), *mask.shape[1:])
 
 
 def near(mask: Tensor, tolerance: float) -> Tensor:
     """The positions whose Euclidean distance to the mask is at most `tolerance`, along the axes after the channels."""
-    square = torch.where(mask, 0.0, math.inf)  # of the distance: its least value is found axis by axis
+    # The squared distance to the nearest position of the mask, found axis by axis.
+    square = torch.where(mask, 0.0, math.inf)
     for axis in range(2, mask.dim()):
         size = mask.shape[axis]
         reach = min(int(tolerance), size - 1)
@@ -110,20 +110,20 @@ def near(mask: Tensor, tolerance: float) -> Tensor:
 
 
 class Ranking:
-    """How many scores, and how many true ones, lie above a threshold; over the last axis."""
+    """Counts scores, and true positions among them, above a threshold or at the top; over the last axis."""
 
     def __init__(self, scores: Tensor, truth: Tensor):
         descending, order = scores.sort(-1, descending=True)
         self.ascending = descending.flip(-1)
-        self.true = pad(truth.expand_as(scores).gather(-1, order).cumsum(-1), (1, 0))  # among the first 0, 1, ...
+        self.true = pad(truth.expand_as(scores).gather(-1, order).cumsum(-1), (1, 0))  # among the highest 0, 1, ...
 
     def reaching(self, threshold: Tensor, strictly: bool = False) -> tuple[Tensor, Tensor]:
-        """How many scores are at least (or above) the threshold, and how many of them are true."""
+        """How many scores are at least (`strictly`: above) the threshold, and how many of them are true."""
         count = self.ascending.shape[-1] - torch.searchsorted(self.ascending, threshold.contiguous(), right=strictly)
         return count, self.true.gather(-1, count)
 
     def true_among_top(self, k: Tensor) -> Tensor:
-        """How many of the `k` highest scores are true; of equal scores, the expected number in random order."""
+        """How many of the `k` highest scores are true; for equal scores, the expected number in random order."""
         kth = self.ascending.gather(-1, self.ascending.shape[-1] - k)
         above, true_above = self.reaching(kth, strictly=True)
         reaching, true_reaching = self.reaching(kth)

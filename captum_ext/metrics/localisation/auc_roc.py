@@ -1,4 +1,4 @@
-"""The area under the ROC curve of attributions that tell true positions from others."""
+"""The area under the ROC curve of attributions as a classifier of true positions."""
 
 from __future__ import annotations
 
@@ -27,23 +27,26 @@ def auc_roc(
 
     .. math:: \frac{1}{|T|\,|\bar T|} \sum_{p \in T} \sum_{q \notin T} [\phi_p > \phi_q] + \tfrac12 [\phi_p = \phi_q]
 
-    over the positions, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over the axes along
-    which the mask has size 1, such as the channels of an image. It is computed from ranks, exactly; equal attributions count half.
+    over the positions, with :math:`T` the true ones. A position is an element of `truth_mask`: attributions are first
+    summed over the axes along which the mask has size 1, such as the channels of an image. The area is computed
+    exactly, from ranks; equal attributions count half.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
-            `captum_ext.truth_masks.mask_of_boxes`.
-        sign: attributions of `"all"` signs are compared, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple
+            of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
+        sign: what is compared: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
+            `"absolute_value"`.
 
     Returns:
-        `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is 0.5, also of a constant map. NaN where no position is true, and
-        where all are. No model rows.
+        `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is 0.5, also of a constant map. NaN
+        where no position is true, or all are. No model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an unknown `sign`.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an
+            unknown `sign`.
 
-    The value of scikit-learn's `roc_auc_score`, and of Quantus 0.6.
+    This is the value of scikit-learn's `roc_auc_score`, and of Quantus 0.6.
 
     Reference: Fawcett 2006, "An introduction to ROC analysis", doi:10.1016/j.patrec.2005.10.010.
 
@@ -53,6 +56,6 @@ def auc_roc(
         tensor([0.5000])
     """
     p = at_positions(inputs, attributions, truth_mask, sign)
-    ranks = mean_ranks(p.scores, torch.ones_like(p.scores, dtype=torch.bool))  # from 0, the highest last
+    ranks = mean_ranks(p.scores, torch.ones_like(p.scores, dtype=torch.bool))  # from 0 for the lowest score
     true, others = p.truth.sum(-1), (~p.truth).sum(-1)  # [B]
     return p.unpack(((ranks * p.truth).sum(-1) - true * (true - 1) / 2) / (true * others))

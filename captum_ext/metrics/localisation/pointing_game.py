@@ -29,26 +29,30 @@ def pointing_game(
 
     .. math:: \bigl[\operatorname{dist}(\operatorname{arg\,max}_p \phi_p,\; T) \le r\bigr]
 
-    over the positions :math:`p`, of which :math:`T` are true, with `tolerance` :math:`r`. A position is an element of `truth_mask`: attributions
-    are first summed over the axes along which the mask has size 1, such as the channels of an image. Where several positions share the maximum,
-    the score is the share of them that hits: what a random choice among them scores on average.
+    over the positions :math:`p`, of which :math:`T` are true, with `tolerance` :math:`r`. A position is an element of
+    `truth_mask`: attributions are first summed over the axes along which the mask has size 1, such as the channels of
+    an image. If several positions share the maximum, the score is the share of them that hit, which is what a random
+    choice among them scores on average.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
-            `captum_ext.truth_masks.mask_of_boxes`.
-        tolerance: the Euclidean distance, in positions along the axes after the channels, at which a miss still counts as a hit; 15 pixels in the paper.
-        sign: of attributions of `"all"` signs the highest counts, or of their `"positive"` or `"negative"` part or their `"absolute_value"`.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple
+            of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
+        tolerance: the Euclidean distance up to which a miss counts as a hit, in positions along the axes after the
+            channels; 15 pixels in the paper.
+        sign: what is highest: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
+            `"absolute_value"`.
 
     Returns:
-        `[B]`, 1 or 0 (or a share, where there are ties), or a mapping name -> `[B]`. Higher is better; chance is the share of positions that are true
-        or close to such. NaN where no position is true. No model rows.
+        `[B]`, 1 or 0 (or a share, if there are ties), or a mapping name -> `[B]`. Higher is better; chance is the share
+        of positions that are true or within the tolerance of a true one. NaN where no position is true. No model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, a `tolerance` below 0 or for
-            inputs that have no positions.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, a
+            `tolerance` below 0 or for inputs without positions.
 
-    Quantus 0.6 has no tolerance, counts a hit where any one of several maxima hits, and an image without truth as a hit; ``weighted=True`` fails there.
+    Quantus 0.6 has no tolerance, counts a hit if any of several maxima hits, and counts an image without truth as a
+    hit; its ``weighted=True`` fails.
 
     Reference: Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop", arXiv:1608.00507.
 
@@ -62,7 +66,7 @@ def pointing_game(
     _check_tolerance(tolerance, as_tuple(inputs))
     p = at_positions(inputs, attributions, truth_mask, sign)
     highest = p.scores == p.scores.amax(-1, keepdim=True)
-    close = p.flattened(tuple(near(m, tolerance) for m in p.masks))
+    close = p.per_position(tuple(near(m, tolerance) for m in p.masks))
     return p.unpack(wide(highest & close).sum(-1) / highest.sum(-1))
 
 
@@ -73,6 +77,6 @@ def _check_tolerance(tolerance: object, inputs: Tensors) -> None:
         raise ValueError(f"`tolerance` must be at least 0 and finite, got {tolerance}.")
     if tolerance and all(x.dim() < 3 for x in inputs):
         raise ValueError(
-            f"`tolerance` is a distance along axes after the channels, which `inputs` {[shape(x) for x in inputs]} lack. "
+            f"`tolerance` needs axes after the channels, which `inputs` {[shape(x) for x in inputs]} lack. "
             "Leave it out, or give the inputs an axis of channels, shape (B, 1, ...)."
         )

@@ -28,26 +28,29 @@ def relevance_mass_accuracy(
 
     .. math:: \sum_{p \in T} \phi^+_p \Bigm/ \sum_p \phi^+_p
 
-    over the positions :math:`p`, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over
-    the axes along which the mask has size 1, such as the channels of an image.
+    over the positions :math:`p`, with :math:`T` the true ones. A position is an element of `truth_mask`: attributions
+    are first summed over the axes along which the mask has size 1, such as the channels of an image.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
-            `captum_ext.truth_masks.mask_of_boxes`.
-        sign: the mass of a position is the `"positive"` part of its attribution, the `"negative"` part or its `"absolute_value"`.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple
+            of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
+        sign: the mass of a position is the `"positive"` or `"negative"` part of its attribution, or its
+            `"absolute_value"`.
 
     Returns:
-        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that are true. NaN where no
-        position is true, and where there is no mass. No model rows.
+        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that
+        are true. NaN where no position is true, or there is no mass. No model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an unknown `sign`.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an
+            unknown `sign`.
 
-    Quantus 0.6 divides sums of both signs by default, which is no share (4.0 and -0.3 on two random maps); its ``abs=True`` is
-    ``sign="absolute_value"``.
+    By default, Quantus 0.6 divides sums over both signs, which gives no share (4.0 and -0.3 on two random maps); its
+    ``abs=True`` is ``sign="absolute_value"``.
 
-    Reference: Arras et al. 2022, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network explanations", arXiv:2003.07258.
+    Reference: Arras et al. 2022, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network
+    explanations", arXiv:2003.07258.
 
     Example:
         >>> import torch
@@ -71,17 +74,19 @@ def energy_pointing_game(**arguments: Any) -> Scores:
 
     .. math:: \sum_{p \in T} \phi^+_p \Bigm/ \sum_p \phi^+_p
 
-    where :math:`T` are the positions in the box. With a box as `truth_mask` it is `relevance_mass_accuracy`, which was proposed for the
-    object's outline; arguments, errors and cost are those of `relevance_mass_accuracy`.
+    where :math:`T` are the positions in the box. It is `relevance_mass_accuracy`, which was proposed for the object's
+    outline, with a box as `truth_mask`. Takes the same arguments, raises the same errors and costs the same as
+    `relevance_mass_accuracy`.
 
     Returns:
-        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions in the box. NaN where no position
-        is true, and where there is no mass.
+        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions in
+        the box. NaN where no position is true, or there is no mass.
 
     Raises:
         ValueError, TypeError: as `relevance_mass_accuracy`.
 
-    Reference: Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", arXiv:1910.01279.
+    Reference: Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
+    arXiv:1910.01279.
 
     Example:
         >>> import torch
@@ -106,24 +111,27 @@ def attribution_localisation(
     *,
     sign: str = "positive",
 ) -> Scores:
-    r"""The share of the explanation's mass inside the object's box, also in relation to the share of positions that the box covers.
+    r"""The share of the explanation's mass inside the object's box, optionally relative to the box's area.
 
     .. math:: \mu = \sum_{p \in T} \phi^+_p \Bigm/ \sum_p \phi^+_p, \qquad \mu_w = \mu \cdot P / |T|
 
-    where :math:`T` are the true ones of :math:`P` positions. :math:`\mu` is `relevance_mass_accuracy`; `weighted` gives :math:`\mu_w`, which is
-    comparable between small and large objects. Otherwise arguments, errors and cost are those of `relevance_mass_accuracy`.
+    where :math:`T` are the true ones of :math:`P` positions. :math:`\mu` is `relevance_mass_accuracy`; `weighted` gives
+    :math:`\mu_w`, which is comparable between small and large objects. The other arguments, errors and cost are as in
+    `relevance_mass_accuracy`.
 
     Returns:
-        `[B]`, or a mapping name -> `[B]`: a share from 0 to 1, of which chance is the share of positions that are true, or with `weighted` from 0
-        up to the inverse of that share, and chance is 1. Higher is better. NaN where no position is true, and where there is no mass.
+        `[B]`, or a mapping name -> `[B]`: a share from 0 to 1, where chance is the share of positions that are true;
+        with `weighted` a ratio from 0 up to the inverse of that share, where chance is 1. Higher is better. NaN where
+        no position is true, or there is no mass.
 
     Raises:
         ValueError, TypeError: as `relevance_mass_accuracy`.
 
-    Quantus 0.6 takes absolute values: ``sign="absolute_value"``. Its ``weighted=True`` multiplies by the share of the box instead of dividing, and by
-    one that depends on the size of the batch, so no setting gives it.
+    Quantus 0.6 takes absolute values (``sign="absolute_value"``). Its ``weighted=True`` multiplies by the share of the
+    box instead of dividing, and that share depends on the size of the batch, so no setting here gives its value.
 
-    Reference: Kohlbrenner et al. 2020, "Towards Best Practice in Explaining Neural Network Decisions with LRP", arXiv:1910.09840.
+    Reference: Kohlbrenner et al. 2020, "Towards Best Practice in Explaining Neural Network Decisions with LRP",
+    arXiv:1910.09840.
 
     Example:
         >>> import torch
@@ -145,16 +153,17 @@ def attribution_localisation(
 )
 @arguments_like(relevance_mass_accuracy)
 def focus(**arguments: Any) -> Scores:
-    r"""The share of the positive relevance that lies on those images of a mosaic that show the explained class.
+    r"""The share of the positive relevance that lies on the images of a mosaic that show the explained class.
 
     .. math:: \sum_{p \in T} \phi^+_p \Bigm/ \sum_p \phi^+_p
 
-    where :math:`T` are the positions of these images. Mosaics, their targets and masks come from `captum_ext.truth_masks.mosaics`;
-    arguments, errors and cost are those of `relevance_mass_accuracy`.
+    where :math:`T` are the positions of these images. Mosaics, their targets and masks come from
+    `captum_ext.truth_masks.mosaics`. Takes the same arguments, raises the same errors and costs the same as
+    `relevance_mass_accuracy`.
 
     Returns:
-        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is 0.5, as two of four images show the class. NaN where no
-        position is true, and where there is no positive relevance (Quantus 0.6 returns 0 there).
+        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is 0.5, as two of four images
+        show the class. NaN where no position is true, or there is no positive relevance (Quantus 0.6 then returns 0).
 
     Raises:
         ValueError, TypeError: as `relevance_mass_accuracy`.

@@ -1,4 +1,4 @@
-"""How many of the highest attributions are true: of as many as there are true ones (Arras et al. 2022), or of k (Theiner et al. 2021)."""
+"""How many of the highest attributions are true: among as many as there are true positions, or among k."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ def relevance_rank_accuracy(
     *,
     sign: str = "all",
 ) -> Scores:
-    r"""The share of true positions among as many highest attributions as there are true positions.
+    r"""The share of true positions among the highest attributions, taking as many as there are true positions.
 
     .. math:: \bigl|\operatorname{top}_{|T|}(\phi) \cap T\bigr| \,/\, |T|
 
-    over the positions, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over the axes along
-    which the mask has size 1, such as the channels of an image. Of equal attributions at the border of the top, as many count as would on
-    average in a random order.
+    over the positions, with :math:`T` the true ones. A position is an element of `truth_mask`: attributions are first
+    summed over the axes along which the mask has size 1, such as the channels of an image. If equal attributions lie at
+    the border of the top, as many count as would on average in a random order.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
-            `captum_ext.truth_masks.mask_of_boxes`.
-        sign: attributions of `"all"` signs are ranked, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple
+            of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
+        sign: what is ranked: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
+            `"absolute_value"`.
 
     Returns:
-        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that are true. NaN where no
-        position is true. No model rows.
+        `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that
+        are true. NaN where no position is true. No model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an unknown `sign`.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, an
+            unknown `sign`.
 
-    Quantus 0.6 gives the same where attributions differ, and orders equal ones by a sort that is not stable.
+    Quantus 0.6 gives the same score where all attributions differ, and orders equal ones by an unstable sort.
 
-    Reference: Arras et al. 2022, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network explanations", arXiv:2003.07258.
+    Reference: Arras et al. 2022, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network
+    explanations", arXiv:2003.07258.
 
     Example:
         >>> phi = torch.tensor([[[[3.0, 4.0], [1.0, -5.0]]]])
@@ -76,32 +79,34 @@ def top_k_intersection(
     *,
     sign: str = "all",
 ) -> Scores:
-    r"""The share of true positions among the `k` highest attributions, also in relation to their share among all.
+    r"""The share of true positions among the `k` highest attributions, optionally relative to their share of all.
 
     .. math:: \bigl|\operatorname{top}_k(\phi) \cap T\bigr| \,/\, k
 
-    over the :math:`P` positions, of which :math:`T` are true. A position is an element of `truth_mask`: attributions are first summed over the
-    axes along which the mask has size 1, such as the channels of an image. Of equal attributions at the border of the top, as many count as would
-    on average in a random order.
+    where :math:`T` are the true ones of :math:`P` positions. A position is an element of `truth_mask`: attributions are
+    first summed over the axes along which the mask has size 1, such as the channels of an image. If equal attributions
+    lie at the border of the top, as many count as would on average in a random order.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple of inputs. From boxes by
-            `captum_ext.truth_masks.mask_of_boxes`.
-        k: how many positions, an int, or a float for a fraction of them (rounded, at least 1); or several. The paper has 1000 pixels.
-        concept_influence: divide by the share of true positions, :math:`|T| / P`.
-        sign: attributions of `"all"` signs are ranked, or their `"positive"` or `"negative"` part or their `"absolute_value"`.
+        truth_mask: where the evidence is: bool, broadcastable to `inputs`, usually `(B, 1, H, W)`; a tuple for a tuple
+            of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
+        k: the number of positions, one or several: an int, or a float for a fraction of them (rounded, at least 1). The
+            paper takes 1000 pixels.
+        concept_influence: whether to divide by the share of true positions, :math:`|T| / P`.
+        sign: what is ranked: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
+            `"absolute_value"`.
 
     Returns:
-        `[B]` for one `k`, `[B, len(k)]` for several, or a mapping name -> such: a share from 0 to 1 (at most :math:`|T| / k`), of which chance is the
-        share of positions that are true; with `concept_influence` a ratio from 0, of which chance is 1. Higher is better. NaN where no
-        position is true. No model rows.
+        `[B]` for one `k`, `[B, len(k)]` for several, or a mapping name -> such scores: a share from 0 to 1 (at most
+        :math:`|T| / k`), where chance is the share of positions that are true; with `concept_influence` a ratio from 0,
+        where chance is 1. Higher is better. NaN where no position is true. No model rows.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, a `k` of 0 or above the number
-            of positions.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a mask that is not bool, a `k` of
+            0 or above the number of positions.
 
-    Quantus 0.6 gives the same where attributions differ, and orders equal ones by a sort that is not stable.
+    Quantus 0.6 gives the same score where all attributions differ, and orders equal ones by an unstable sort.
 
     Reference: Theiner et al. 2021, "Interpretable Semantic Photo Geolocation", arXiv:2104.14995.
 

@@ -1,1 +1,1 @@
-"""Whether an explanation depends on the model's parameters, and on the class that it explains."""
+"""Whether an explanation depends on the model's parameters and on the class that it explains."""

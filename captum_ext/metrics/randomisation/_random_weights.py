@@ -1,4 +1,4 @@
-"""A model with other weights: drawn anew layer by layer, on the CPU from a seed, so the same on any device and in any process."""
+"""Copies of a model with random weights, drawn on the CPU from a seed: the same on any device and in any process."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ ORDERS = ("top_down", "bottom_up", "independent", "full")
 
 
 def check_model(forward_func: Any) -> nn.Module:
-    """A module with parameters."""
+    """The model, if it is a module with parameters."""
     if not isinstance(forward_func, nn.Module):
-        raise TypeError(
-            f"`forward_func` must be a module, whose parameters can be drawn anew; got {describe(forward_func)}."
-        )
+        raise TypeError(f"`forward_func` must be a module with parameters to randomise, got {describe(forward_func)}.")
     if next(forward_func.parameters(), None) is None:
-        raise ValueError(f"`forward_func` has no parameters that could be drawn anew, got {describe(forward_func)}.")
+        raise ValueError(f"`forward_func` must have parameters to randomise, got {describe(forward_func)} without any.")
     warn_of_training(forward_func)
     return forward_func
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
-    """The modules with parameters of their own, in the order of their registration; a shared parameter belongs to the first."""
+    """The modules with own parameters, in the order of registration; a shared parameter belongs to the first."""
     owners = dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters())
     return [model.get_submodule(owner) for owner in owners]
 
 
 def randomized(model: nn.Module, order: str, seed: int) -> Iterator[nn.Module]:
-    """A copy of the model after each step: use it before the next, which changes it.
+    """The randomised copy after each step. It is one object, which the next step changes.
 
     A layer's new parameters are the same in every order.
     """
@@ -45,59 +43,59 @@ def randomized(model: nn.Module, order: str, seed: int) -> Iterator[nn.Module]:
 
 
 def _cascade(model: nn.Module, order: str, seed: int) -> Iterator[nn.Module]:
-    twin = copy.deepcopy(model)
-    own = layers(twin)
+    randomised_copy = copy.deepcopy(model)
+    own = layers(randomised_copy)
     steps = list(zip(own, example_seeds(seed, len(own))))
     if order == "full":
         for layer, layer_seed in steps:
             draw_anew(layer, layer_seed)
-        yield twin
+        yield randomised_copy
         return
     for layer, layer_seed in reversed(steps) if order == "top_down" else steps:
-        before = {name: tensor.detach().clone() for name, tensor in _own(layer).items()}
+        original = {name: tensor.detach().clone() for name, tensor in _own_tensors(layer).items()}
         draw_anew(layer, layer_seed)
-        yield twin
+        yield randomised_copy
         if order == "independent":
-            _put(layer, before)
+            _overwrite(layer, original)
 
 
 def draw_anew(layer: nn.Module, seed: int) -> None:
-    """All parameters of a layer's own: by its `reset_parameters`, and what that leaves, with their own mean and standard deviation."""
+    """Resets a layer's own parameters by `reset_parameters`, and draws the others with their own mean and deviation."""
     fresh = _reset(layer, seed)
     stream = torch.Generator().manual_seed(seed)
     for name, parameter in layer.named_parameters(recurse=False):
         if name not in fresh and parameter.is_floating_point():
-            fresh[name] = _alike(parameter.detach(), stream)
-    _put(layer, fresh)
+            fresh[name] = _normal_like(parameter.detach(), stream)
+    _overwrite(layer, fresh)
 
 
 def _reset(layer: nn.Module, seed: int) -> dict[str, Tensor]:
-    """What the layer's `reset_parameters` sets, found by looking at what is no longer nan in a copy on the CPU."""
+    """What the layer's `reset_parameters` sets: in a copy on the CPU, all that is no longer nan after the call."""
     if not hasattr(layer, "reset_parameters"):
         return {}
     fresh: Any = copy.deepcopy(layer).to_empty(device="cpu")
-    own = {name: tensor for name, tensor in _own(fresh).items() if tensor.is_floating_point()}
+    own = {name: tensor for name, tensor in _own_tensors(fresh).items() if tensor.is_floating_point()}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
         for tensor in own.values():
             tensor.fill_(torch.nan)
         fresh.reset_parameters()
-    return {name: tensor for name, tensor in _own(fresh).items() if name in own and not tensor.isnan().any()}
+    return {name: tensor for name, tensor in _own_tensors(fresh).items() if name in own and not tensor.isnan().any()}
 
 
-def _alike(parameter: Tensor, stream: torch.Generator) -> Tensor:
-    """Normal, with the parameter's mean and standard deviation; where that is 0, the mean's absolute value instead."""
+def _normal_like(parameter: Tensor, stream: torch.Generator) -> Tensor:
+    """Normal, with the parameter's mean and standard deviation, or if that is 0, the mean's absolute value."""
     noise = torch.randn(parameter.shape, generator=stream).to(wide(parameter))
     mean, std = wide(parameter).mean(), wide(parameter).std(correction=0)
     return mean + torch.where(std > 0, std, mean.abs()) * noise
 
 
-def _own(layer: nn.Module) -> dict[str, Tensor]:
+def _own_tensors(layer: nn.Module) -> dict[str, Tensor]:
     return {**dict(layer.named_parameters(recurse=False)), **dict(layer.named_buffers(recurse=False))}
 
 
-def _put(layer: nn.Module, values: dict[str, Tensor]) -> None:
-    own = _own(layer)
+def _overwrite(layer: nn.Module, values: dict[str, Tensor]) -> None:
+    own = _own_tensors(layer)
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)

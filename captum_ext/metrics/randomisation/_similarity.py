@@ -1,4 +1,4 @@
-"""How alike two explanations of the same examples are: one number an example, from two batches of maps."""
+"""The similarity of two explanations of the same examples: one number per example, from two batches of maps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from ..._core.checks import describe, shape
 from ..._core.statistics import pearson, ratio, spearman, wide
 
 SimilarityType = str | Callable[[Any, Any], Tensor]
-WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM; scikit-image's defaults too
-CELL = 16  # side of HOG's cells, in pixels, as in Adebayo et al. 2018; smaller where an image has less than three of them a side
+WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM, as are scikit-image's defaults
+# The side of HOG's cells in pixels, as in Adebayo et al. 2018; smaller if an image has fewer than three cells a side.
+CELL = 16
 
 
 def as_similarity(similarity: SimilarityType, absolute: bool) -> Callable[[Tensors, Tensors], Tensor]:
-    """A function of two batches of maps, or of their absolute values, that gives `[B]`."""
+    """A function that maps two batches of maps, or their absolute values, to similarities `[B]`."""
     if not callable(similarity) and similarity not in SIMILARITIES:
         known = ", ".join(map(repr, SIMILARITIES))
         raise ValueError(
@@ -38,23 +39,23 @@ def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors)
     scores = function(bare_if_single(a), bare_if_single(b))
     if not isinstance(scores, Tensor) or shape(scores) != (len(a[0]),):
         got = shape(scores) if isinstance(scores, Tensor) else describe(scores)
-        raise ValueError(f"`similarity` must return a tensor of shape ({len(a[0])},), a number an example; got {got}.")
+        raise ValueError(f"`similarity` must return one number per example, of shape ({len(a[0])},); got {got}.")
     return wide(scores)
 
 
 def _correlation(correlate: Callable[..., Tensor], a: Tensors, b: Tensors) -> Tensor:
-    """Over all elements, those of a tuple side by side; nan where a map is constant."""
+    """Over all elements, across the tensors of a tuple; nan where a map is constant."""
     x, y = wide(flat(a)), wide(flat(b))
     return correlate(x, y, torch.ones_like(x, dtype=torch.bool), _rounding(x), _rounding(y))
 
 
 def _rounding(values: Tensor) -> Tensor:
-    """By how much elements may differ from their mean where all are equal."""
+    """By how much equal elements may differ from their mean."""
     return values.abs().amax(-1) * torch.finfo(values.dtype).eps * 16
 
 
 def _ssim(a: Tensors, b: Tensors) -> Tensor:
-    """The mean over windows and channels, each map divided by its largest absolute value; nan where both are the same constant then."""
+    """The mean over windows and channels of maps divided by their largest absolute value; nan if both are one constant."""
     return torch.cat([_ssim_of_channels(x, y) for x, y in zip(_images(a, WINDOW), _images(b, WINDOW))], 1).mean(1)
 
 
@@ -76,7 +77,7 @@ def _to_unit(maps: Tensor) -> Tensor:
 
 
 def _hog(a: Tensors, b: Tensors) -> Tensor:
-    """Pearson correlation of the histograms of oriented gradients of all channels; nan where a map has none."""
+    """Pearson correlation of the histograms of oriented gradients of all channels; nan where a map has no gradient."""
     return _correlation(pearson, tuple(map(_histograms, _images(a, 3))), tuple(map(_histograms, _images(b, 3))))
 
 
@@ -94,8 +95,8 @@ def _images(maps: Tensors, least: int) -> Tensors:
     for m in maps:
         if m.dim() != 4 or min(m.shape[2:]) < least:
             raise ValueError(
-                f"This `similarity` needs maps of shape (B, C, H, W) of at least {least} x {least} pixels, got {shape(m)}. "
-                "For others there are 'spearman' and 'pearson'."
+                f"This `similarity` needs maps of shape (B, C, H, W) with at least {least} x {least} pixels, "
+                f"got {shape(m)}. For other maps use 'spearman' or 'pearson'."
             )
     return maps
 

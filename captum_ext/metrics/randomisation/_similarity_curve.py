@@ -1,4 +1,4 @@
-"""How a batch's explanations change while a model's layers become random: what the randomisation tests share."""
+"""How explanations change as layers of the model become random: what the randomisation tests share."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def similarity_curve(
     copies: Copies = each_once,
     **kwargs: Any,
 ) -> Tensor:
-    """`[B, layers]`: how alike the maps of the model and of its copy after each step are, in the type of the explanation."""
+    """`[B, layers]`: the similarity of the model's maps and those of its randomised copy after each step."""
     model = check_model(forward_func)
     similar = as_similarity(similarity, absolute)
     explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs, copies)
-    twins = randomized(model, order, weights_seed)
+    randomised_copies = randomized(model, order, weights_seed)
     with torch.no_grad():
         phi = explained.maps(model)
-        curve = [similar(phi, explained.maps(twin)) for twin in twins]
+        curve = [similar(phi, explained.maps(randomised)) for randomised in randomised_copies]
     return torch.stack(curve, 1).to(explained.dtype)
 
 
 def steps(arguments: dict[str, Any]) -> Sequence[float] | None:
-    """Numbers of the steps, where the model is among a metric's arguments."""
+    """The numbers of the steps, if the model is among a metric's arguments."""
     if "forward_func" not in arguments:
         return None
     return range(1 if arguments["order"] == "full" else len(layers(arguments["forward_func"])))

@@ -32,25 +32,28 @@ def efficient_mprt(
     weights_seed: int = 0,
     **kwargs: Any,
 ) -> Tensor:
-    r"""By how much the explanation becomes more complex when all parameters of the model are random.
+    r"""The relative rise of the explanation's complexity when all parameters of the model are random.
 
     .. math:: \frac{H(\phi(x; f')) - H(\phi(x; f))}{H(\phi(x; f))}
 
-    where `H` is the entropy of the histogram of a map's values, in bins of equal width from its least to its largest, and `f'` a copy of the
-    model with random parameters.
+    where `H` is the entropy of the histogram of a map's values, in bins of equal width from the least value to the
+    largest, and `f'` is a copy of the model with random parameters.
 
     Args:
-        forward_func: a module; this, `explanation_factory`, `weights_seed` and `kwargs` are as in `parameter_randomization`.
-        n_bins: of the histogram.
+        forward_func: a module, as in `parameter_randomization`, like `explanation_factory`, `weights_seed` and
+            `kwargs`.
+        n_bins: the number of bins of the histogram.
 
     Returns:
-        `[B]`, a ratio, in the type of the explanation. Higher is better; a map that is random each time scores 0 in the mean, one that does
-        not depend on the model exactly 0. NaN where the explanation of the model is constant, or one of them is not finite.
+        `[B]`, a ratio, in the explanation's type (at least float32). Higher is better; a map that is random each time
+        scores 0 on average, and a map that does not depend on the model scores exactly 0. NaN where the explanation of
+        the model is constant, or one of the two explanations is not finite.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is no module with parameters, a ready object as `explanation_factory`, no bins.
+        ValueError, TypeError: a `forward_func` that is not a module with parameters, a ready object as
+            `explanation_factory`, fewer than two bins.
 
-    Quantus can take the number of bins from all maps of the data set by a rule; its default is 100 too.
+    Quantus can also choose the number of bins by a rule from all maps of the data set; its default is 100 too.
 
     Reference: Hedström et al. 2024, "Sanity Checks Revisited", arXiv:2401.06465.
 
@@ -62,15 +65,15 @@ def efficient_mprt(
     """
     model, bins = check_model(forward_func), check_count("n_bins", n_bins, least=2)
     explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs)
-    twins = randomized(model, "full", weights_seed)
+    (randomised_copy,) = randomized(model, "full", weights_seed)
     with torch.no_grad():
         before = _entropy(flat(explained.maps(model)), bins)
-        after = _entropy(flat(explained.maps(next(twins))), bins)
+        after = _entropy(flat(explained.maps(randomised_copy)), bins)
     return ((after - before) / before.where(before > 0, torch.nan)).to(explained.dtype)
 
 
 def _entropy(values: Tensor, bins: int) -> Tensor:
-    """`[B]`, of the histogram of each row; nan where a value is not finite."""
+    """`[B]`: the entropy of the histogram of each row; nan where a value is not finite."""
     finite = values.isfinite().all(1)
     values = values.where(finite[:, None], 0)
     low, high = values.aminmax(dim=1, keepdim=True)

@@ -23,15 +23,16 @@ ROWS = "explanations of B + B layers rows"
 )
 @arguments_like(similarity_curve, without=("copies",))
 def parameter_randomization_curve(**arguments: Any) -> Tensor:
-    r"""How alike the explanation and that of the model with random parameters are, layer after layer made random.
+    r"""The similarity of explanations of the model and of copies with more and more random layers.
 
     .. math:: s_l = \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
 
-    where `f_l` is a copy of the model after the l-th step. Its arguments, errors and cost are those of `parameter_randomization`.
+    where `f_l` is the randomised copy of the model after the l-th step. Takes the same arguments, raises the same
+    errors and costs the same as `parameter_randomization`.
 
     Returns:
-        `[B, layers]`, without a unit, in the type of the explanation. It falls early for a good explanation. NaN where the similarity is
-        undefined.
+        `[B, layers]`, without a unit, in the explanation's type (at least float32). It falls early for a good
+        explanation. NaN where the similarity is undefined.
 
     Raises:
         ValueError, TypeError: as `parameter_randomization`.
@@ -50,37 +51,43 @@ def parameter_randomization_curve(**arguments: Any) -> Tensor:
 @metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
 @arguments_like(parameter_randomization_curve)
 def parameter_randomization(**arguments: Any) -> Tensor:
-    r"""How alike the explanation and that of the model with random parameters are: what depends on the model cannot stay.
+    r"""The mean similarity of explanations of the model and of copies with random parameters.
 
     .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
 
-    where `f_l` is a copy of the model after the l-th of `L` steps. A layer is a module with parameters of its own, in the order of
-    registration. It is made random by its `reset_parameters`; parameters that this leaves, or of a module without one, are drawn with their
-    own mean and standard deviation. So all parameters are random in the end; the caller's model is not touched.
+    where `f_l` is the randomised copy of the model after the l-th of `L` steps. An explanation that depends on the
+    model cannot stay the same. A layer is a module with parameters of its own, in the order of registration. Its
+    `reset_parameters` makes it random; parameters that this leaves as they were, or of a module without it, are drawn
+    from a normal distribution with their mean and standard deviation. So all parameters are random in the end. The
+    caller's model is not changed.
 
     Args:
         forward_func: a module.
-        explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum object, or a function with
-            Captum's arguments). It gets `forward_func` and then copies of it, and its explanations at most `max_examples_per_batch` rows.
-        order: `"top_down"` or `"bottom_up"`, layer after layer stays random, the last or the first one to begin with; `"independent"`, only one
-            layer is random at a time; `"full"`, all at once: one step.
-        similarity: `"spearman"`, `"pearson"`, `"ssim"` (of images and their channels, each map divided by its largest absolute value),
-            `"hog"` (Pearson correlation of histograms of oriented gradients), or a function of two batches of maps that gives `[B]`.
-        absolute: compare absolute values.
-        weights_seed: of the random parameters, which are the same for all examples, batches, devices and processes.
-        kwargs: the explanation's, as in `sensitivity_max`.
+        explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum
+            object, or a function with Captum's arguments). It is called with `forward_func` and then with copies of it;
+            each explanation gets at most `max_examples_per_batch` rows at a time.
+        order: `"top_down"` or `"bottom_up"`: layers become and stay random one after the other, beginning with the last
+            or the first; `"independent"`: only one layer is random at a time; `"full"`: all become random in one step.
+        similarity: `"spearman"`, `"pearson"`, `"ssim"` (of images and their channels, each map divided by its largest
+            absolute value), `"hog"` (Pearson correlation of histograms of oriented gradients), or a function that maps
+            two batches of maps to `[B]`.
+        absolute: whether to compare absolute values.
+        weights_seed: the seed of the random parameters, which are the same for all examples, batches, devices and
+            processes.
+        kwargs: the explanation's arguments, as in `sensitivity_max`.
 
     Returns:
-        `[B]`, without a unit, in the type of the explanation: the mean over the steps at which the similarity is defined. Lower is better;
-        a map that is random each time scores 0, one that does not depend on the model 1. NaN where no step has a similarity, such as a
-        correlation with a constant map.
+        `[B]`, without a unit, in the explanation's type (at least float32): the mean over the steps at which the
+        similarity is defined. Lower is better; a map that is random each time scores 0, a map that does not depend on
+        the model scores 1. NaN where no step has a similarity, such as the correlation with a constant map.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is no module with parameters, a ready object as `explanation_factory`, an unknown
-            `similarity` or `order`, maps that are no images for `"ssim"` or `"hog"`.
+        ValueError, TypeError: a `forward_func` that is not a module with parameters, a ready object as
+            `explanation_factory`, an unknown `similarity` or `order`, maps that are not images for `"ssim"` or `"hog"`.
 
-    Quantus (MPRT) makes only modules with `reset_parameters` random, all with the same seed, and compares absolute values by default:
-    `absolute=True`. AttriBench's value is that of `order="full"`. Captum's LRP and methods of layers are given as `lambda model: ...`.
+    Quantus (MPRT) only randomises modules with `reset_parameters`, all with the same seed, and by default compares
+    absolute values (`absolute=True`). AttriBench's value is that of `order="full"`. Give Captum's LRP and its methods
+    for layers as `lambda model: ...`.
 
     Reference: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", arXiv:1810.03292.
 

@@ -36,28 +36,32 @@ def random_logit(
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor:
-    r"""How alike the explanations of the target and of another class are: what depends on the class cannot stay.
+    r"""The similarity of the explanations of the target and of another, random class.
 
-    .. math:: \operatorname{sim}\bigl(\phi(x, c),\ \phi(x, c')\bigr), \qquad c' \sim U(\{0, \ldots, C - 1\} \setminus \{c\})
+    .. math:: \operatorname{sim}(\phi(x, c),\ \phi(x, c')), \qquad c' \sim U(\{0, \ldots, C - 1\} \setminus \{c\})
+
+    An explanation that depends on the class cannot stay the same.
 
     Args:
-        explanation_func: as in `sensitivity_max`; it must take `target`, which it gets as a tensor with a class for each row.
+        explanation_func: as in `sensitivity_max`. It must take `target`, which is a tensor with a class for each row.
         target: a class for each example, in any of Captum's forms.
         n_classes: `C`, the number of classes.
-        similarity: `"spearman"`, `"pearson"`, `"ssim"`, `"hog"` or a function, as in `parameter_randomization`; `absolute` too.
-        seed: an int, or one per example, for the other class; None follows `torch.manual_seed`.
-        kwargs: the explanation's, as in `sensitivity_max`.
+        similarity: `"spearman"`, `"pearson"`, `"ssim"`, `"hog"` or a function, as in `parameter_randomization`, like
+            `absolute`.
+        seed: an int, or one per example, for the draw of the other class; None follows `torch.manual_seed`.
+        kwargs: the explanation's arguments, as in `sensitivity_max`.
 
     Returns:
-        `[B]`, without a unit, in the type of the explanation. Lower is better; a map that is random each time scores 0, one that does not
-        depend on the class 1. NaN where the similarity is undefined, such as a correlation with a constant map. Two logits of which one is
-        the other's negative give -1 by their gradients: with two classes `absolute` may be the better question.
+        `[B]`, without a unit, in the explanation's type (at least float32). Lower is better; a map that is random each
+        time scores 0, a map that does not depend on the class scores 1. NaN where the similarity is undefined, such as
+        the correlation with a constant map. If one logit is the negative of the other, their gradients score -1: with
+        two classes, consider `absolute=True`.
 
     Raises:
-        ValueError, TypeError: a `target` that is missing, has several indices or is out of range, fewer than two classes, an unknown
-            `similarity`.
+        ValueError, TypeError: a `target` that is missing, has several indices or is out of range, fewer than two
+            classes, an unknown `similarity`.
 
-    Quantus takes the same other classes for every batch (its seed starts anew).
+    Quantus draws the same other classes for every batch, as it sets its seed again each time.
 
     Reference: Sixt et al. 2020, "When Explanations Lie: Why Many Modified BP Attributions Fail", arXiv:1912.09818.
 
@@ -81,13 +85,14 @@ def random_logit(
 
 
 def _class_of_each(target: TargetType, classes: int, batch: int) -> Tensor:
-    """`[B]`, from 0 on."""
+    """`[B]`: each example's class, counted from 0."""
     indices = as_target(target, batch)
     if indices is None or indices.shape[1] != 1:
         raise ValueError(
-            f"`target` must be one class for each example, got {target!r}: there is no other class to compare with."
+            f"`target` must be one class for each example, got {target!r}. "
+            "Without a class there is no other one to compare with."
         )
     own = indices[:, 0]
     if not own.is_meta and ((own >= classes) | (own < -classes)).any():
-        raise ValueError(f"`target` is out of range: there are {classes} classes, got {own.tolist()}.")
+        raise ValueError(f"`target` must lie within the {classes} classes of `n_classes`, got {own.tolist()}.")
     return own % classes

@@ -36,15 +36,17 @@ def smooth_mprt_curve(
     seed: SeedType = None,
     **arguments: Any,
 ) -> Tensor:
-    r"""How alike denoised explanations of the model and of the model with random parameters are, layer after layer made random.
+    r"""The similarity of denoised explanations of the model and of copies with more and more random layers.
 
-    .. math:: s_l = \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\ \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)
+    .. math:: s_l = \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\
+        \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)
 
-    where `f_l` is a copy of the model after the l-th step. Its arguments, errors and cost are those of `smooth_mprt`.
+    where `f_l` is the randomised copy of the model after the l-th step. Takes the same arguments, raises the same
+    errors and costs the same as `smooth_mprt`.
 
     Returns:
-        `[B, layers]`, without a unit, in the type of the explanation. It falls early for a good explanation. NaN where the similarity is
-        undefined.
+        `[B, layers]`, without a unit, in the explanation's type (at least float32). It falls early for a good
+        explanation. NaN where the similarity is undefined.
 
     Raises:
         ValueError, TypeError: as `smooth_mprt`.
@@ -68,23 +70,27 @@ def smooth_mprt_curve(
 @metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
 @arguments_like(smooth_mprt_curve)
 def smooth_mprt(**arguments: Any) -> Tensor:
-    r"""Parameter randomisation of denoised explanations, as the noise of gradients alone makes maps of two models differ.
+    r"""The mean similarity of denoised explanations of the model and of copies with random parameters.
 
     .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\
         \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)
 
-    over `L` steps and `n` draws of Gaussian noise, the same for every model.
+    over `L` steps and `n` draws of Gaussian noise, which are the same for every model. Without denoising, the noise of
+    gradients alone makes the maps of two models differ.
 
     Args:
-        forward_func: a module; this, `explanation_factory`, `order`, `similarity`, `absolute`, `weights_seed` and `kwargs` are as in
-            `parameter_randomization`. Layers are made random from the first on, as the authors advise.
-        n_perturb_samples: draws of noise for each example.
-        noise_level: standard deviation of the noise, as a fraction of the range of the example's values in each tensor.
+        forward_func: a module, as in `parameter_randomization`, like `explanation_factory`, `order`, `similarity`,
+            `absolute`, `weights_seed` and `kwargs`. By default the first layer becomes random first, as the authors
+            advise.
+        n_perturb_samples: the number of draws of noise for each example.
+        noise_level: the standard deviation of the noise, as a fraction of the range of the example's values in each
+            tensor.
         seed: an int, or one per example, for the noise; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, without a unit, in the type of the explanation: the mean over the steps at which the similarity is defined. Lower is better;
-        a map that is random each time scores 0, one that does not depend on the model 1. NaN where no step has a similarity.
+        `[B]`, without a unit, in the explanation's type (at least float32): the mean over the steps at which the
+        similarity is defined. Lower is better; a map that is random each time scores 0, a map that does not depend on
+        the model scores 1. NaN where no step has a similarity.
 
     Raises:
         ValueError, TypeError: as `parameter_randomization`, and a `noise_level` below 0.

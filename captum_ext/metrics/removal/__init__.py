@@ -1,1 +1,1 @@
-"""Scores of what the model says while the most or least relevant features are removed."""
+"""Scores of the model's output while the most or the least relevant features are removed."""

@@ -23,25 +23,27 @@ from .deletion import deletion_curve
 )
 @arguments_like(deletion_curve)
 def aopc(mode: str, start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
-    r"""Area over the perturbation curve: the mean drop of the output while features are replaced in the order of their relevance.
+    r"""Area over the perturbation curve: the mean drop of the output while features are replaced, by relevance.
 
     .. math:: \frac1{L + 1} \sum_{l=0}^{L} \bigl( f(x) - c(s_l) \bigr)
 
-    over the points :math:`s_l` of the curve `c` of `deletion_curve`, `L + 1 = n_steps` of them from `start` to `stop`, both included: under
-    the defaults the first is :math:`c(0) = f(x)`, as in the paper. It is a plain mean of points, where `deletion` is an area by trapezoids;
-    arguments, errors and cost are those of `deletion_curve`, with `B` rows more where `start` is not 0.
+    over the `L + 1 = n_steps` points :math:`s_l`, from `start` to `stop`, of the curve `c` of `deletion_curve`. By
+    default the first point is :math:`c(0) = f(x)`, as in the paper. The score is a plain mean of points, while
+    `deletion` is an area by trapezoids. Takes the same arguments, raises the same errors and costs the same as
+    `deletion_curve`, with `B` more rows if `start` is not 0.
 
     Returns:
-        `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better under MoRF, lower under LeRF; a random order has the same
-        value under both, on an additive model :math:`(f(x) - f(b)) / 2`.
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better under MoRF, lower under LeRF; a
+        random order has the same expected score under both, and on an additive model it is :math:`(f(x) - f(b)) / 2`.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    The paper replaces the 100 most relevant of an image's patches of 9 x 9 by uniform noise: `feature_mask=partial(patches, size=9)`,
-    `baselines=uniform_noise`, `stop=0.157`, `n_steps=101`.
+    The paper replaces the 100 most relevant of an image's patches of 9 x 9 by uniform noise:
+    `feature_mask=partial(patches, size=9)`, `baselines=uniform_noise`, `stop=0.157`, `n_steps=101`.
 
-    Reference: Samek et al. 2017, "Evaluating the visualization of what a Deep Neural Network has learned", arXiv:1509.06321.
+    Reference: Samek et al. 2017, "Evaluating the visualization of what a Deep Neural Network has learned",
+    arXiv:1509.06321.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])

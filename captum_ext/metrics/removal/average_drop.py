@@ -1,4 +1,4 @@
-"""What the map alone shows of the input: average drop, average gain and increase in confidence (Grad-CAM++, Opti-CAM)."""
+"""The output when the input is shown through its map: average drop, average gain and increase in confidence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GRAD_CAM_PP = "Chattopadhyay et al. 2018, arXiv:1710.11063"
 @metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP)
 @arguments_like(Setting, without=("feature_mask", "aggregate", "frozen"))
 def average_drop(**arguments: Any) -> Scores:
-    r"""The share of the output that is lost when the input is shown through its map.
+    r"""The share of the output that is lost when the input is shown through its attribution map.
 
     .. math:: \frac{\max(0, f(x) - f(\tilde x))}{f(x)}, \qquad \tilde x = b + m \odot (x - b), \qquad
         m = \frac{\phi - \min \phi}{\max \phi - \min \phi}
@@ -41,24 +41,28 @@ def average_drop(**arguments: Any) -> Scores:
     The output has to be a probability: give `activation=partial(torch.softmax, dim=1)` where the model returns logits.
 
     Args:
-        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
-            evaluations of the inputs. An example's map is scaled to 0..1 over all its elements.
-        baselines: what is seen where the map is 0: Captum's forms, or a function of the inputs. Default 0.
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a
+            mapping share the evaluations of the inputs. An example's map is scaled to 0..1 over all its elements.
+        baselines: what is shown where the map is 0: any of Captum's forms, or a function of the inputs. Default 0.
         activation: applied to the model's whole output before the target is picked.
 
     Returns:
-        `[B]`, for a probability from 0 to 1, or a mapping name -> `[B]`; the mean over examples is the paper's, as a share and not in percent.
-        Lower is better; a map of random noise, which shows half of every feature, is the one to compare with. NaN where the map is constant or
-        `f(x)` is not above 0. `B + M B` model rows for `M` methods.
+        `[B]`, from 0 to 1 for probabilities, or a mapping name -> `[B]`. The mean over examples is the paper's score,
+        as a share and not in percent. Lower is better; compare with a map of random noise, which shows half of every
+        feature on average. NaN where the map is constant or `f(x)` is not above 0. `B + M B` model rows for `M`
+        methods.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, inputs of an integer type.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, inputs of an
+            integer type.
 
-    Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks", arXiv:1710.11063.
+    Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
+    arXiv:1710.11063.
 
     Example:
         >>> x = torch.tensor([[0.75, 0.25]])
-        >>> average_drop(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
+        >>> maps = {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])}
+        >>> average_drop(lambda x: x.sum(1), x, maps)
         {'first': tensor([0.2500]), 'second': tensor([0.7500])}
     """
     shown = _through_maps(**arguments)
@@ -73,15 +77,16 @@ def average_drop(**arguments: Any) -> Scores:
 )
 @arguments_like(average_drop)
 def average_gain(**arguments: Any) -> Scores:
-    r"""The share of the missing probability that is gained when the input is shown through its map.
+    r"""The share of the missing probability that is gained when the input is shown through its attribution map.
 
     .. math:: \frac{\max(0, f(\tilde x) - f(x))}{1 - f(x)}
 
-    with :math:`\tilde x` as in `average_drop`; the arguments, errors and cost are those of `average_drop`.
+    with :math:`\tilde x` as in `average_drop`. Takes the same arguments, raises the same errors and costs the same as
+    `average_drop`.
 
     Returns:
-        `[B]`, for a probability from 0 to 1, or a mapping name -> `[B]`. Higher is better; a map of random noise is the one to compare with.
-        NaN where the map is constant or `f(x)` is not below 1.
+        `[B]`, from 0 to 1 for probabilities, or a mapping name -> `[B]`. Higher is better; compare with a map of random
+        noise. NaN where the map is constant or `f(x)` is not below 1.
 
     Raises:
         ValueError, TypeError: as `average_drop`.
@@ -90,7 +95,8 @@ def average_gain(**arguments: Any) -> Scores:
 
     Example:
         >>> x = torch.tensor([[0.75, -0.25]])
-        >>> average_gain(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
+        >>> maps = {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])}
+        >>> average_gain(lambda x: x.sum(1), x, maps)
         {'first': tensor([0.5000]), 'second': tensor([0.])}
     """
     shown = _through_maps(**arguments)
@@ -100,24 +106,27 @@ def average_gain(**arguments: Any) -> Scores:
 @metric(higher_is_better=True, range=(0, 1), rows=ROWS, reference=GRAD_CAM_PP)
 @arguments_like(average_drop)
 def increase_in_confidence(**arguments: Any) -> Scores:
-    r"""Whether the output is larger when the input is shown through its map.
+    r"""Whether the output is larger when the input is shown through its attribution map.
 
     .. math:: \bigl[ f(\tilde x) > f(x) \bigr]
 
-    with :math:`\tilde x` as in `average_drop`; the arguments, errors and cost are those of `average_drop`.
+    with :math:`\tilde x` as in `average_drop`. Takes the same arguments, raises the same errors and costs the same as
+    `average_drop`.
 
     Returns:
-        `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the paper's share of increases. Higher is better; a map of random
-        noise is the one to compare with. NaN where the map is constant.
+        `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the paper's share of increases. Higher is
+        better; compare with a map of random noise. NaN where the map is constant.
 
     Raises:
         ValueError, TypeError: as `average_drop`.
 
-    Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks", arXiv:1710.11063.
+    Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
+    arXiv:1710.11063.
 
     Example:
         >>> x = torch.tensor([[0.75, -0.25]])
-        >>> increase_in_confidence(lambda x: x.sum(1), x, {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])})
+        >>> maps = {"first": torch.tensor([[1.0, 0.0]]), "second": torch.tensor([[0.0, 1.0]])}
+        >>> increase_in_confidence(lambda x: x.sum(1), x, maps)
         {'first': tensor([1.]), 'second': tensor([0.])}
     """
     shown = _through_maps(**arguments)
@@ -125,7 +134,7 @@ def increase_in_confidence(**arguments: Any) -> Scores:
 
 
 class _Shown:
-    """`f_x [B]`, and `f_shown [methods, B]`, nan where a map is constant."""
+    """Outputs for the inputs, `f_x [B]`, and through each map, `f_shown [methods, B]`: nan where a map is constant."""
 
     def __init__(self, methods: Attributions, f: Forward, f_x: Tensor, f_shown: Tensor):
         self.methods, self.f, self.f_x, self.f_shown = methods, f, f_x, f_shown
@@ -162,8 +171,7 @@ def _through_maps(
 
 
 def _scaled(of_tensor: Tensor, least: Tensor, most: Tensor) -> Tensor:
-    """From 0 to 1; `least` and `most` are those of each example's whole map."""
-    least, range_ = (
-        t.reshape(-1, *(1,) * (of_tensor.dim() - 1)) for t in (least, (most - least).where(most > least, 1))
-    )
-    return (wide(of_tensor) - least) / range_
+    """The map scaled to 0..1, where `least` and `most` are those of each example's whole map."""
+    extent = (most - least).where(most > least, 1)
+    least, extent = (t.reshape(-1, *[1] * (of_tensor.dim() - 1)) for t in (least, extent))
+    return (wide(of_tensor) - least) / extent

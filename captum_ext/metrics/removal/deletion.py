@@ -1,4 +1,4 @@
-"""Deletion and insertion (Petsiuk et al. 2018), as curves and as their areas: insertion is deletion of the opposite order."""
+"""Deletion and insertion (Petsiuk et al. 2018), as curves and areas: insertion is deletion in the opposite order."""
 
 from __future__ import annotations
 
@@ -27,28 +27,36 @@ def deletion_curve(
 
     .. math:: c(s) = f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
 
-    where :math:`\pi(k)` are the `k` most (`mode="morf"`) or least (`"lerf"`) relevant of the example's :math:`F` features and `s` runs
-    from `start` to `stop` in `n_steps` even points. A feature is a group of `feature_mask`, else an element (or, for attributions with one
-    channel, a position). Equal attributions are ordered by place; LeRF is that order reversed.
+    where :math:`\pi(k)` are the `k` most (`mode="morf"`) or least (`"lerf"`) relevant of the example's :math:`F`
+    features and `s` runs from `start` to `stop` in `n_steps` even points. A feature is a group of `feature_mask`, or
+    without one an element (a position, if attributions have one channel). Equal attributions are ordered by their
+    index; LeRF is the same order reversed.
 
     Args:
-        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a mapping share the
-            evaluations of the whole and of the empty example; where one of them has one channel, positions are the features of all.
-        baselines: what replaces a feature: Captum's forms, or a function of the inputs, such as those of `captum_ext.baselines`. Default 0.
-        feature_mask: Captum's, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need not be consecutive and
-            may differ between examples.
-        frozen: ids of `feature_mask` that are no features: never removed, drawn or ranked, such as those of special tokens or of padding.
-        activation: applied to the model's whole output before the target is picked, such as ``partial(torch.softmax, dim=1)``.
-        aggregate: groups are ranked by the `"mean"` of their elements' attribution or by the `"sum"`.
+        attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a
+            mapping share the evaluations of the whole and of the empty example; if one of them has one channel, the
+            features of all are positions.
+        baselines: what replaces a feature: any of Captum's forms, or a function of the inputs, such as those of
+            `captum_ext.baselines`. Default 0.
+        feature_mask: as in Captum, or a function of the inputs such as those of `captum_ext.feature_masks`; ids need
+            not be consecutive and may differ between examples.
+        frozen: ids of `feature_mask` that do not count as features, such as special tokens or padding: they are never
+            removed, drawn or ranked.
+        activation: applied to the model's whole output before the target is picked, such as
+            ``partial(torch.softmax, dim=1)``.
+        aggregate: whether groups are ranked by the `"mean"` or the `"sum"` of their elements' attributions.
 
     Returns:
-        `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It falls early for a good explanation under MoRF, late
-        under LeRF. Steps with equal `k` are evaluated once: at most `2 B + M B (n_steps - 2)` model rows for `M` methods.
+        `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It falls early for a good
+        explanation under MoRF, late under LeRF. Steps with equal `k` are evaluated once: at most
+        `2 B + M B (n_steps - 2)` model rows for `M` methods.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, `start` or `stop` outside 0..1.
+        ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, `start` or
+            `stop` outside 0..1.
 
-    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    arXiv:1806.07421.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])
@@ -70,22 +78,25 @@ def deletion_curve(
 )
 @arguments_like(deletion_curve, without=("mode",))
 def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
-    r"""Both deletion curves, that of the most and that of the least relevant features, with shared ends.
+    r"""Both deletion curves, most relevant first and least relevant first, with shared ends.
 
     .. math:: c_\pi(s) = f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
 
-    for the two orders :math:`\pi` of `deletion_curve`; arguments, errors and cost are those of `deletion_curve`, but that both orders are
-    evaluated. Every score of the family is a function of these curves: `evaluate` runs them once for all metrics of equal settings. It has
-    no place for the two curves of one metric in its table, and takes `deletion_curve` under either `mode`.
+    for the two orders :math:`\pi` of `deletion_curve`. All arguments except `mode`, and all errors, are as in
+    `deletion_curve`. Many scores of this family are functions of these curves, and `evaluate` computes the curves once
+    for all metrics with equal settings. Its table has no room for two curves of one metric: give it `deletion_curve`
+    once under each `mode`.
 
     Returns:
-        `[B, 2, n_steps]` on the scale of the output, or a mapping name -> such: the curve under MoRF, the one that falls early
-        for a good explanation, then that under LeRF, which falls late. At most `2 B + 2 M B (n_steps - 2)` model rows for `M` methods.
+        `[B, 2, n_steps]` on the scale of the output, or a mapping name -> such curves: first the curve under MoRF,
+        which falls early for a good explanation, then the one under LeRF, which falls late. At most
+        `2 B + 2 M B (n_steps - 2)` model rows for `M` methods.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    arXiv:1806.07421.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])
@@ -107,20 +118,23 @@ def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) ->
 )
 @arguments_like(deletion_curve)
 def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> Scores:
-    r"""The output when only a growing share of the features is shown, the rest replaced, in the order of their relevance.
+    r"""The output while a growing share of the features is shown, by relevance, and the rest is replaced.
 
     .. math:: c(s) = f\bigl(x_{\setminus \bar\pi(k)}\bigr), \qquad k = \operatorname{round}((1 - s) F)
 
-    where :math:`\bar\pi(k)` are the `k` least (`mode="morf"`: the most relevant are shown first) or most (`"lerf"`) relevant features. It is
-    the deletion curve of the opposite order from `1 - start` to `1 - stop`; arguments, errors and cost are those of `deletion_curve`.
+    where :math:`\bar\pi(k)` are the `k` least (`mode="morf"`: the most relevant are shown first) or most (`"lerf"`)
+    relevant features. This is the deletion curve in the opposite order, from `1 - start` to `1 - stop`. Takes the same
+    arguments, raises the same errors and costs the same as `deletion_curve`.
 
     Returns:
-        `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It rises early for a good explanation under MoRF.
+        `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It rises early for a good
+        explanation under MoRF.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    arXiv:1806.07421.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])
@@ -145,8 +159,8 @@ def deletion(**arguments: Any) -> Scores:
 
     .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c(s) \, ds
 
-    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`; arguments, errors and cost are those of
-    `deletion_curve`.
+    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`. Takes the same
+    arguments, raises the same errors and costs the same as `deletion_curve`.
 
     Returns:
         `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF.
@@ -154,7 +168,8 @@ def deletion(**arguments: Any) -> Scores:
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    arXiv:1806.07421.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])
@@ -177,8 +192,8 @@ def insertion(**arguments: Any) -> Scores:
 
     .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c(s) \, ds
 
-    with the curve of `insertion_curve`, by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`;
-    arguments, errors and cost are those of `deletion_curve`.
+    with the curve of `insertion_curve`, by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to
+    `stop` :math:`s_1`. Takes the same arguments, raises the same errors and costs the same as `deletion_curve`.
 
     Returns:
         `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better under MoRF, lower under LeRF.
@@ -186,7 +201,8 @@ def insertion(**arguments: Any) -> Scores:
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
+    Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    arXiv:1806.07421.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])

@@ -23,27 +23,30 @@ from .deletion import deletion_curve
 )
 @arguments_like(deletion_curve, without=("mode", "start", "stop", "target", "activation"))
 def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) -> Scores:
-    r"""The smallest share of the most relevant features whose removal changes the prediction, or that alone make it.
+    r"""The smallest share of the most relevant features whose removal changes the prediction, or that suffice for it.
 
     .. math:: \frac1F \min \bigl\{ k : \hat y(x_{\setminus \pi(k)}) \ne \hat y(x) \bigr\}
         \quad\text{or}\quad \frac1F \min \bigl\{ k : \hat y(x_{\setminus \bar\pi(F - k)}) = \hat y(x) \bigr\}
 
-    where :math:`\hat y` is the class of the largest output, :math:`\pi(k)` are the `k` most and :math:`\bar\pi(F - k)` all other features; the
-    other arguments, errors and cost are those of `deletion_curve`. There is no `target`: it is the model's own prediction that has to change.
+    where :math:`\hat y` is the class of the largest output, :math:`\pi(k)` are the `k` most and :math:`\bar\pi(F - k)`
+    all other features. There is no `target`, as it is the model's own prediction that has to change. The other
+    arguments, errors and cost are as in `deletion_curve`.
 
     Args:
-        mode: `"deletion"` replaces the most relevant features until the prediction changes, `"insertion"` shows them until it is that of the
-            whole example.
-        n_steps: `k` runs over :math:`\operatorname{round}(s F)` for so many even shares `s` from 0 to 1, both included.
+        mode: `"deletion"` replaces the most relevant features until the prediction changes, `"insertion"` shows them
+            until the prediction is that of the whole example.
+        n_steps: `k` runs over :math:`\operatorname{round}(s F)` for this many evenly spaced shares `s` from 0 to 1,
+            both included.
 
     Returns:
-        `[B]`, from 0 to 1, or a mapping name -> `[B]`; 1 where the prediction never changes, and `F` times it is the number of features.
-        Lower is better; a random order is the one to compare with, as the level depends on the model. NaN where an output is.
+        `[B]`, from 0 to 1, or a mapping name -> `[B]`; 1 where the prediction never changes. Times `F`, the score is
+        the number of features. Lower is better; compare with a random order, as the level depends on the model. NaN
+        where an output is NaN.
 
     Raises:
-        ValueError, TypeError: as `deletion_curve`; another `mode`; a model that does not return `[rows, classes]`.
+        ValueError, TypeError: as `deletion_curve`; an unknown `mode`; a model that does not return `[rows, classes]`.
 
-    AttriBench returns the number, and takes `num_steps = n_steps - 1` steps of equal size.
+    AttriBench returns the number of features, and takes `num_steps = n_steps - 1` steps of equal size.
 
     Reference: Gevaert et al. 2022, "Evaluating feature attribution methods in the image domain", arXiv:2202.12270.
 
@@ -64,7 +67,7 @@ def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) ->
     else:
         classes = x.curve(x.sizes[:, None] - counts, "lerf")
         found = classes == classes[..., -1:]
-    found[..., -1] = True  # all features, where no fewer do
+    found[..., -1] = True  # if no smaller set is enough, all features count
     share = x.shares(counts).expand_as(found)
     smallest = share.gather(-1, found.int().argmax(-1, keepdim=True))[..., 0]
     return x.unpack(smallest.masked_fill((classes == NO_CLASS).any(-1), torch.nan))

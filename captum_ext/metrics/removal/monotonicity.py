@@ -24,22 +24,25 @@ from .deletion import deletion_curve
 def monotonicity(**arguments: Any) -> Scores:
     r"""Whether the output never falls as features are shown one by one, the least relevant first.
 
-    .. math:: \Bigl[ f\bigl(x_{\setminus \pi(F)}\bigr) \le f\bigl(x_{\setminus \pi(F - 1)}\bigr) \le \dots \le f(x) \Bigr]
+    .. math:: \bigl[ f(x_{\setminus \pi(F)}) \le f(x_{\setminus \pi(F - 1)}) \le \dots \le f(x) \bigr]
 
-    where :math:`\pi(k)` are the `k` most relevant of the example's :math:`F` features; the arguments, errors and cost are those of
-    `deletion_curve` with a step for each feature. A fall within the rounding of the outputs is none.
+    where :math:`\pi(k)` are the `k` most relevant of the example's :math:`F` features. A fall no larger than the
+    rounding of the outputs does not count. The arguments, errors and cost are as in `deletion_curve` with one step per
+    feature.
 
     Returns:
-        `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the share of monotonic ones. Higher is better; a random order has the
-        same value as any other on an additive model, where it is 1 if no feature lowers the output. NaN where an output is.
+        `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the share of monotonic ones. Higher is
+        better. On an additive model all orders have the same score, a random one too: 1 if no feature lowers the
+        output. NaN where an output is NaN.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    As in AIX360, ranks are of the attributions as they are, not of their absolute values. There the first step, from nothing to the least relevant
-    feature, is not looked at.
+    As in AIX360, features are ranked by their attributions, not by the absolute values. AIX360 ignores the first step,
+    from no feature to the least relevant one.
 
-    Reference: Arya et al. 2019, "One Explanation Does Not Fit All: A Toolkit and Taxonomy of AI Explainability Techniques", arXiv:1909.03012.
+    Reference: Arya et al. 2019, "One Explanation Does Not Fit All: A Toolkit and Taxonomy of AI Explainability
+    Techniques", arXiv:1909.03012.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])

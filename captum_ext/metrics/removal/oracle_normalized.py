@@ -1,4 +1,4 @@
-"""Scores of removal curves on a scale from a random order to the best that is known (after Wang & Wang 2024)."""
+"""Scores of removal curves on a scale from a random order to the best known one (after Wang & Wang 2024)."""
 
 from __future__ import annotations
 
@@ -32,31 +32,34 @@ from .srg import srg
 def oracle_normalized(
     *, score: Callable[..., Any] = srg, n_perturb_samples: int = 10, seed: SeedType = None, **arguments: Any
 ) -> Scores:
-    r"""A score of removal curves on the scale of the example: 0 is a random order of its features, 1 the best order that a search finds.
+    r"""A removal score on each example's own scale: 0 is a random order, 1 the best order that a search finds.
 
     .. math:: \frac{s(\phi) - \operatorname{mean}_j s(\rho_j)}{s(\phi^*) - \operatorname{mean}_j s(\rho_j)}
 
-    with random orders :math:`\rho_j`. Of two greedy orders :math:`\phi^*` is the one with the better score: at every step the feature is
-    removed whose loss lowers the output most, or, the least relevant first, the one whose loss leaves it highest. So examples that differ in how
-    much there is to lose can be averaged. The other arguments, errors and cost are those of `deletion_curve`.
+    with random orders :math:`\rho_j`, and with :math:`\phi^*` the better one of two greedy orders. One removes at every
+    step the feature whose removal lowers the output most; the other removes, least relevant first, the feature whose
+    removal leaves the output highest. On this scale, examples can be averaged that differ in how much output there is
+    to lose. The other arguments, errors and cost are as in `deletion_curve`.
 
     Args:
-        score: a metric that takes the arguments of `deletion_curve` and returns `[B]`, such as `srg`, `deletion`, `aopc` or `irof`; its options
-            go by `functools.partial`.
-        feature_mask: as in `deletion_curve`; at most 32 features an example, as the search takes `F (F + 1)` model rows.
+        score: a metric that takes the arguments of `deletion_curve` and returns `[B]`, such as `srg`, `deletion`,
+            `aopc` or `irof`; set its options by `functools.partial`.
+        feature_mask: as in `deletion_curve`, with at most 32 features per example, as the search takes `F (F + 1)`
+            model rows.
         n_perturb_samples: the number of random orders.
-        seed: an int, or one per example, of the random orders; None follows `torch.manual_seed`.
+        seed: an int, or one per example, for the random orders; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, or a mapping name -> `[B]`. Higher is better, whichever way `score` goes; chance is 0, and above 1 is an attribution that beats the
-        search. NaN where the best order scores as the random ones.
+        `[B]`, or a mapping name -> `[B]`. Higher is better, whichever direction `score` has; chance is 0, and an
+        attribution that beats the search scores above 1. NaN where the best order scores the same as the random ones.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`; more than 32 features; a `score` without a better side.
 
-    The paper's best orders are also found by simulated annealing, which takes many more rows.
+    The paper also searches by simulated annealing, which takes many more model rows.
 
-    Reference: Wang and Wang 2024, "Benchmarking Deletion Metrics with the Principled Explanations", openreview:SKPhvzxO1g.
+    Reference: Wang and Wang 2024, "Benchmarking Deletion Metrics with the Principled Explanations",
+    openreview:SKPhvzxO1g.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])
@@ -72,15 +75,15 @@ def oracle_normalized(
     maps = {i: features.x.as_maps(totals) for i, totals in enumerate(orders)}
     taken = {k: v for k, v in arguments.items() if k in inspect.signature(score).parameters}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`forward_func` is in training mode")  # `removals` has said so
+        warnings.filterwarnings("ignore", message="`forward_func` is in training mode")  # `removals` has warned already
         of_orders, given = score(**taken | {"attributions": maps, "aggregate": "mean"}), score(**taken)
     best = torch.stack([wide(of_orders[i]) for i in (0, 1)])
     oracle = best.amax(0) if higher else best.amin(0)
     random = torch.stack([wide(of_orders[i]) for i in range(2, len(orders))]).mean(0)
-    reach = (oracle - random).where(oracle != random, torch.nan)
+    extent = (oracle - random).where(oracle != random, torch.nan)
 
     def normalized(scores: Tensor) -> Tensor:
-        return ((wide(scores) - random) / reach).to(scores.dtype)
+        return ((wide(scores) - random) / extent).to(scores.dtype)
 
     return each(normalized, given)
 

@@ -1,4 +1,4 @@
-"""How much of the output the most relevant features hold (ERASER, DeYoung et al. 2020): comprehensiveness, sufficiency, log-odds."""
+"""How much of the output the most relevant features hold: comprehensiveness, sufficiency (ERASER) and log-odds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes
 from .deletion import deletion_curve
 
-SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # those of ERASER
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # ERASER's
 OF_THE_CURVE = ("mode", "start", "stop", "n_steps")
 
 
@@ -30,19 +30,23 @@ def comprehensiveness(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
 
     .. math:: \frac1{|K|} \sum_{k \in K} f(x) - f\bigl(x_{\setminus \pi(k)}\bigr)
 
-    where :math:`\pi(k)` are the `k` most relevant features; the other arguments, errors and cost are those of `deletion_curve`.
+    where :math:`\pi(k)` are the `k` most relevant features. The other arguments, errors and cost are as in
+    `deletion_curve`.
 
     Args:
-        shares: the sizes `K`: fractions of the example's own features (rounded, at least 1) or numbers of them, one or several.
+        shares: the sizes `K`, one or several: fractions of the example's own features (rounded, at least 1), or numbers
+            of features.
 
     Returns:
-        `[B]` on the scale of the output (give `activation=partial(torch.softmax, dim=1)` for the paper's probabilities), or a mapping name ->
-        `[B]`. Higher is better; for a random order on an additive model the mean share times :math:`f(x) - f(b)`.
+        `[B]` on the scale of the output (give `activation=partial(torch.softmax, dim=1)` for the paper's
+        probabilities), or a mapping name -> `[B]`. Higher is better; a random order on an additive model scores the
+        mean share times :math:`f(x) - f(b)`.
 
     Raises:
-        ValueError, TypeError: as `deletion_curve`, and shares that are not in 0..1 or numbers above an example's features.
+        ValueError, TypeError: as `deletion_curve`, and shares outside 0..1 or numbers above that of an example's
+            features.
 
-    ERASER's sum over `|K|` shares is divided by `|K| + 1`, as nothing removed counts too.
+    ERASER divides the sum over `|K|` shares by `|K| + 1`, as it also counts removing nothing.
 
     Reference: DeYoung et al. 2020, "ERASER: A Benchmark to Evaluate Rationalized NLP Models", arXiv:1911.03429.
 
@@ -68,14 +72,16 @@ def sufficiency(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
 
     .. math:: \frac1{|K|} \sum_{k \in K} f(x) - f\bigl(x_{\setminus \bar\pi(F - k)}\bigr)
 
-    where :math:`\bar\pi(F - k)` are all but the `k` most relevant features; the other arguments, errors and cost are those of `deletion_curve`.
+    where :math:`\bar\pi(F - k)` are all but the `k` most relevant features. The other arguments, errors and cost are as
+    in `deletion_curve`.
 
     Args:
-        shares: the sizes `K`: fractions of the example's own features (rounded, at least 1) or numbers of them, one or several.
+        shares: the sizes `K`, one or several: fractions of the example's own features (rounded, at least 1), or numbers
+            of features.
 
     Returns:
-        `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better; for a random order on an additive model one minus the
-        mean share, times :math:`f(x) - f(b)`.
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better; a random order on an additive
+        model scores one minus the mean share, times :math:`f(x) - f(b)`.
 
     Raises:
         ValueError, TypeError: as `comprehensiveness`.
@@ -105,20 +111,23 @@ def log_odds(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
 
     .. math:: \frac1{|K|} \sum_{k \in K} \log \frac{f\bigl(x_{\setminus \pi(k)}\bigr)}{f(x)}
 
-    where :math:`\pi(k)` are the `k` most relevant features; the other arguments, errors and cost are those of `deletion_curve`. The output
-    has to be a probability: give `activation=partial(torch.softmax, dim=1)` where the model returns logits.
+    where :math:`\pi(k)` are the `k` most relevant features. The other arguments, errors and cost are as in
+    `deletion_curve`. The output has to be a probability: give `activation=partial(torch.softmax, dim=1)` where the
+    model returns logits.
 
     Args:
-        shares: the sizes `K`: fractions of the example's own features (rounded, at least 1) or numbers of them, one or several.
+        shares: the sizes `K`, one or several: fractions of the example's own features (rounded, at least 1), or numbers
+            of features.
 
     Returns:
-        `[B]` in nats, or a mapping name -> `[B]`. Lower is better; a feature that does not matter has 0, a random order less than 0 where
-        features carry the prediction. NaN where an output is not above 0.
+        `[B]` in nats, or a mapping name -> `[B]`. Lower is better; features that do not matter score 0, and a random
+        order scores below 0 where features carry the prediction. NaN where an output is not above 0.
 
     Raises:
         ValueError, TypeError: as `comprehensiveness`.
 
-    Reference: Chen et al. 2020, "Generating Hierarchical Explanations on Text Classification via Feature Interaction Detection", arXiv:2004.02015.
+    Reference: Chen et al. 2020, "Generating Hierarchical Explanations on Text Classification via Feature Interaction
+    Detection", arXiv:2004.02015.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])
@@ -136,6 +145,6 @@ def _without_most_relevant(x: Removals, shares: SizeType) -> tuple[Tensor, Tenso
 
 
 def _beside_whole(x: Removals, counts: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-    """`[methods, B, 1]` and `[methods, B, K]`: the score of the whole example, and without `counts` of its features."""
+    """`[methods, B, 1]` and `[methods, B, K]`: the outputs for the whole example, and without `counts` features."""
     curve = x.curve(torch.nn.functional.pad(counts, (1, 0)), mode)
     return curve[..., :1], curve[..., 1:]

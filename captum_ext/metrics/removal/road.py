@@ -22,25 +22,28 @@ from .deletion import deletion_curve
 )
 @arguments_like(deletion_curve, baselines=NoisyLinear(), start=0.1, stop=0.9, n_steps=9)
 def road(**arguments: Any) -> Scores:
-    r"""Remove and debias: the mean output while positions are replaced by what their neighbours suggest.
+    r"""Remove and debias (ROAD): the mean output while positions are replaced by values imputed from their neighbours.
 
     .. math:: \frac1{|S|} \sum_{s \in S} f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
 
-    over the shares `S` of removed features, 10, 20, ..., 90 % by default, the most relevant first (`mode="morf"`) or the least (`"lerf"`).
-    What is removed is imputed, `baselines=captum_ext.baselines.NoisyLinear()`; the other arguments, errors and cost are those of
-    `deletion_curve`, which with these `baselines` is the curve. The paper removes a position with all its channels: with attributions for
-    every channel give `feature_mask=captum_ext.feature_masks.pixels`, or each element goes, and is imputed, by itself.
+    over the shares `S` of removed features, 10, 20, ..., 90 % by default, the most relevant first (`mode="morf"`) or
+    the least (`"lerf"`). Removed values are imputed by `baselines=captum_ext.baselines.NoisyLinear()`. The other
+    arguments, errors and cost are as in `deletion_curve`, which returns the curve itself if given these `baselines`.
+    The paper removes a position with all its channels. If attributions have all channels, give
+    `feature_mask=captum_ext.feature_masks.pixels`; without it each element is removed and imputed by itself.
 
     Returns:
-        `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order has the same
-        value under both. `M B n_steps` model rows for `M` methods.
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a
+        random order has the same expected score under both. `M B n_steps` model rows for `M` methods.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`; inputs that are not images.
 
-    Peers give the share that is kept (road_evaluation's LeRF, grad-cam's percentiles); here it is always the share that is removed.
+    Some peers state the share that is kept (road_evaluation's LeRF, grad-cam's percentiles). Here it is always the
+    share that is removed.
 
-    Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods", arXiv:2202.00449.
+    Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods",
+    arXiv:2202.00449.
 
     Example:
         >>> x = torch.zeros(1, 1, 4, 4)
@@ -61,21 +64,24 @@ def road(**arguments: Any) -> Scores:
 )
 @arguments_like(road, without=("activation",))
 def road_accuracy(**arguments: Any) -> Scores:
-    r"""Remove and debias: how often the prediction is right while positions are replaced by what their neighbours suggest.
+    r"""Remove and debias (ROAD): how often the prediction is right while positions are imputed from their neighbours.
 
-    .. math:: \frac1{|S|} \sum_{s \in S} \bigl[ \hat y\bigl(x_{\setminus \pi(k)}\bigr) = y \bigr], \qquad k = \operatorname{round}(s F)
+    .. math:: \frac1{|S|} \sum_{s \in S} \bigl[ \hat y(x_{\setminus \pi(k)}) = y \bigr],
+        \qquad k = \operatorname{round}(s F)
 
-    where :math:`\hat y` is the class of the largest output and `y` the `target`; over the shares `S` of `road`. The other arguments, errors and
-    cost are those of `deletion_curve`. The mean over examples is the paper's accuracy, averaged over the shares.
+    where :math:`\hat y` is the class of the largest output and `y` the `target`, over the shares `S` of `road`. The
+    mean over examples is the paper's accuracy, averaged over the shares. The defaults are those of `road`, and there is
+    no `activation`. The other arguments, errors and cost are as in `deletion_curve`.
 
     Returns:
-        `[B]`, from 0 to 1, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order has the same value under
-        both. NaN where an output is. `M B n_steps` model rows for `M` methods.
+        `[B]`, from 0 to 1, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order
+        has the same expected score under both. NaN where an output is NaN. `M B n_steps` model rows for `M` methods.
 
     Raises:
         ValueError, TypeError: as `road`; a model that does not return `[rows, classes]`.
 
-    Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods", arXiv:2202.00449.
+    Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods",
+    arXiv:2202.00449.
 
     Example:
         >>> x = torch.zeros(1, 1, 4, 4)

@@ -21,23 +21,26 @@ from .deletion import deletion_curve, removal_curves
 )
 @arguments_like(deletion_curve, without=("mode",))
 def srg(**arguments: Any) -> Scores:
-    r"""Symmetric relevance gain: the area between the deletion curve of the least and that of the most relevant features.
+    r"""Symmetric relevance gain: the area between the curves for least and for most relevant features first.
 
     .. math:: \frac{1}{s_1 - s_0} \int_{s_0}^{s_1} c_{\text{LeRF}}(s) - c_{\text{MoRF}}(s) \, ds
 
-    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`; `abpc` is another name for it. The
-    arguments, errors and cost are those of `deletion_curve`, but that both orders are evaluated, as in `removal_curves`.
+    by the trapezoid rule over the `n_steps` points from `start` :math:`s_0` to `stop` :math:`s_1`; `abpc` is another
+    name for it. All arguments except `mode`, and all errors, are as in `deletion_curve`. Both orders are evaluated, so
+    the cost is that of `removal_curves`.
 
     Returns:
-        `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better; 0 is the mean over random orders, on every model, and
-        attributions turned around have the opposite score.
+        `[B]` on the scale of the output, or a mapping name -> `[B]`. Higher is better; random orders score 0 on
+        average, on every model, and negated attributions have the opposite score.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`.
 
-    Peers differ: pnpxai takes the plain mean of points and cuts each difference off at -1, torchxai's is a running mean.
+    Peers differ: pnpxai takes the plain mean of points and cuts each difference off at -1; torchxai takes a running
+    mean.
 
-    Reference: Blücher et al. 2024, "Decoupling Pixel Flipping and Occlusion Strategy for Consistent XAI Benchmarks", arXiv:2401.06654.
+    Reference: Blücher et al. 2024, "Decoupling Pixel Flipping and Occlusion Strategy for Consistent XAI Benchmarks",
+    arXiv:2401.06654.
 
     Example:
         >>> w = torch.tensor([1.0, 4.0, 2.0])

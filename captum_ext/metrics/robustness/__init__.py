@@ -1,1 +1,1 @@
-"""How much an explanation changes when the input hardly does."""
+"""How much an explanation changes when the input hardly changes."""

@@ -46,38 +46,44 @@ def consistency(
     discretize: Discretize | None = None,
     **of_model: Any,
 ) -> Scores:
-    r"""The share, among the reference examples with the same explanation, of those with the same predicted class.
+    r"""Among the reference examples with the same explanation, the share that has the same predicted class.
 
     .. math:: \frac{|\{r : \pi(\phi_r) = \pi(\phi(x)),\ \hat y_r = \hat y(x)\}|}{|\{r : \pi(\phi_r) = \pi(\phi(x))\}|}
 
-    where :math:`\pi` makes an explanation discrete: by default the `n_top` elements of largest absolute attribution and their signs. The
-    references are other examples of the data, explained beforehand by the same method and model, so a score does not depend on the batch.
+    where :math:`\pi` makes an explanation discrete: by default it takes the `n_top` elements of largest absolute
+    attribution and their signs. The references are other examples of the data set, explained beforehand by the same
+    method for the same model, so a score does not depend on the batch.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
-        other_attributions: of `N` other examples, in the shape of `attributions` but for the rows, or a mapping with the same names. One
-            that is no mapping serves all methods. They must not be those of `inputs`: an example agrees with itself.
-        other_classes: `[N]`, the class that the model predicts for each reference: that of its largest output, or for a model with one
-            output a row whether that is above 0.
-        n_top: fewer make more explanations equal. Equal attributions count by place.
-        discretize: another :math:`\pi`: a function of `[rows, elements]` that gives integers `[rows, K]`, such as `torch.sign`; two
-            explanations are the same if all `K` are.
+        other_attributions: those of `N` other examples, in the shape of `attributions` except for the number of rows,
+            or a mapping with the same names. Without a mapping, all methods share them. They must not be those of
+            `inputs`, as an example agrees with itself.
+        other_classes: `[N]`, the class that the model predicts for each reference: that of its largest output, or, for
+            a model with one output per row, whether this output is above 0.
+        n_top: the number of elements that are compared; the fewer, the more explanations are equal. Equal attributions
+            are ordered by their index.
+        discretize: replaces the default :math:`\pi`: a function that maps attributions `[rows, elements]` to integers
+            `[rows, K]`, such as `torch.sign`. Two explanations are the same if all `K` integers are.
         activation: applied to the model's whole output.
 
     Returns:
-        `[B]`, from 0 to 1, or a mapping name -> `[B]`. Higher is better; attributions that have nothing to do with the class score the share of
-        the references that are of the example's class. NaN where no reference has the example's explanation, or an output is NaN. `B` model rows.
+        `[B]`, from 0 to 1, or a mapping name -> `[B]`. Higher is better; attributions that are unrelated to the class
+        score the share of references with the example's class. NaN where no reference has the example's explanation, or
+        an output is NaN. `B` model rows.
 
     Raises:
-        ValueError, TypeError: references that do not fit the attributions or each other, NaN attributions, a `discretize` that returns
-            something else.
+        ValueError, TypeError: references that do not fit the attributions or each other, NaN attributions, a
+            `discretize` that returns another shape.
 
-    Reference: Dasgupta et al. 2022, "Framework for Evaluating Faithfulness of Local Explanations", arXiv:2202.00734, local consistency.
-    Quantus' `Consistency` takes the rest of the batch as references and scores 0 where none has the same explanation.
+    Reference: Dasgupta et al. 2022, "Framework for Evaluating Faithfulness of Local Explanations", arXiv:2202.00734,
+    local consistency. Quantus' `Consistency` takes the rest of the batch as references and scores 0 if none of them has
+    the same explanation.
 
     Example:
         >>> x = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> consistency(lambda x: x, x, x, x + 1, [0, 0], n_top=1)   # the largest element is the class; the second reference's is not
+        >>> # Each example's explanation is that of one reference; the second reference has another class.
+        >>> consistency(lambda x: x, x, x, x + 1, [0, 0], n_top=1)
         tensor([1., 0.])
     """
     methods, x = as_attributions(attributions, as_tuple(inputs)), as_tuple(inputs)
@@ -95,7 +101,7 @@ def consistency(
 
 
 def _top(n: int) -> Discretize:
-    """The places of the `n` largest absolute values, each with its sign."""
+    """The indices of the `n` largest absolute values, each together with its sign."""
 
     def tokens(phi: Tensor) -> Tensor:
         places = phi.abs().argsort(dim=1, descending=True, stable=True)[:, :n].sort(dim=1).values
@@ -110,7 +116,8 @@ def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(phi) + len(references):
         got = shape(tokens) if isinstance(tokens, Tensor) else describe(tokens)
         raise ValueError(
-            f"`discretize` must return `[rows, K]` for its {len(phi) + len(references)} rows of attributions, got {got}."
+            f"`discretize` must return `[rows, K]` for its {len(phi) + len(references)} rows of attributions, "
+            f"got {got}."
         )
     _, kind = tokens.unique(dim=0, return_inverse=True)
     return kind[: len(phi), None] == kind[len(phi) :]
@@ -130,8 +137,8 @@ def _references(value: AttributionsType, methods: Attributions) -> list[Tensor]:
     if not isinstance(value, Mapping):
         return [_of_method(value, maps, "other_attributions") for maps in methods.maps]
     if methods.names is None or set(value) != set(methods.names):
-        wanted = "no mapping, as `attributions` is none" if methods.names is None else f"of {', '.join(methods.names)}"
-        raise ValueError(f"`other_attributions` must be {wanted}; got a mapping of {', '.join(value)}.")
+        names = "no mapping, as `attributions` is none" if methods.names is None else f"of {', '.join(methods.names)}"
+        raise ValueError(f"`other_attributions` must be {names}; got a mapping of {', '.join(value)}.")
     of_names = zip(methods.names, methods.maps)
     return [_of_method(value[name], maps, f"other_attributions[{name!r}]") for name, maps in of_names]
 
@@ -140,7 +147,7 @@ def _of_method(value: TensorOrTuple, maps: tuple[Tensor, ...], name: str) -> Ten
     references = as_tuple(value, name)
     if [r.shape[1:] for r in references] != [m.shape[1:] for m in maps]:
         raise ValueError(
-            f"`{name}` must have the shape of `attributions` {[shape(m) for m in maps]} but for the rows, "
+            f"`{name}` must have the shape of `attributions` {[shape(m) for m in maps]} except for the rows, "
             f"got {[shape(r) for r in references]}."
         )
     for r in references:

@@ -1,4 +1,4 @@
-"""How fast an explanation changes: the local Lipschitz estimate (Alvarez-Melis and Jaakkola 2018) and continuity (Montavon et al. 2018)."""
+"""How fast an explanation changes with the input: the local Lipschitz estimate and continuity."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ from .sensitivity_max import sensitivity_max
 )
 @arguments_like(sensitivity_max)
 def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
-    r"""The largest change of the explanation per change of the input, over random perturbations: a lower bound of its Lipschitz constant near `x`.
+    r"""The largest change of the explanation per change of the input, over random perturbations.
 
     .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert x_j' - x \rVert}
 
-    A copy that is `x` itself counts as 0. It grows with `n_perturb_samples`, and it is in units of the explanation over those of the input:
-    compare methods of the same scale, or use `sensitivity_max`, which is relative. The arguments, errors and cost are those of
-    `sensitivity_max`; `norm_ord` is that of both norms.
+    This is a lower bound of the explanation's Lipschitz constant near `x`. A copy that equals `x` counts as 0. The
+    score grows with `n_perturb_samples`, and its unit is that of the explanation over that of the input: compare
+    methods of the same scale, or use `sensitivity_max`, which is relative. Takes the same arguments, raises the same
+    errors and costs the same as `sensitivity_max`, with `norm_ord` for both norms.
 
     Returns:
-        `[B]`, in units of the explanation per unit of the input. Lower is better; for an explanation that is new noise each time it grows
-        without bound as the radius shrinks. `B + B n` explained rows.
+        `[B]`, in units of the explanation per unit of the input. Lower is better; if an explanation is new noise each
+        time, its score grows without bound as the radius shrinks. `B + B n` explained rows.
 
     Raises:
         ValueError, TypeError: as `sensitivity_max`.
 
-    Reference: Alvarez-Melis et al. 2018, "On the Robustness of Interpretability Methods", arXiv:1806.08049, who maximise by Bayesian
-    optimisation. Quantus' `LocalLipschitzEstimate` divides explanations by the largest of their batch first; we do not.
+    Reference: Alvarez-Melis et al. 2018, "On the Robustness of Interpretability Methods", arXiv:1806.08049, who
+    maximise by Bayesian optimisation. Quantus' `LocalLipschitzEstimate` first divides explanations by the largest value
+    of their batch.
 
     Example:
         >>> local_lipschitz(lambda x: 3 * x, torch.ones(2, 4), seed=0).round(decimals=3)
@@ -56,31 +58,32 @@ def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
 )
 @arguments_like(PerturbedExplanations)
 def continuity(**arguments: Any) -> Tensor:
-    r"""The largest change of the explanation's relevance, summed over the features, per distance of the input.
+    r"""The largest change of the explanation, summed over the features, per distance that the input moves.
 
     .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert_1}{\lVert x_j' - x \rVert_2}
 
-    over random perturbations of each example by itself: `local_lipschitz` with the 1-norm above. A copy that is `x` itself counts as 0. It
-    grows with `n_perturb_samples` and with the number of features.
+    over random perturbations of each example: it is `local_lipschitz` with the 1-norm in the numerator. A copy that
+    equals `x` counts as 0. The score grows with `n_perturb_samples` and with the number of features.
 
     Args:
-        explanation_func: as in `sensitivity_max`, and so are the other arguments.
-        perturb_func: such as a shift of the image, which is what the paper plots; the default is noise in a ball.
+        explanation_func: as in `sensitivity_max`, like the other arguments.
+        perturb_func: for example a shift of the image, as the paper plots it; the default is noise in a ball.
         search: `"random"`, `"vertices"` or `"block"`, as in `sensitivity_max`.
         seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, in units of the explanation per unit of the input. Lower is better; for an explanation that is new noise each time it grows
-        without bound as the radius shrinks. `B + B n` explained rows.
+        `[B]`, in units of the explanation per unit of the input. Lower is better; if an explanation is new noise each
+        time, its score grows without bound as the radius shrinks. `B + B n` explained rows.
 
     Raises:
         ValueError, TypeError: as `sensitivity_max`.
 
-    Reference: Montavon et al. 2018, "Methods for Interpreting and Understanding Deep Neural Networks", arXiv:1706.07979, section 7.1, where
-    the pairs are any two inputs. Quantus' `Continuity` is another thing: the correlation, over shifts of an image, of patch sums and outputs.
+    Reference: Montavon et al. 2018, "Methods for Interpreting and Understanding Deep Neural Networks",
+    arXiv:1706.07979, section 7.1, where the pairs are any two inputs. Quantus' `Continuity` is something else: the
+    correlation, over shifts of an image, of patch sums and outputs.
 
     Example:
-        >>> continuity(lambda x: 3 * x, torch.ones(2, 4), lambda x: x + 0.1).round(decimals=3)   # 3 * sqrt(4)
+        >>> continuity(lambda x: 3 * x, torch.ones(2, 4), lambda x: x + 0.1).round(decimals=3)  # 3 * sqrt(4)
         tensor([6., 6.])
     """
     return _steepest(PerturbedExplanations(**arguments), 1, 2)

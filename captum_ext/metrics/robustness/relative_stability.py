@@ -1,4 +1,4 @@
-"""Relative stability (Agarwal et al. 2022): an explanation's change against that of the input, the output or a representation."""
+"""Relative stability (Agarwal et al. 2022): an explanation's change per change of input, output or representation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio, score_type
 
-Observe = Callable[
-    [Forward, Tensors, Tensor], tuple[Tensor, Tensor]
-]  # of rows: `[rows, K]` what is compared, and the output
+# Maps rows to what is compared, `[rows, K]`, and to the output.
+Observe = Callable[[Forward, Tensors, Tensor], tuple[Tensor, Tensor]]
 
 
 @arguments_like(PerturbedExplanations)
@@ -35,7 +34,7 @@ def _largest_change(
     change: Callable[[Tensor, Tensor], Tensor],
     **arguments: Any,
 ) -> Tensor:
-    """The largest relative change of the explanation per `change` of what is observed."""
+    """The largest relative change of the explanation per `change` of what `observe` returns."""
     order = as_norm_order(norm_ord)
     check_positive("eps_min", eps_min)
     copies = PerturbedExplanations(**arguments)
@@ -63,36 +62,41 @@ def _largest_change(
 )
 @arguments_like(_largest_change, without=("observe", "change"))
 def relative_input_stability(**arguments: Any) -> Tensor:
-    r"""The largest relative change of the explanation per relative change of the input, over perturbations that keep the predicted class.
+    r"""The largest relative change of the explanation per relative change of the input, within the predicted class.
 
     .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
               {\max\bigl(\lVert (x - x_j') / x \rVert_p,\, \varepsilon_{\min}\bigr)},
               \qquad \hat y(x_j') = \hat y(x)
 
-    element by element; an element of `x` or :math:`\phi(x)` that is 0 counts as 1. It grows with `n_perturb_samples`.
+    over random perturbations that keep the predicted class, with element-wise divisions. An element of `x` or
+    :math:`\phi(x)` that is 0 counts as 1. The score grows with `n_perturb_samples`.
 
     Args:
-        forward_func: the model, for the predicted class: that of the largest output. It gets the `additional_forward_args` of `kwargs`.
-        explanation_func: as in `sensitivity_max`, and so are `perturb_func`, `norm_ord` and `kwargs`.
+        forward_func: the model, for the predicted class: that of the largest output. It gets the
+            `additional_forward_args` of `kwargs`.
+        explanation_func: as in `sensitivity_max`, like `perturb_func`, `norm_ord` and `kwargs`.
         activation: applied to the model's whole output.
-        same_class: whether copies of another predicted class are left out; False for a model that predicts no class. With one output a
-            row there is none, and all count.
+        same_class: whether copies of another predicted class are left out. Give False for a model that predicts no
+            class; if the model has one output per row, all copies count anyway.
         eps_min: the least denominator.
         search: `"random"`, `"vertices"` or `"block"`, as in `sensitivity_max`.
         seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, a ratio, in the type of the explanation. Lower is better; for an explanation that is new noise each time it grows without bound
-        as the radius shrinks. NaN where no copy keeps the class. `B + B n` model rows and as many explained.
+        `[B]`, a ratio, in the promoted type of explanation and output (at least float32). Lower is better; if an
+        explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps
+        the class. `B + B n` model rows and as many explained rows.
 
     Raises:
-        ValueError, TypeError: as `sensitivity_max`, and a model's output without a row for each input row.
+        ValueError, TypeError: as `sensitivity_max`, and a model whose output lacks a row for each input row.
 
-    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877, equation 2. Quantus'
-    `RelativeInputStability` is NaN where any copy changes class, and divides by 1e-6 where an element is 0.
+    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877,
+    equation 2. Quantus' `RelativeInputStability` is NaN if any copy changes class, and divides by 1e-6 where an element
+    is 0.
 
     Example:
-        >>> relative_input_stability(lambda x: x.sum(1), torch.square, torch.ones(2, 3), lambda x: x + 0.1)   # (1.1^2 - 1) / 0.1
+        >>> x = torch.ones(2, 3)
+        >>> relative_input_stability(lambda x: x.sum(1), torch.square, x, lambda x: x + 0.1)  # (1.1^2 - 1) / 0.1
         tensor([2.1000, 2.1000])
     """
     return _largest_change(observe=_inputs_and_output, change=_relative_change, **arguments)
@@ -106,26 +110,30 @@ def relative_input_stability(**arguments: Any) -> Tensor:
 )
 @arguments_like(relative_input_stability)
 def relative_output_stability(**arguments: Any) -> Tensor:
-    r"""The largest relative change of the explanation per change of the model's output, over perturbations that keep the predicted class.
+    r"""The largest relative change of the explanation per change of the output, within the predicted class.
 
     .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
               {\max\bigl(\lVert h(x) - h(x_j') \rVert_p,\, \varepsilon_{\min}\bigr)},
               \qquad \hat y(x_j') = \hat y(x)
 
-    where `h` is the model's whole output after `activation`; the paper has logits. An element of :math:`\phi(x)` that is 0 counts as 1. The
-    arguments, errors and cost are those of `relative_input_stability`.
+    over random perturbations that keep the predicted class, where `h` is the model's whole output after `activation`;
+    the paper takes logits. An element of :math:`\phi(x)` that is 0 counts as 1. Takes the same arguments, raises the
+    same errors and costs the same as `relative_input_stability`.
 
     Returns:
-        `[B]`, per unit of the output, in the type of the explanation. Lower is better; for an explanation that is new noise each time it
-        grows without bound as the radius shrinks. NaN where no copy keeps the class. `B + B n` model rows and as many explained.
+        `[B]`, per unit of the output, in the promoted type of explanation and output (at least float32). Lower is
+        better; if an explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where
+        no copy keeps the class. `B + B n` model rows and as many explained rows.
 
     Raises:
         ValueError, TypeError: as `relative_input_stability`.
 
-    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877, equation 5.
+    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877,
+    equation 5.
 
     Example:
-        >>> relative_output_stability(lambda x: x.sum(1), torch.square, torch.ones(2, 4), lambda x: x + 0.1)   # 2 * 0.21 / 0.4
+        >>> x = torch.ones(2, 4)
+        >>> relative_output_stability(lambda x: x.sum(1), torch.square, x, lambda x: x + 0.1)  # 2 * 0.21 / 0.4
         tensor([1.0500, 1.0500])
     """
     return _largest_change(observe=_output_twice, change=torch.sub, **arguments)
@@ -141,17 +149,19 @@ def relative_output_stability(**arguments: Any) -> Tensor:
 def relative_representation_stability(
     layer: str | nn.Module, forward_func: Callable[..., Any], **arguments: Any
 ) -> Tensor:
-    r"""The largest relative change of the explanation per relative change of a layer's output, over perturbations that keep the predicted class.
+    r"""The largest relative change of the explanation per relative change of a layer's output, within the class.
 
     .. math:: \max_j \frac{\bigl\lVert (\phi(x) - \phi(x_j')) / \phi(x) \bigr\rVert_p}
               {\max\bigl(\lVert (L(x) - L(x_j')) / L(x) \rVert_p,\, \varepsilon_{\min}\bigr)},
               \qquad \hat y(x_j') = \hat y(x)
 
-    element by element; an element of :math:`L(x)` or :math:`\phi(x)` that is 0, as after a ReLU, counts as 1.
+    over random perturbations that keep the predicted class, with element-wise divisions. An element of :math:`L(x)` or
+    :math:`\phi(x)` that is 0, as after a ReLU, counts as 1.
 
     Args:
-        layer: the layer whose output is :math:`L(x)`: a part of `forward_func`, or its name. It is noted by a hook, which is removed again.
-        forward_func: and all other arguments: as in `relative_input_stability`.
+        layer: the layer whose output is :math:`L(x)`: a part of `forward_func`, or its name. A hook records the output
+            and is removed afterwards.
+        forward_func: as in `relative_input_stability`, like all other arguments.
         activation: applied to the model's whole output, not to the layer's.
         same_class: whether copies of another predicted class are left out.
         eps_min: the least denominator.
@@ -159,13 +169,16 @@ def relative_representation_stability(
         seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
 
     Returns:
-        `[B]`, a ratio, in the type of the explanation. Lower is better; for an explanation that is new noise each time it grows without bound
-        as the radius shrinks. NaN where no copy keeps the class. `B + B n` model rows and as many explained.
+        `[B]`, a ratio, in the promoted type of explanation and output (at least float32). Lower is better; if an
+        explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps
+        the class. `B + B n` model rows and as many explained rows.
 
     Raises:
-        ValueError, TypeError: as `relative_input_stability`, a `layer` that is none of the model's, or without a row for each input row.
+        ValueError, TypeError: as `relative_input_stability`, and a `layer` that the model does not have, or whose
+            output lacks a row for each input row.
 
-    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877, equation 3.
+    Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", arXiv:2203.06877,
+    equation 3.
 
     Example:
         >>> layer = torch.nn.Flatten()
@@ -186,7 +199,8 @@ def relative_representation_stability(
 
 
 def _inputs_and_output(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
-    return flat(tuple(r.clone() for r in rows)), f.output(rows, example)  # a model may overwrite its input
+    copies = flat(tuple(r.clone() for r in rows))  # as a model may overwrite its input
+    return copies, f.output(rows, example)
 
 
 def _output_twice(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,5 +213,5 @@ def _relative_change(after: Tensor, before: Tensor) -> Tensor:
 
 
 def _class(output: Tensor) -> Tensor:
-    """`[rows]`: the predicted class, the same for all where the model has one output."""
+    """`[rows]`: the predicted class, which is the same for all rows of a model with one output."""
     return flat((output,)).argmax(1)

@@ -27,18 +27,20 @@ def sensitivity_avg(norm_ord: str | float, search: str, **arguments: Any) -> Ten
 
     .. math:: \frac1n \sum_{j=1}^n \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert \phi(x) \rVert}
 
-    A norm of 0 counts as 1. Unlike the maximum it does not grow with `n_perturb_samples`. The arguments, errors and cost are those of
-    `sensitivity_max`; `search` is `"random"` or `"vertices"`.
+    A norm of 0 counts as 1. Unlike the maximum, the mean does not grow with `n_perturb_samples`. Takes the same
+    arguments, raises the same errors and costs the same as `sensitivity_max`, except that `search` is `"random"` or
+    `"vertices"`.
 
     Returns:
-        `[B]`, a ratio, in the type of the explanation. Lower is better; about :math:`\sqrt 2` for an explanation that is new Gaussian noise
-        each time. `B + B n` explained rows.
+        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better; an explanation that is new
+        Gaussian noise each time scores about :math:`\sqrt 2`. `B + B n` explained rows.
 
     Raises:
-        ValueError, TypeError: as `sensitivity_max`, and a `search` of `"block"`, whose copies are no draws.
+        ValueError, TypeError: as `sensitivity_max`, and a `search` of `"block"`, whose copies are not random draws.
 
-    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631, their average sensitivity
-    with the Euclidean distance, relative as in Quantus' `AvgSensitivity` (which has a radius of 0.2 and 200 draws).
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", arXiv:2005.00631, their
+    average sensitivity with the Euclidean distance, but relative, as in Quantus' `AvgSensitivity` (which has a radius
+    of 0.2 and 200 draws).
 
     Example:
         >>> x = torch.ones(2, 3)

@@ -22,34 +22,39 @@ from ..._core.statistics import norm, ratio
 )
 @arguments_like(PerturbedExplanations)
 def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
-    r"""The largest relative change of the explanation over random perturbations of the input: a lower bound of its maximum over the ball.
+    r"""The largest relative change of the explanation over random perturbations of the input.
 
     .. math:: \max_j \frac{\lVert \phi(x_j') - \phi(x) \rVert}{\lVert \phi(x) \rVert}
 
-    over all elements of the explanation together, those of a tuple side by side. A norm of 0 counts as 1, so a constant explanation scores 0.
-    It grows with `n_perturb_samples`: never compare scores of different numbers.
+    with norms over all elements of the explanation, across the tensors of a tuple. This is a lower bound of the maximum
+    over the ball of radius `perturb_radius`. A norm of 0 counts as 1, so a constant explanation scores 0. The score
+    grows with `n_perturb_samples`: only compare scores with the same number.
 
     The arguments are those of `captum.metrics.sensitivity_max`.
 
     Args:
-        explanation_func: an `attribute` method (of input, layer, neuron, NoiseTunnel), a Captum attribution object, which means its
-            `attribute`, or a function. It gets a tensor where `inputs` is one, a tuple where that is one, and at most
-            `max_examples_per_batch` rows at a time (without it `max(B, 64)`).
-        perturb_func: called as Captum calls it: with the radius as second argument if it takes one, on the copies of all examples.
-        norm_ord: of the vector norm; `"fro"` and `"nuc"` mean the Euclidean one.
-        search: where the copies of `default_perturb_func` lie. `"random"`: anywhere in the ball, as in Captum. `"vertices"`: at random corners
-            of it, where a linear explanation moves most. `"block"`: from a random corner, halves of the elements, then quarters and so on, are
-            each moved to the other side if that makes the score larger; for the largest value from few copies, in `n_perturb_samples` rounds.
-        seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
-            Another `perturb_func` draws as it likes.
-        kwargs: the explanation's. `target`, `additional_forward_args`, `baselines`, `feature_mask` and their layer forms follow the copies
-            where they have a row per example; baselines of DeepLiftShap and GradientShap are their whole distribution and stay.
+        explanation_func: a function, an `attribute` method (of an input, layer or neuron method, or NoiseTunnel), or a
+            Captum attribution object, whose `attribute` is called. It gets a tensor or a tuple, as `inputs` is, and at
+            most `max_examples_per_batch` rows at a time (by default `max(B, 64)`).
+        perturb_func: called as in Captum, on the copies of all examples, with the radius as second argument if it takes
+            one.
+        norm_ord: the order of the vector norm; `"fro"` and `"nuc"` mean the Euclidean norm.
+        search: where the copies of `default_perturb_func` lie. `"random"`: anywhere in the ball, as in Captum.
+            `"vertices"`: at random corners of the ball, where a linear explanation changes most. `"block"`: the search
+            starts at a random corner and moves halves of the elements, then quarters and so on, to the other side if
+            that makes the score larger. It takes `n_perturb_samples` rounds, and finds large values with few copies.
+        seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`. Any
+            other `perturb_func` controls its own random numbers.
+        kwargs: the explanation's arguments. `target`, `additional_forward_args`, `baselines`, `feature_mask` and their
+            forms for layers are repeated with the copies if they have a row per example. The baselines of DeepLiftShap
+            and GradientShap are a distribution and are passed whole.
 
     Returns:
-        `[B]`, a ratio, in the type of the explanation. Lower is better. `B + B n` explained rows.
+        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better. `B + B n` explained rows.
 
     Raises:
-        ValueError, TypeError: a `perturb_func` or an explanation that returns other rows or tensors than it was given, an unknown norm.
+        ValueError, TypeError: a `perturb_func` or an explanation whose results do not match the rows and tensors it
+            got, an unknown norm.
 
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv:1901.09392, Definition 3.1.
 
@@ -57,7 +62,8 @@ def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
         >>> from captum.attr import Saliency
         >>> saliency = Saliency(lambda x: (x**2).sum(1))
         >>> x = torch.ones(2, 3)
-        >>> bool(sensitivity_max(saliency, x, perturb_radius=0.1, seed=0).max() <= 0.1)   # the gradient 2 x moves no more than x
+        >>> # The gradient is 2 x, so its relative change is no larger than that of x.
+        >>> bool(sensitivity_max(saliency, x, perturb_radius=0.1, seed=0).max() <= 0.1)
         True
     """
     order = as_norm_order(norm_ord)

@@ -108,7 +108,7 @@ def test_the_first_layer_of_a_pair_may_be_named(by_name):
             additional_forward_args=scale[[b]],
         )
         closely(scores[[b]], alone)
-    with pytest.raises(ValueError, match="`layer` 'last' cannot take the shift back"):
+    with pytest.raises(ValueError, match="`layer` 'last' cannot undo the shift"):
         score(additional_forward_args=scale)
 
 
