@@ -76,8 +76,8 @@ class Setting:
 
     def of(self, metric: Metric, **changes: Any) -> dict[str, Any]:
         """The arguments of a plain call: what is required, and what makes a tiny call tell something."""
-        values = {name: maker(self, metric) for name, maker in plain(metric).items() if name not in changes}
-        values |= {name: value for name, value in self.own.items() if takes(metric, name)} | changes
+        given = {name: value for name, value in self.own.items() if takes(metric, name)} | changes
+        values = {name: maker(self, metric) for name, maker in plain(metric).items() if name not in given} | given
         return {name: value for name, value in values.items() if value is not LEFT_OUT}
 
     def call(self, metric: Metric, **changes: Any) -> Any:

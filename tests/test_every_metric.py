@@ -151,11 +151,6 @@ def score_of(case: Case) -> Tensor:
 # ---- the table is whole
 
 
-@every_metric
-def test_a_metric_can_be_called_by_the_table(metric):
-    assert cases_of(metric)[0].of(tiny())
-
-
 def test_every_row_of_the_table_is_used():
     used = {name for metric in METRICS.values() for name in inspect.signature(metric).parameters}
     assert ARGUMENTS.keys() == used
@@ -516,18 +511,16 @@ def on(values: Any, device: str) -> bool:
     return any(t.device.type == device for t in tensors if isinstance(t, Tensor))
 
 
-@of_every(lambda case: case.metric not in NEEDS_VALUES and "feature_mask" not in case.options)
+@of_every(lambda case: case.metric not in NEEDS_VALUES, sets=0)
 def test_the_score_is_computed_on_the_device_of_the_inputs_without_a_copy_to_the_host(case):
     """A tensor on `meta` has no values: whatever asked for one, by `.item()`, `bool()` or a copy, would raise."""
-    limits = ({}, {"max_examples_per_batch": 3}) if case.calls_a_model and not case.options else ({},)
-    setting = tiny().to("meta")
-    for limit in limits:
-        with HostCopies() as copies:
-            scores = case(setting, **limit)
-        assert scores.device.type == "meta"
-        assert scores.shape == score_of(case).shape
-        assert scores.dtype == torch.float64
-        assert copies.found == []
+    limit = {"max_examples_per_batch": 3} if case.calls_a_model else {}
+    with HostCopies() as copies:
+        scores = case(tiny().to("meta"), **limit)
+    assert scores.device.type == "meta"
+    assert scores.shape == score_of(case).shape
+    assert scores.dtype == torch.float64
+    assert copies.found == []
 
 
 def test_the_search_for_host_copies_finds_one():
