@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import captum.metrics
@@ -15,6 +17,9 @@ from captum.attr import Saliency
 from torch import Tensor, nn
 
 from captum_ext import metrics
+
+sys.path.append(str(Path(__file__).parents[1]))
+from tests import calls
 
 CLASSES = 10
 
@@ -99,6 +104,10 @@ class Work:
         self.attributions = {f"method {i}": torch.randn(shape) for i in range(setting.methods)}
         self.full_batch = torch.randn(setting.limit, *shape[1:])
         self.common = {"target": 0, "max_examples_per_batch": setting.limit}
+        left_out = dict.fromkeys(("baselines", "activation", "perturb_radius"), calls.LEFT_OUT)
+        own = left_out | self.common | {"attributions": self.attributions, "n_steps": setting.steps, "seed": 0}
+        example = torch.arange(setting.batch)
+        self.calls = calls.Setting(self.model, self.inputs, example, self.model, self.inputs, CLASSES, own=own)
 
 
 def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +117,7 @@ def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def infidelity(w: Work) -> Any:
     n = w.setting.draws * w.setting.sizes
-    return metrics.infidelity(w.model, gaussian, w.inputs, w.attributions, n_perturb_samples=n, **w.common)
+    return w.calls.call(metrics.infidelity, perturb_func=gaussian, n_perturb_samples=n)
 
 
 def captums_infidelity(w: Work) -> Any:
@@ -118,20 +127,20 @@ def captums_infidelity(w: Work) -> Any:
 
 def sensitivity_n(w: Work) -> Any:
     sizes = [(i + 1) / (w.setting.sizes + 1) for i in range(w.setting.sizes)]
-    options = {"n_perturb_samples": w.setting.draws, "seed": 0, **w.common}
-    return metrics.sensitivity_n(w.model, w.inputs, w.attributions, sizes, **options)
+    return w.calls.call(metrics.sensitivity_n, n=sizes, n_perturb_samples=w.setting.draws)
 
 
 def deletion(w: Work) -> Any:
-    return metrics.deletion(w.model, w.inputs, w.attributions, n_steps=w.setting.steps, **w.common)
+    return w.calls.call(metrics.deletion)
 
 
 def insertion(w: Work) -> Any:
-    return metrics.insertion(w.model, w.inputs, w.attributions, n_steps=w.setting.steps, **w.common)
+    return w.calls.call(metrics.insertion)
 
 
 def sensitivity_max(w: Work) -> Any:
-    return metrics.sensitivity_max(Saliency(w.model), w.inputs, n_perturb_samples=w.setting.draws, **w.common)
+    saliency = Saliency(w.model)
+    return w.calls.call(metrics.sensitivity_max, explanation_func=saliency, n_perturb_samples=w.setting.draws)
 
 
 def captums_sensitivity_max(w: Work) -> Any:
