@@ -386,7 +386,8 @@ BAD_ARGUMENTS = [
     ),
     value("`score` must be a metric with a better side, such as srg or .*; got 'srg'", score="srg"),
     value(
-        "The search for the best order takes at most 32 features, got 64 in example 0. Give a `feature_mask` with fewer",
+        "The search for the best order takes at most 32 features, got 64 in example 0. "
+        "Give a `feature_mask` with fewer",
         inputs=torch.ones(B, 64),
         attributions=torch.ones(B, 64),
         only=(oracle_normalized,),
@@ -528,7 +529,8 @@ BAD_ARGUMENTS = [
     kind("`shift` must be a number or a tensor, got str 'one'", shift="one"),
     value("`n_top` must be at least 1, got 0", n_top=0),
     value(
-        r"`other_attributions` must have the shape of `attributions` \[\(3, 2, 2, 2\)\] except for the rows, got \[\(3, 8\)\]",
+        r"`other_attributions` must have the shape of `attributions` \[\(3, 2, 2, 2\)\] except for the rows, "
+        r"got \[\(3, 8\)\]",
         other_attributions=phi.flatten(1),
     ),
     value("`other_attributions` is NaN in example 1", other_attributions=NAN),
@@ -686,7 +688,8 @@ BAD_FACTORIES = [
         explanation_factory=lambda module: lambda r: r[:1],
     ),
     value(
-        r"This `similarity` needs maps of shape \(B, C, H, W\) with at least 7 x 7 pixels, got \(3, 2, 2, 2\). .*'pearson'",
+        r"This `similarity` needs maps of shape \(B, C, H, W\) with at least 7 x 7 pixels, "
+        r"got \(3, 2, 2, 2\). .*'pearson'",
         similarity="ssim",
     ),
     value(

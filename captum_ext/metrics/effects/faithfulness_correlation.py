@@ -1,4 +1,4 @@
-"""Faithfulness correlation (Bhatt et al. 2020) and MuFidelity, its form for images: sensitivity-n with own defaults."""
+"""Sensitivity-n under other defaults: faithfulness correlation (Bhatt et al. 2020), and MuFidelity for images."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _rounding(values: Tensor) -> Tensor:
 
 
 def _ssim(a: Tensors, b: Tensors) -> Tensor:
-    """The mean over windows and channels of maps divided by their largest absolute value; nan if both are one constant."""
+    """The mean over windows and channels; maps are divided by their largest absolute value. nan for equal constants."""
     return torch.cat([_ssim_of_channels(x, y) for x, y in zip(_images(a, WINDOW), _images(b, WINDOW))], 1).mean(1)
 
 
