@@ -1,4 +1,4 @@
-"""Explanation methods: every form in which a caller may give one, and the random control."""
+"""Explanation methods in every form in which a caller may give one, and the random control."""
 
 from __future__ import annotations
 
@@ -72,7 +72,10 @@ class Method:
         if "explanation_func" in parameters and self.explain is None:
             return "stored attributions cannot be computed for other inputs"
         if "explanation_factory" in parameters and self.factory is None:
-            return "what is ready cannot be computed for another model: give a Captum class or `lambda model: ...`"
+            return (
+                "a ready-made explanation cannot be rebuilt for another model: "
+                "give a Captum class or `lambda model: ...`"
+            )
         return None
 
     def attributions(self, batch: Batch, limit: int | None) -> Any:

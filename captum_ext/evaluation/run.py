@@ -13,13 +13,12 @@ import torch
 from .._core.card import arguments_of_partial, card_of, name_of
 from .._core.checks import check_count
 from .checks import FILLED_IN, check_arguments, check_numbers
-from .engines import Engine, Resources
-from .engines.resources import Device, resources_of
+from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
-from .kept_run import check_own_result, kept_beside, run_to_end
+from .kept_run import check_own_result, kept_beside
 from .model import made
 from .results import Evaluation, assemble
 from .store import ShardStore
@@ -115,43 +114,50 @@ def evaluate(
     if shard_size is not None:
         check_count("shard_size", shard_size)
     built = made(model)
-    runner, resources = resources_of(
-        built, device, devices, engine, max_restarts, shard_timeout, threads_per_worker, shared=path is not None
+    workers = workers_of(
+        built,
+        device=device,
+        devices=devices,
+        engine=engine,
+        max_restarts=max_restarts,
+        shard_timeout=shard_timeout,
+        threads_per_worker=threads_per_worker,
+        shared=path is not None,
     )
     job = Job(
-        built,
-        data,
-        dict(methods),
-        dict(metrics),
-        batch_size,
-        max_examples_per_batch,
-        resources.devices[0],
-        seed,
-        on_error,
-        halves,
+        model=built,
         maker=None if built is model else model,
+        data=data,
+        methods=dict(methods),
+        metrics=dict(metrics),
+        batch_size=batch_size,
+        max_examples_per_batch=max_examples_per_batch,
+        device=workers.resources.devices[0],
+        threads=workers.resources.threads,
+        seed=seed,
+        on_error=on_error,
+        halves=halves,
     )
-    manifest = manifest_of(job, len(examples), shard_size or batch_size, resources.threads)
+    manifest = manifest_of(job, len(examples), shard_size or batch_size)
     if path is None:
         with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
-            return _run(job, ShardStore(Path(folder), manifest), runner, resources, show_progress)
+            return _completed(job, ShardStore(Path(folder), manifest), workers, show_progress)
     path = Path(path)
     store = kept_beside(path, manifest, examples)
     check_own_result(path, store.run_id)
-    result = _run(job, store, runner, resources, show_progress)
-    if resources.place.index == 0 or not path.exists():  # another member may have written it
+    result = _completed(job, store, workers, show_progress)
+    if workers.write_result(path):
         FORMATS["hdf5"].save(result.dataset, path)
     return result
 
 
-def _run(job: Job, store: ShardStore, runner: Engine, resources: Resources, show_progress: bool) -> Evaluation:
-    show = show_progress and resources.place.index == 0
-    run_to_end(store, show, lambda missing: runner.run(job, missing, store, resources))
+def _completed(job: Job, store: ShardStore, workers: Workers, show_progress: bool) -> Evaluation:
+    workers.complete(job, store, show_progress)
     return Evaluation(assemble(store, {name: _variable(metric) for name, metric in job.metrics.items()}))
 
 
 def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
-    """What a metric's variable is to carry: attributes, and its own axis with its coordinates."""
+    """What the variable of a metric carries: attributes, and the metric's own axis with its coordinates."""
     card, arguments = card_of(metric), arguments_of_partial(metric)
     attributes: dict[str, Any] = {
         "metric": name_of(metric),

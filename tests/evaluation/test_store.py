@@ -72,7 +72,7 @@ def test_a_missing_shard_is_never_a_success(full):
     full.verify()
     (full.folder / "00000001.npz").unlink()
     with pytest.raises(
-        IncompleteRun, match=r"1 of 3 shards are missing in .*parts: examples 3 to 5\. Run again to go on"
+        IncompleteRun, match=r"1 of 3 shards are missing in .*parts: examples 3 to 5\. Repeat the call to resume"
     ):
         full.verify()
 
@@ -99,7 +99,7 @@ DAMAGES = {
 def test_a_damaged_shard_is_missing_and_said_to_be(damage, full):
     file = full.folder / "00000001.npz"
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
-    with pytest.warns(UserWarning, match=r"00000001.npz is damaged \(.*\) and is computed anew"):
+    with pytest.warns(UserWarning, match=r"00000001.npz is damaged \(.*\) and is computed again"):
         assert full.missing() == [1]
     assert not file.exists()
 

@@ -1,8 +1,9 @@
-"""Which process is at what, as files: so it is known afterwards what killed it, and how often."""
+"""Records which process works on which shard, so that a shard that keeps killing its workers is found and set aside."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,44 +11,76 @@ from pathlib import Path
 
 from ..files import is_alive
 
-OUT = 3  # deaths at one shard after which it is set aside
+MOST_DEATHS = 3  # of workers at one shard, which is then set aside
 
 
-class Strikes:
-    """A file `<work>.<pid>` in a folder for each piece of work that was begun and not ended."""
+class Attempts:
+    """Attempts at pieces of work by the processes of one machine: one process at a time, and one record for each.
+
+    The record is a symbolic link `<work>.<number>` to the process's number: it is there at once and whole, and two processes
+    cannot both make it. It goes when the attempt ends, however it ends; only the death of the process leaves it.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.recording = threading.Lock()
 
     @contextmanager
-    def at(self, work: str) -> Iterator[None]:
-        """An exception ends the work as success does; only death leaves the file."""
-        self._file(work).touch()
+    def at(self, work: str) -> Iterator[int | None]:
+        """Makes an attempt; says how many processes died at the work before, or None if another process is at it."""
+        deaths = self._begin(work)
         try:
-            yield
+            yield deaths
         finally:
-            self.forgive()
+            if deaths is not None:
+                self._withdraw()
 
-    def forgive(self) -> None:
-        """A process that ends on demand: what it was at did not kill it."""
-        for file in self.folder.glob(f"*.{os.getpid()}"):
-            file.unlink(missing_ok=True)
+    def _begin(self, work: str) -> int | None:
+        earlier = self._of(work)
+        if any(map(is_alive, earlier)):
+            return None
+        with self.recording:
+            try:
+                os.symlink(str(os.getpid()), self.folder / f"{work}.{len(earlier)}")
+            except FileExistsError:
+                return None
+        return len(earlier)
 
-    def against(self, work: str) -> int:
-        """How many processes died at it."""
-        return sum(not is_alive(int(f.suffix[1:])) for f in self.folder.glob(f"{work}.*"))
+    def _withdraw(self) -> None:
+        for record in self.folder.glob("*.*"):
+            if _process(record) == os.getpid():
+                record.unlink(missing_ok=True)
+
+    def end_process(self, status: int) -> None:
+        """Ends this process without leaving a record: its attempt did not kill it."""
+        with self.recording:  # so that no attempt begins after the records are gone
+            self._withdraw()
+            os._exit(status)
+
+    def deaths(self, work: str) -> int:
+        """How many processes died during an attempt."""
+        return sum(not is_alive(process) for process in self._of(work))
 
     def overdue(self, seconds: float) -> list[tuple[str, int]]:
-        """Work that has taken longer, and the process that is at it."""
-        found = []
-        for file in self.folder.glob("*.*"):
-            try:
-                late = time.time() - file.stat().st_mtime > seconds
-            except FileNotFoundError:
-                continue
-            if late and is_alive(int(file.suffix[1:])):
-                found.append((file.stem, int(file.suffix[1:])))
-        return found
+        """Work that has taken longer than that, and the process that is at it."""
+        begun = [(record, _process(record), _age(record)) for record in self.folder.glob("*.*")]
+        return [(r.stem, process) for r, process, age in begun if process and age > seconds and is_alive(process)]
 
-    def _file(self, work: str) -> Path:
-        return self.folder / f"{work}.{os.getpid()}"
+    def _of(self, work: str) -> list[int]:
+        """The processes of all attempts at some work that have not ended otherwise."""
+        return [process for record in self.folder.glob(f"{work}.*") if (process := _process(record))]
+
+
+def _process(record: Path) -> int:
+    """The number of the process that made a record, 0 if the record is gone."""
+    try:
+        return int(os.readlink(record))
+    except FileNotFoundError:
+        return 0
+
+
+def _age(record: Path) -> float:
+    try:
+        return time.time() - record.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_at_once_and_the_same_call_goes_on(tmp_path, mo
     whole = in_one_process(path=tmp_path / "whole.h5")
     monkeypatch.setenv("LEAST_FILE_SIZE", "100")  # the workers' limit: what a full disk does to a write
     with pytest.raises(
-        OSError, match=r"File too large.*run\.h5\.parts .*cannot be written to\. The shards that it holds are kept"
+        OSError, match=r"File too large.*run\.h5\.parts .*cannot be written to\. Finished shards are kept"
     ) as error:
         in_two_workers(model=limited_net, path=tmp_path / "run.h5")
     assert error.value.errno == 27

@@ -19,7 +19,7 @@ from ..runs import METHODS, METRICS, Net, examples
 
 
 def job():
-    return Job(Net(), examples(), METHODS, METRICS, 2, None, None, 0, "raise")
+    return Job(model=Net(), data=examples(), methods=METHODS, metrics=METRICS, batch_size=2)
 
 
 def test_a_job_comes_back_as_it_was():

@@ -12,14 +12,23 @@ from captum_ext.evaluation import engines
 from captum_ext.evaluation.engines import engine_named
 from captum_ext.evaluation.engines.elastic import Elastic
 from captum_ext.evaluation.engines.inline import Inline
-from captum_ext.evaluation.engines.places import Place
-from captum_ext.evaluation.engines.resources import resources_of
+from captum_ext.evaluation.engines.ranks import Rank
+from captum_ext.evaluation.engines.resources import workers_of
 
 from ..runs import Net, assert_same_scores, run
 
 
 def of(device=None, devices=None, engine="auto", max_restarts=1, shard_timeout=None, threads=None, shared=False):
-    return resources_of(Net(), device, devices, engine, max_restarts, shard_timeout, threads, shared)
+    return workers_of(
+        Net(),
+        device=device,
+        devices=devices,
+        engine=engine,
+        max_restarts=max_restarts,
+        shard_timeout=shard_timeout,
+        threads_per_worker=threads,
+        shared=shared,
+    )
 
 
 def test_one_device_is_this_process_and_several_are_workers():
@@ -90,11 +99,11 @@ class Backwards:
     """An engine of one's own: the shards in this process, last first."""
 
     def run(self, job, shards, store, resources):
-        from captum_ext.evaluation.scorer import Worker
+        from captum_ext.evaluation.engines import Scorer
 
-        worker = Worker(job)
+        scorer = Scorer(job)
         for shard in reversed(shards):
-            store.write(shard, worker.compute(store.edges(shard)))
+            store.write(shard, scorer.compute(store.edges(shard)))
         return {}
 
 
@@ -105,9 +114,9 @@ def test_an_engine_may_be_given():
 def test_another_package_may_register_one(monkeypatch):
     entry = EntryPoint("backwards", f"{__name__}:Backwards", engines.GROUP)
     monkeypatch.setattr(engines, "entry_points", lambda group: [entry] if group == engines.GROUP else [])
-    assert type(engine_named("backwards", 1)).__name__ == "Backwards"
+    assert type(engine_named("backwards")).__name__ == "Backwards"
     with pytest.raises(ValueError, match="'ray', 'backwards', or an engine, got 'dask'"):
-        engine_named("dask", 1)
+        engine_named("dask")
 
 
 # ---- members
@@ -123,7 +132,7 @@ def second_of_two(monkeypatch):
 def test_a_member_takes_the_device_of_its_number(second_of_two):
     _, resources = of(devices=["cuda:4", "cuda:6"], shared=True)
     assert [str(d) for d in resources.devices] == ["cuda:6"]
-    assert resources.place == Place(1, 2, 1)
+    assert resources.rank == Rank(1, 2, 1)
 
 
 def test_a_member_begins_with_its_own_shards_and_ends_with_the_whole_result(second_of_two, tmp_path, monkeypatch):
@@ -144,9 +153,9 @@ def test_members_that_share_no_path_are_warned(second_of_two):
     with pytest.warns(
         UserWarning, match="Several processes were launched, and each computes everything: give all of them one `path`"
     ):
-        assert of()[1].place == Place()
+        assert of()[1].rank == Rank()
 
 
 def test_a_member_may_compute_everything_if_that_is_meant(second_of_two, recwarn):
-    assert of(engine="inline", shared=True)[1].place == Place()
+    assert of(engine="inline", shared=True)[1].rank == Rank()
     assert not recwarn
