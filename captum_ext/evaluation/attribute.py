@@ -1,4 +1,4 @@
-"""Attributions of a whole data set in one HDF5 file, so that methods run once and metrics as often as one likes."""
+"""`attribute_dataset`: attributions of a whole data set in one file, so that methods run once for all metrics."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ def attribute_dataset(
 ) -> None:
     """Explains every example of a data set with every method and writes the attributions to `path` (HDF5).
 
-    The arguments are those of `evaluate`, which takes the path in place of a method: ``methods={"ig": "attributions.h5", ...}`` (the method
-    of that name in the file, or its only one). Batches are kept in `<path>.parts/` as they come, so the same call goes on where it was
-    interrupted; they are removed when the file is whole (not by processes that a launcher started, of which others may still read them).
+    Takes the same arguments as `evaluate`, which in turn takes the path in place of a method:
+    ``methods={"ig": "attributions.h5", ...}`` is the method of that name in the file, or its only one. Finished batches
+    are kept in `<path>.parts/`; repeat the call to resume a run that was interrupted. They are removed when the file is
+    complete, except by processes that a launcher started, of which others may still read them.
 
     Raises:
-        ValueError, TypeError: as `evaluate`.
-        FileExistsError: `path` exists and is not what this very call gave before; before any work.
+        ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
+        FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
     target = Path(path)
     check_methods(methods)

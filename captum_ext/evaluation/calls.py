@@ -71,7 +71,7 @@ class Calls:
     def _metric(
         self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None
     ) -> Any:
-        """Calls the metric with every argument that it takes by name, and leaves those as they are that `partial` has set."""
+        """Calls the metric with the arguments that it takes by name, except those that `partial` has set."""
         fixed, takes = set_arguments(metric), inspect.signature(metric).parameters
         known = {
             "forward_func": self.model,
@@ -97,7 +97,7 @@ class Calls:
 
 
 def _leaves_seed_open(perturb_func: Callable[..., Any]) -> bool:
-    """Whether its `seed` defaults to None: the metric then passes one for each copy, and need not call it row by row."""
+    """Whether its `seed` defaults to None: the metric then passes one for each copy, in one call for many rows."""
     try:
         return arguments_of_partial(perturb_func).get("seed", 0) is None
     except ValueError:  # built-ins without a signature

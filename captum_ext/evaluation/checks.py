@@ -1,4 +1,4 @@
-"""What `evaluate` and `attribute_dataset` refuse before any work."""
+"""The checks of `evaluate` and `attribute_dataset` before any work."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _check_in_order(loader: DataLoader[Any]) -> None:
 
 
 def collate(examples: list[Any]) -> tuple[Any, ...]:
-    """Stacks examples: inputs and further arguments to tensors, integer targets to a tensor, tuples of targets to a list."""
+    """Stacks inputs and further arguments to tensors, integer targets to a tensor, and tuples of targets to a list."""
     if isinstance(examples[0], Tensor):
         return (torch.stack(examples),)
     inputs, *rest = zip(*examples)

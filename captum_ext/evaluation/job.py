@@ -1,4 +1,4 @@
-"""What is to be computed."""
+"""What is to be computed, and the manifest by which a run is recognised."""
 
 from __future__ import annotations
 

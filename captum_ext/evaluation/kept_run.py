@@ -15,7 +15,7 @@ from .store import ShardStore
 
 
 def kept_beside(path: Path, manifest: dict[str, Any], examples: Examples) -> ShardStore:
-    """The store at `<path>.parts`. Its manifest has a digest of the first example only: reading all would take too long."""
+    """The store at `<path>.parts`. Its manifest has a digest of the first example only, as reading all takes long."""
     manifest["data"] = described(examples.example(0))
     return ShardStore(path.with_name(path.name + ".parts"), manifest)
 

@@ -31,8 +31,8 @@ Scores = dict[str, Tensor]  # by method
 class Scorer:
     """Builds the model and the methods of a job once, then computes ranges of examples, with the job's threads.
 
-    Meanwhile the global random generators, the hooks on the model and torch's number of threads belong to it: if another
-    thread of this process computes already, both raise a RuntimeError.
+    Meanwhile the global random generators, the hooks on the model and torch's number of threads belong to it: if
+    another thread of this process computes already, both raise a RuntimeError.
     """
 
     def __init__(self, job: Job):
@@ -48,8 +48,8 @@ class Scorer:
     def compute(self, examples: range) -> Arrays:
         """The arrays of a shard.
 
-        `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`; `"0.1"`, where attributions are kept, is
-        the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON.
+        `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`; `"0.1"`, where attributions are
+        kept, is the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON.
         """
         self.failures = []
         size = self.job.batch_size

@@ -1,4 +1,4 @@
-"""Finished shards on disk: an immutable file with a checksum for each, and a manifest that says of which run they are."""
+"""Finished shards on disk: an immutable file with a checksum for each, and a manifest of the run they belong to."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class IncompleteRun(RuntimeError):
 class ShardStore:
     """Shard `i` holds the examples `edges(i)`; a shard is there and whole, or it is missing.
 
-    A file is an `.npz` followed by a digest of it, of its number and of the manifest, so a file that is damaged, of another
-    run or of other examples is not taken for a shard. Any number of processes, on any machines that see the folder, may
-    write to it; a shard that is written twice is the same both times. A manifest without shards may be replaced by another
-    run's.
+    A file is an `.npz` followed by a digest of it, of its number and of the manifest, so a file that is damaged, of
+    another run or of other examples is not taken for a shard. Any number of processes, on any machines that see the
+    folder, may write to it; a shard that is written twice is the same both times. A manifest without shards may be
+    replaced by another run's.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
@@ -195,7 +195,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
 
 
 def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """Joins batches along the examples; one in which every method failed lacks the metric's own axes, which are added."""
+    """Joins batches along the examples; where every method failed, the metric's own axes are missing and are added."""
     further = max((p.shape[2:] for p in parts), key=len)
     full = [
         p if p.shape[2:] == further else np.broadcast_to(p[(..., *[None] * len(further))], p.shape + further)

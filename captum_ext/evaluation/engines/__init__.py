@@ -1,7 +1,7 @@
-"""Who computes the shards. An engine only places the work: how a shard is computed is the scorer's business, and what is kept the store's.
+"""Engines decide where shards are computed; how they are computed is the scorer's part, keeping them the store's.
 
-An engine of your own is an object with a method `run`, as `Engine` describes; it is given as ``evaluate(..., engine=...)``,
-or registered as an entry point of the group ``captum_ext.engines``. This module has what it needs.
+An engine of your own is an object with a method `run`, as `Engine` describes. Give it as ``evaluate(..., engine=...)``,
+or register it as an entry point of the group ``captum_ext.engines``. This module has everything that it needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .ranks import shard_order as shard_order
 __all__ = ["Engine", "Job", "Rank", "Resources", "Scorer", "ShardStore", "alone_in_process", "shard_order"]
 
 OWN = {"inline": ".inline:Inline", "elastic": ".elastic:Elastic", "ray": ".ray:Ray"}
-GROUP = "captum_ext.engines"  # entry points of packages that add one: functions without arguments that return an engine
+GROUP = "captum_ext.engines"  # entry points of other packages: functions without arguments that return an engine
 ONLY_ONE = Rank()
 
 
@@ -32,8 +32,8 @@ ONLY_ONE = Rank()
 class Resources:
     """With what to compute: a worker for each device, and when to give up on one.
 
-    `threads` is the number of torch's threads in a worker, for engines that reserve cores; the scorer sets it. None leaves
-    the process's own number. `rank` is this process's among those that a launcher started.
+    `threads` is the number of torch's threads in a worker, which the scorer sets, and by which an engine may reserve
+    cores; None leaves the process's own number. `rank` is that of this process among those that a launcher started.
     """
 
     devices: Sequence[torch.device]
@@ -47,26 +47,28 @@ class Engine(Protocol):
     """Has the shards of a job computed and written to the store, in whatever processes, on whatever machines.
 
     A worker makes a scorer once, ``scorer = Scorer(replace(job, device=device))``, and computes each of its shards with
-    ``store.write(shard, scorer.compute(store.edges(shard)))``. Which worker computes which shard, in which order and how
-    often is without effect on the scores. What an engine must keep:
+    ``store.write(shard, scorer.compute(store.edges(shard)))``. Which worker computes which shard, in which order and
+    how often has no effect on the scores. What an engine must keep:
 
-    - **One shard at a time in a process.** While a scorer computes, the global generators of torch, numpy and Python, the
-      hooks on a model and torch's number of threads belong to it; afterwards they are as before. So workers are processes.
-      Where another thread of the process computes already, `Scorer` raises a RuntimeError; threads that only take turns do so
-      inside ``with alone_in_process(wait=True)``.
-    - **Only the store counts.** A shard is done when it is in the store, whoever wrote it. A shard of `shards` that is
-      missing when `run` returns makes the run an `IncompleteRun`, whatever `run` returns.
-    - **What `resources` says.** A worker for each entry of `devices`, no more than `max_restarts` restarts, none longer at a
-      shard than `shard_timeout` seconds. An engine that cannot keep one of these should say so where it is documented.
-    - **What comes back.** `run` returns the shards that it gave up, each with the reason in words, and raises what a
-      worker raised, as an exception of the same built-in type.
+    - **One shard at a time in a process.** While a scorer computes, the global generators of torch, numpy and Python,
+      the hooks on a model and torch's number of threads belong to it; afterwards they are as before. So workers are
+      processes. If another thread of the process computes already, `Scorer` raises a RuntimeError; threads that are
+      meant to take turns compute inside ``with alone_in_process(wait=True)``.
+    - **Only the store counts.** A shard is done when it is in the store, whoever wrote it. If one of `shards` is
+      missing when `run` has returned, the run ends as `IncompleteRun`, whatever `run` returned.
+    - **The limits of resources.** There is a worker for each entry of `devices`, workers are restarted `max_restarts`
+      times at most, and none is longer at a shard than `shard_timeout` seconds. An engine that cannot keep one of these
+      limits should say so in its documentation.
+    - **What comes back.** `run` returns the shards that it gave up, each with the reason in words. It raises an error
+      of a worker as an exception of the same built-in type.
 
-    Two attributes may say more of an engine; one that does not have them counts as False:
+    An engine may have two attributes; each counts as False where it is missing:
 
-    - `in_process`: it computes in the caller's process. Then torch keeps its number of threads, if `threads_per_worker` is
-      not given; else each worker has one.
-    - `joins_launched`: processes that a launcher (torchrun, SLURM, Kubernetes) started share the run, each of which takes
-      the missing shards in the order ``shard_order(len(store), resources.rank)``. Else each computes all of them.
+    - `in_process` says that it computes in the caller's process. Then torch keeps its present number of threads if
+      `threads_per_worker` is not given; otherwise each worker has one thread.
+    - `joins_launched` says that the processes which a launcher (torchrun, SLURM, Kubernetes) started share a run. Each
+      of them takes the missing shards in the order ``shard_order(len(store), resources.rank)``. Otherwise each process
+      computes all shards.
     """
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]: ...

@@ -15,10 +15,10 @@ MOST_DEATHS = 3  # of workers at one shard, which is then set aside
 
 
 class Attempts:
-    """Attempts at pieces of work by the processes of one machine: one process at a time, and one record for each.
+    """Attempts of one machine's processes at pieces of work: one process at a time, and a record of each attempt.
 
-    The record is a symbolic link `<work>.<number>` to the process's number: it is there at once and whole, and two processes
-    cannot both make it. It goes when the attempt ends, however it ends; only the death of the process leaves it.
+    The record is a symbolic link `<work>.<number>` to the process's number, which two processes cannot both make. It is
+    removed when the attempt ends, also by an exception; only the death of the process leaves it there.
     """
 
     def __init__(self, folder: Path):

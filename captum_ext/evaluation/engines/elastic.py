@@ -1,4 +1,4 @@
-"""Several devices of this machine: torch's elastic agent starts a worker process for each, and starts them again if one dies."""
+"""Several devices of one machine: torch's elastic agent starts a worker for each of them and restarts them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .process import errors_in, name_of
 
 # The agent sets handlers for these, and leaves them behind.
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-# A command and not a function, so that nothing imports the user's script again: a script without a `__main__` guard and a
-# notebook will do.
+# A command and not a function, so that nothing imports the user's script again: it may be a notebook, and needs no
+# `__main__` guard.
 ENTRY = (
     "import sys; sys.path.append(sys.argv[3]); "
     "from captum_ext.evaluation.engines.process import main; main(*sys.argv[1:3])"
@@ -92,7 +92,8 @@ class OneNode(RendezvousHandler):
         return "one node"
 
     def next_rendezvous(self) -> RendezvousInfo:
-        return RendezvousInfo(distributed.HashStore(), 0, 1, RendezvousStoreInfo("127.0.0.1", 0))  # type: ignore[attr-defined]
+        store = distributed.HashStore()  # type: ignore[attr-defined]
+        return RendezvousInfo(store, 0, 1, RendezvousStoreInfo("127.0.0.1", 0))
 
     def is_closed(self) -> bool:
         return False

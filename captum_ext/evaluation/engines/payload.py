@@ -1,4 +1,4 @@
-"""A job for other processes: a file in a folder that only the user can read, and its digest, handed over apart from it."""
+"""A job for other processes: a file in a folder that only the user can read, and its digest, handed over separately."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def packed(job: Job) -> bytes:
         content: bytes = cloudpickle.dumps(replace(job, model=job.maker or job.model))
     except Exception as error:
         raise TypeError(
-            f"The job could not be sent to other processes: {error} Models, data, methods and metrics must be picklable; "
-            "a data set should hold a path, not an open file."
+            f"The job could not be sent to other processes: {error} Models, data, methods and metrics must be "
+            "picklable; a data set should hold a path, not an open file."
         ) from error
     return content
 
@@ -65,7 +65,7 @@ def made_again(job: Job, manifest: dict[str, Any]) -> Job:
     job = replace(job, model=made(job.model))
     if isinstance(job.model, nn.Module) and described(job.model) != manifest["model"]:
         raise ValueError(
-            "The function given as `model` made another model in a worker than at first: its weights differ. Let it load "
-            "them, or seed it (torch.manual_seed), or give the module itself."
+            "The function given as `model` made another model in a worker than at first: its weights differ. Let it "
+            "load them, or seed it (torch.manual_seed), or give the module itself."
         )
     return job

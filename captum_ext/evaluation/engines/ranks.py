@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rank:
-    """Number `index` of `count` processes that share a run; `local`: its number on its machine, if the launcher says it."""
+    """Process `index` of `count` that share a run; `local` is its number on its machine, if the launcher says it."""
 
     index: int = 0
     count: int = 1
@@ -62,8 +62,8 @@ def _first_rank(environment: Mapping[str, str], launchers: Sequence[tuple[str, .
             continue
         if count not in environment:
             raise ValueError(
-                f"The environment has {index}={environment[index]}, but not {count}, the number of processes that share "
-                'the work. Set it, or give engine="inline" to compute everything here.'
+                f"The environment has {index}={environment[index]}, but not {count}, the number of processes that "
+                'share the work. Set it, or give engine="inline" to compute everything here.'
             )
         processes = int(environment[count])
         if processes > 1:

@@ -32,7 +32,8 @@ class Ray:
     An actor that dies is replaced, and its shard goes to another.
 
     Args:
-        address: `"auto"`, the cluster that this machine belongs to, or `"host:port"`; an open connection is used as it is.
+        address: `"auto"`, the cluster that this machine belongs to, or `"host:port"`. An open connection is used as it
+            is.
         num_cpus: cores that an actor reserves.
         num_gpus: GPUs, or the part of one, that an actor reserves where the devices are GPUs.
         timeout: seconds after which a cluster that does not answer is given up.

@@ -26,7 +26,7 @@ class Workers(NamedTuple):
     resources: Resources
 
     def complete(self, job: Job, store: ShardStore, show_progress: bool) -> None:
-        """Has all shards of a job computed that are missing in its store; of several processes, one shows the progress."""
+        """Has the missing shards computed; of several launched processes, only the first shows progress."""
         show = show_progress and self.resources.rank.index == 0
         run_to_end(store, show, lambda missing: self.engine.run(job, missing, store, self.resources))
 
@@ -65,8 +65,8 @@ def _rank(shared: bool) -> Rank:
         return launched_rank(os.environ) or Rank()
     if launched(os.environ):
         warnings.warn(
-            "Several processes were launched, and each computes everything: give all of them one `path`, on storage that "
-            'all see, to share the work, or engine="inline" if that is meant.',
+            "Several processes were launched, and each computes everything: give all of them one `path`, on storage "
+            'that all see, to share the work, or engine="inline" if that is meant.',
             stacklevel=4,
         )
     return Rank()
