@@ -34,12 +34,6 @@ def hang_at(attributions, inputs, row, times, notes):
     return (attributions * inputs).mean(1)
 
 
-def fail_at(attributions, inputs, row):
-    if _here(inputs, row):
-        raise ArithmeticError("the score of this example is not defined")
-    return (attributions * inputs).mean(1)
-
-
 def _count(notes):
     return len(list(Path(notes).iterdir()))
 

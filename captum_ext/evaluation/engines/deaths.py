@@ -15,36 +15,34 @@ MOST_DEATHS = 3  # of workers at one shard, which is then set aside
 
 
 class Attempts:
-    """Attempts of one machine's processes at pieces of work: one process at a time, and a record of each attempt.
+    """Attempts of one machine's workers at pieces of work: in each round between two restarts one at most.
 
-    The record is a symbolic link `<work>.<number>` to the process's number, which two processes cannot both make. It is
-    removed when the attempt ends, also by an exception; only the death of the process leaves it there.
+    An attempt is recorded as a symbolic link `<work>.<round>` to the process's number, which two processes cannot both
+    make. It is removed when the attempt ends, also by an exception; only the death of the process leaves it there. So a
+    shard costs one worker a round at most, and nobody tries it again before the restart that follows.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, round: int = 0):
+        self.folder, self.round = folder, round
         self.recording = threading.Lock()
 
     @contextmanager
-    def at(self, work: str) -> Iterator[int | None]:
-        """Makes an attempt; says how many processes died at the work before, or None if another process is at it."""
-        deaths = self._begin(work)
+    def at(self, work: str) -> Iterator[bool]:
+        """Makes an attempt; False if another process is at it, or died at it in this round."""
+        begun = self._begin(work)
         try:
-            yield deaths
+            yield begun
         finally:
-            if deaths is not None:
+            if begun:
                 self._withdraw()
 
-    def _begin(self, work: str) -> int | None:
-        earlier = self._of(work)
-        if any(map(is_alive, earlier)):
-            return None
+    def _begin(self, work: str) -> bool:
         with self.recording:
             try:
-                os.symlink(str(os.getpid()), self.folder / f"{work}.{len(earlier)}")
+                os.symlink(str(os.getpid()), self.folder / f"{work}.{self.round}")
             except FileExistsError:
-                return None
-        return len(earlier)
+                return False
+        return True
 
     def _withdraw(self) -> None:
         for record in self.folder.glob("*.*"):
@@ -59,16 +57,13 @@ class Attempts:
 
     def deaths(self, work: str) -> int:
         """How many processes died during an attempt."""
-        return sum(not is_alive(process) for process in self._of(work))
+        processes = map(_process, self.folder.glob(f"{work}.*"))
+        return sum(not is_alive(process) for process in processes if process)
 
     def overdue(self, seconds: float) -> list[tuple[str, int]]:
         """Work that has taken longer than that, and the process that is at it."""
         begun = [(record, _process(record), _age(record)) for record in self.folder.glob("*.*")]
         return [(r.stem, process) for r, process, age in begun if process and age > seconds and is_alive(process)]
-
-    def _of(self, work: str) -> list[int]:
-        """The processes of all attempts at some work that have not ended otherwise."""
-        return [process for record in self.folder.glob(f"{work}.*") if (process := _process(record))]
 
 
 def _process(record: Path) -> int:

@@ -29,7 +29,7 @@ def main(name: str, digest: str) -> None:
     """Works on the job in that folder, if it is the one with that digest."""
     folder, worker = Path(name), int(os.environ["LOCAL_RANK"])
     settings = json.loads((folder / payload.SETTINGS).read_text())
-    attempts = Attempts(folder / payload.ATTEMPTS)
+    attempts = Attempts(folder / payload.ATTEMPTS, int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
     _die_with(settings["driver"], attempts, folder)
     try:
         _work(folder, digest, worker, settings, attempts)
@@ -48,22 +48,15 @@ def _work(folder: Path, digest: str, worker: int, settings: dict[str, Any], atte
     for shard in sorted(order, key=lambda s: attempts.deaths(name_of(s))):  # what killed a worker comes last
         if errors_in(folder):
             return
-        _attempt(shard, scorer, store, attempts, is_own=shard % workers == worker)
+        attempt(shard, scorer, store, attempts)
 
 
-def _attempt(shard: int, scorer: Scorer, store: ShardStore, attempts: Attempts, is_own: bool) -> None:
-    """Computes a shard, unless it is there, or another worker of this machine is at it, or it may kill this one.
-
-    What has killed a worker is tried again by one of them only, so that between two restarts one dies at most.
-    """
-
-    def may_be_tried(deaths: int | None) -> bool:
-        return deaths == 0 or (deaths is not None and is_own and deaths < MOST_DEATHS)
-
-    if store.has(shard) or not may_be_tried(attempts.deaths(name_of(shard))):
+def attempt(shard: int, scorer: Scorer, store: ShardStore, attempts: Attempts) -> None:
+    """Computes a shard, unless it is there, or another worker of this machine is at it, or it killed too many."""
+    if store.has(shard) or attempts.deaths(name_of(shard)) >= MOST_DEATHS:
         return
-    with attempts.at(name_of(shard)) as deaths:
-        if may_be_tried(deaths) and not store.has(shard):
+    with attempts.at(name_of(shard)) as begun:
+        if begun and not store.has(shard):
             store.write(shard, scorer.compute(store.edges(shard)))
 
 
