@@ -48,7 +48,7 @@ def described(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if isinstance(value, (os.PathLike, torch.dtype, torch.device)):
         return str(value)
     if hasattr(value, "__func__"):  # a bound method
-        return {"method": value.__func__.__qualname__, "of": of_part(value.__self__)}
+        return {"method": of_part(value.__func__), "of": of_part(value.__self__)}
     return _described_function(value, of_part) if hasattr(value, "__qualname__") else _described_object(value, of_part)
 
 

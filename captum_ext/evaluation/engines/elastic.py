@@ -27,6 +27,7 @@ from . import Job, Resources, ShardStore, payload
 from .deaths import MOST_DEATHS, Attempts
 from .errors import again
 from .process import errors_in, name_of
+from .signals import handlers_given_back
 
 # The agent sets handlers for these, and leaves them behind.
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -162,17 +163,12 @@ def raise_noted(folder: Path, store: ShardStore) -> None:
 @contextmanager
 def own_signal_handlers() -> Iterator[None]:
     """Gives the caller's handlers back, and hands on to them the signal that ended the run."""
-    main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in HANDLED} if main else {}
     ended_by = None
-    try:
-        yield
-    except SignalException as error:
-        ended_by = error.sigval
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # None stands for a handler that Python did not set
-                signal.signal(number, handler)
+    with handlers_given_back(*HANDLED):
+        try:
+            yield
+        except SignalException as error:
+            ended_by = error.sigval
     if ended_by is not None:
         signal.raise_signal(ended_by)
         raise KeyboardInterrupt(f"ended by {ended_by.name}")  # the caller's handler returned

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import socket
 import time
 import warnings
@@ -16,6 +18,7 @@ from . import Job, Resources, ShardStore, payload
 from .deaths import MOST_DEATHS
 from .errors import again, noted
 from .process import started
+from .signals import handlers_given_back
 
 try:
     import ray
@@ -177,9 +180,19 @@ class Pool:
 
 @contextmanager
 def connected(address: str, timeout: float) -> Iterator[None]:
+    """A connection to the cluster, unless one is open; the caller's state is as before when it is closed."""
     if ray.is_initialized():
         yield
         return
+    with handlers_given_back(signal.SIGTERM), python_generator_given_back():
+        _connect(address, timeout)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str, timeout: float) -> None:
     try:
         if ":" in address:  # Ray itself would wait for minutes
             host, port = address.rsplit(":", 1)
@@ -190,7 +203,13 @@ def connected(address: str, timeout: float) -> Iterator[None]:
             f"No Ray cluster at {address!r}: {error} Start one (`ray start --head`), or give its address: "
             "engine=Ray('host:port')."
         ) from error
+
+
+@contextmanager
+def python_generator_given_back() -> Iterator[None]:
+    """Ray draws from it when it connects."""
+    state = random.getstate()
     try:
         yield
     finally:
-        ray.shutdown()
+        random.setstate(state)

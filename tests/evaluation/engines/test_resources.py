@@ -7,15 +7,15 @@ from importlib.metadata import EntryPoint
 import pytest
 import torch
 
-from captum_ext import load
+from captum_ext import attribute_dataset, load
 from captum_ext.evaluation import engines
-from captum_ext.evaluation.engines import engine_named
+from captum_ext.evaluation.engines import Resources, Scorer, engine_named
 from captum_ext.evaluation.engines.elastic import Elastic
 from captum_ext.evaluation.engines.inline import Inline
 from captum_ext.evaluation.engines.ranks import Rank
 from captum_ext.evaluation.engines.resources import workers_of
 
-from ..runs import Net, assert_same_scores, run
+from ..runs import METHODS, Net, assert_same_scores, examples, run
 
 
 def of(device=None, devices=None, engine="auto", max_restarts=1, shard_timeout=None, threads=None, shared=False):
@@ -99,8 +99,6 @@ class Backwards:
     """An engine of one's own: the shards in this process, last first."""
 
     def run(self, job, shards, store, resources):
-        from captum_ext.evaluation.engines import Scorer
-
         scorer = Scorer(job)
         for shard in reversed(shards):
             store.write(shard, scorer.compute(store.edges(shard)))
@@ -117,6 +115,47 @@ def test_another_package_may_register_one(monkeypatch):
     assert type(engine_named("backwards")).__name__ == "Backwards"
     with pytest.raises(ValueError, match="'ray', 'backwards', or an engine, got 'dask'"):
         engine_named("dask")
+
+
+class Recording(Backwards):
+    """Keeps what it was given."""
+
+    def __init__(self):
+        self.given = []
+
+    def run(self, job, shards, store, resources):
+        self.given.append((job.threads, resources))
+        return super().run(job, shards, store, resources)
+
+
+@pytest.mark.parametrize("call", ["evaluate", "attribute_dataset"])
+def test_what_was_asked_for_reaches_the_engine(call, tmp_path):
+    engine = Recording()
+    options = {
+        "engine": engine,
+        "devices": ["cpu", "cpu", "cpu"],
+        "max_restarts": 7,
+        "shard_timeout": 9.5,
+        "threads_per_worker": 3,
+    }
+    if call == "evaluate":
+        run(**options)
+    else:
+        attribute_dataset(Net(), examples(), METHODS, tmp_path / "maps.h5", **options)
+    assert engine.given == [(3, Resources((torch.device("cpu"),) * 3, 3, 7, 9.5))]
+
+
+def test_an_engine_says_itself_whether_launched_processes_share_a_run(monkeypatch, recwarn):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    class Joining(Backwards):
+        joins_launched = True
+
+    assert of(engine=Joining(), shared=True)[1].rank == Rank(1, 2)
+    assert of(engine=Elastic(), shared=True)[1].rank == Rank(1, 2)
+    assert of(engine=Backwards(), shared=True)[1].rank == Rank()
+    assert not recwarn
 
 
 # ---- members
