@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from .._core.card import configured, name_of
-from .._core.checks import check_choice, check_count
+from .._core.checks import EXPLANATIONS, check_choice, check_count
 from .examples import Examples
 from .methods import set_arguments
 
-EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")
 FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forward_args", "seed"}
 ON_ERROR = ("raise", "record")
 

@@ -1,8 +1,9 @@
-"""What every engine keeps: inline, elastic, ray, those of other packages that are installed, and one that this file registers."""
+"""What every engine keeps: inline, elastic, ray, those of installed packages, and one that this file registers."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -376,3 +377,17 @@ def test_an_engine_that_says_nothing_of_itself_gets_the_safe_defaults(monkeypatc
     run(engine=Plain())
     assert got[0].threads == 1
     assert (got[0].rank.index, got[0].rank.count) == (0, 1)
+
+
+def test_the_engine_of_the_documentation_is_right(capsys):
+    """Its blocks are run as they are, but for the worker processes of the first."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "many-devices.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    first, *others = blocks
+    assert 'devices=["cpu", "cpu"]' in first
+    space = {}
+    for block in (first.replace('devices=["cpu", "cpu"]', "threads_per_worker=1"), *others):
+        exec(block, space)
+    assert capsys.readouterr().out.endswith("True\n")
+    with pytest.raises(IncompleteRun, match=r"0 to 2 \(the time was over\)"):
+        run(engine=space["WithinMinutes"](-1))

@@ -133,7 +133,7 @@ def test_a_full_disk_ends_the_run_at_once_and_the_same_call_goes_on(tmp_path, mo
 
 
 def limited_net():
-    """A model whose making limits the size of files, in a process where that is asked for and that has set itself up."""
+    """Makes a model, and limits the size of files in a worker process where that is asked for."""
     import resource
 
     if "LEAST_FILE_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
