@@ -1,4 +1,4 @@
-"""Which explanation of a PyTorch model may be trusted: the metrics half of Captum."""
+"""Which explanation of your PyTorch model can you trust? Metrics of explanations, beside `captum.attr`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Evaluation", "IncompleteRun", "__version__", "attribute_dataset", "e
 
 
 def __getattr__(name: str) -> Any:
-    """The evaluation's names, imported when they are used: `import captum_ext.metrics` stays light."""
+    """Imports the evaluation's names when they are used, so that `import captum_ext.metrics` stays light."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import evaluation

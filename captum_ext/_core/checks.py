@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")  # a metric takes at least one of these
+
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)

@@ -1,4 +1,4 @@
-"""A data set's worth of scores: run, keep, compare."""
+"""Scores of a whole data set: how to compute, keep and compare them."""
 
 from .attribute import attribute_dataset as attribute_dataset
 from .methods import random_attribution as random_attribution

@@ -1,4 +1,4 @@
-"""Attributions of a whole data set in one HDF5 file, so that methods run once and metrics as often as one likes."""
+"""`attribute_dataset`: attributions of a whole data set in one file, so that methods run once for all metrics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 
 from .._version import __version__
 from .checks import check_methods, check_numbers
-from .engines.resources import Device, resources_of
+from .engines.resources import Device, workers_of
 from .examples import Examples
 from .files import check_writable, escaped, written_aside
 from .job import Job, manifest_of
-from .kept_run import kept_beside, run_to_end
+from .kept_run import kept_beside
 from .model import made
 from .store import ShardStore
 
@@ -41,50 +41,56 @@ def attribute_dataset(
 ) -> None:
     """Explains every example of a data set with every method and writes the attributions to `path` (HDF5).
 
-    The arguments are those of `evaluate`, which takes the path in place of a method: ``methods={"ig": "attributions.h5", ...}`` (the method
-    of that name in the file, or its only one). Batches are kept in `<path>.parts/` as they come, so the same call goes on where it was
-    interrupted; they are removed when the file is whole (not by processes that a launcher started, of which others may still read them).
+    Takes the same arguments as `evaluate`, which in turn takes the path in place of a method:
+    ``methods={"ig": "attributions.h5", ...}`` is the method of that name in the file, or its only one. Finished batches
+    are kept in `<path>.parts/`; repeat the call to resume a run that was interrupted. They are removed when the file is
+    complete, except by processes that a launcher started, of which others may still read them.
 
     Raises:
-        ValueError, TypeError: as `evaluate`.
-        FileExistsError: `path` exists and is not what this very call gave before; before any work.
+        ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
+        FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
     target = Path(path)
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
     built = made(model)
-    runner, resources = resources_of(
-        built, device, devices, engine, max_restarts, shard_timeout, threads_per_worker, shared=True
+    workers = workers_of(
+        built,
+        device=device,
+        devices=devices,
+        engine=engine,
+        max_restarts=max_restarts,
+        shard_timeout=shard_timeout,
+        threads_per_worker=threads_per_worker,
+        shared=True,
     )
     job = Job(
-        built,
-        data,
-        dict(methods),
-        {},
-        batch_size,
-        max_examples_per_batch,
-        resources.devices[0],
-        seed,
-        "raise",
-        False,
-        keep_attributions=True,
+        model=built,
         maker=None if built is model else model,
+        data=data,
+        methods=dict(methods),
+        metrics={},
+        batch_size=batch_size,
+        max_examples_per_batch=max_examples_per_batch,
+        device=workers.resources.devices[0],
+        threads=workers.resources.threads,
+        seed=seed,
+        keep_attributions=True,
     )
     examples = Examples(data)
-    store = kept_beside(target, manifest_of(job, len(examples), batch_size, resources.threads), examples)
+    store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
     if _holds(target, store):
         return
     check_writable(target)
-    show = show_progress and resources.place.index == 0
-    run_to_end(store, show, lambda missing: runner.run(job, missing, store, resources))
-    if resources.place.index == 0 or not target.exists():
+    workers.complete(job, store, show_progress)
+    if workers.write_result(target):
         _export(store, list(methods), target)
-    if resources.place.count == 1:  # else another member may still be looking at it
+    if workers.resources.rank.count == 1:  # else another process may still read the shards
         store.remove()
 
 
 def _holds(path: Path, store: ShardStore) -> bool:
-    """Whether a file is what this very run gave before."""
+    """Whether a file is the result of this very run."""
     try:
         with h5py.File(path) as file:
             return bool(file.attrs.get("run") == store.digest)
@@ -99,13 +105,8 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
             for key, rows in store.read(shard).items():
                 if key != "failures":
                     method, tensor = key.split(".")
-                    _write_rows(
-                        file,
-                        f"{escaped(methods[int(method)])}/{tensor}",
-                        rows[0],
-                        store.edges(shard),
-                        store.manifest["examples"],
-                    )
+                    name = f"{escaped(methods[int(method)])}/{tensor}"
+                    _write_rows(file, name, rows[0], store.edges(shard), store.manifest["examples"])
 
 
 def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:

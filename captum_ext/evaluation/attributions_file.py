@@ -1,4 +1,4 @@
-"""A method's attributions in a file of `attribute_dataset`, read as they are needed."""
+"""Attributions in a file that `attribute_dataset` wrote, read when they are needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .files import escaped, unescaped
 
 
 class StoredArray:
-    """One tensor of a method's attributions; the file is opened for each read, so it can be sent to other processes."""
+    """One tensor of a method's attributions. It opens the file for each read, so it can be sent to other processes."""
 
     def __init__(self, path: Path, name: str):
         self.path, self.name = path, name

@@ -1,4 +1,4 @@
-"""Calls of methods and metrics: each gets what it takes, and draws that belong to the example."""
+"""Calls methods and metrics: each gets the arguments that it takes, and draws that depend on the example alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from .._core.card import arguments_of_partial
 from .._core.sharing import forget, sharing
 from .examples import Batch
 from .methods import Method, explanation_arguments, joined, set_arguments
-from .randomness import example_seeds, generator_states, per_example, seeded
+from .randomness import generator_states, per_example, seeded, seeds_by_index
 
 
 class Calls:
-    """What draws from global generators is found out by looking at them, and from then on called example by example."""
+    """Calls with whole batches, and example by example whatever draws from global generators.
+
+    Whether a function draws shows in the generators' states after its first call.
+    """
 
     def __init__(self, model: Any, device: torch.device, limit: int | None, seed: int):
         self.model, self.device, self.limit, self.seed = model, device, limit, seed
@@ -30,7 +33,7 @@ class Calls:
     def scores(
         self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None = None
     ) -> Any:
-        """Of one method, or of several by name, as the batch has attributions."""
+        """Scores of one method, or of several by name, depending on whose attributions the batch has."""
 
         def call(part: Batch) -> Any:
             return self._metric(name, metric, seed, part, explanation)
@@ -56,7 +59,7 @@ class Calls:
                 if generator_states(self.device) == before or (method is not None and method.compares_examples):
                     return result
             self.drawing.add(key)
-            forget()  # draws of one metric are not another's
+            forget()  # no other metric shares evaluations of inputs that this one drew
             if len(batch) == 1:
                 return result
         results = []
@@ -68,7 +71,7 @@ class Calls:
     def _metric(
         self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None
     ) -> Any:
-        """The metric with every argument that it takes by name and that was not set."""
+        """Calls the metric with the arguments that it takes by name, except those that `partial` has set."""
         fixed, takes = set_arguments(metric), inspect.signature(metric).parameters
         known = {
             "forward_func": self.model,
@@ -76,7 +79,7 @@ class Calls:
             "attributions": batch.attributions,
             "target": batch.target,
             "additional_forward_args": batch.additional_forward_args,
-            "seed": example_seeds(seed, batch.indices),
+            "seed": seeds_by_index(seed, batch.indices),
             "max_examples_per_batch": self.limit,
         }
         arguments = {k: v for k, v in {**batch.extra, **known}.items() if k in takes and v is not None}
@@ -86,16 +89,15 @@ class Calls:
             arguments |= {k: v for k, v in explained.items() if k in takes} | of_explanation
         arguments = {k: v for k, v in arguments.items() if k not in fixed}
         perturb_func = takes["perturb_func"].default if "perturb_func" in fixed else None
-        tells_seeds = (
-            "seed" in takes and "explanation_func" not in takes
-        )  # as infidelity does; sensitivity_max draws as Captum does
-        if perturb_func is not None and not (tells_seeds and _is_told_seeds(perturb_func)):
+        # infidelity passes seeds on; sensitivity_max, which takes an `explanation_func`, draws as Captum does
+        passes_seeds = "seed" in takes and "explanation_func" not in takes
+        if perturb_func is not None and not (passes_seeds and _leaves_seed_open(perturb_func)):
             arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
         return metric(**arguments)
 
 
-def _is_told_seeds(perturb_func: Callable[..., Any]) -> bool:
-    """Whether it leaves a `seed` open: the metric tells it one for each copy, and it need not be called row by row."""
+def _leaves_seed_open(perturb_func: Callable[..., Any]) -> bool:
+    """Whether its `seed` defaults to None: the metric then passes one for each copy, in one call for many rows."""
     try:
         return arguments_of_partial(perturb_func).get("seed", 0) is None
     except ValueError:  # built-ins without a signature

@@ -1,4 +1,4 @@
-"""What `evaluate` and `attribute_dataset` refuse before any work."""
+"""The checks of `evaluate` and `attribute_dataset` before any work."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from typing import Any
 import torch
 
 from .._core.card import configured, name_of
-from .._core.checks import check_choice, check_count
+from .._core.checks import EXPLANATIONS, check_choice, check_count
 from .examples import Examples
 from .methods import set_arguments
 
-EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")
-
-
 FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forward_args", "seed"}
-
-
 ON_ERROR = ("raise", "record")
 
 
@@ -65,10 +60,10 @@ def _check_metric(name: str, metric: Any, examples: Examples) -> None:
         k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
     unset = sorted(required - FILLED_IN - set_arguments(metric))
-    if unset:  # only then is an example loaded at the door
+    if unset:  # only then is an example loaded, which may take long
         unset = sorted(set(unset) - set(examples.batch(range(1), torch.device("cpu")).extra))
     if unset:
         raise TypeError(
-            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, {unset[0]}=...), "
-            f"or give each example its own, as {{{unset[0]!r}: ...}} in the fourth part of `data`."
+            f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, "
+            f"{unset[0]}=...), or give each example its own, as {{{unset[0]!r}: ...}} in the fourth part of `data`."
         )

@@ -17,12 +17,14 @@ from torch.utils.data import (
     default_collate,
 )
 
+from .alone import alone_in_process
+
 Tensors = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the metrics get, in Captum's forms; `indices` are the examples' places in the data set."""
+    """What the metrics get, in Captum's forms; `indices` are those of the examples in the data set."""
 
     indices: list[int]
     inputs: Tensor | Tensors
@@ -36,11 +38,9 @@ class Batch:
 
     def split(self, size: int) -> list[Batch]:
         """The same examples, at most `size` at a time."""
-        return (
-            [self]
-            if len(self) <= size
-            else [self._rows(i, min(i + size, len(self))) for i in range(0, len(self), size)]
-        )
+        if len(self) <= size:
+            return [self]
+        return [self._rows(i, min(i + size, len(self))) for i in range(0, len(self), size)]
 
     def _rows(self, start: int, stop: int) -> Batch:
         def of_rows(value: Any) -> Any:
@@ -57,7 +57,10 @@ class Batch:
 
 
 class Examples:
-    """A torch data set of `(inputs, target[, additional_forward_args[, extra]])`, or a loader of one, in the data set's own order."""
+    """A torch data set of `(inputs, target[, additional_forward_args[, extra]])`, or a loader of one.
+
+    Examples are numbered in the data set's own order, whatever the loader's.
+    """
 
     def __init__(self, data: Any):
         self.collate = collate
@@ -99,7 +102,8 @@ class Examples:
 
     def example(self, index: int) -> Any:
         try:
-            return self.data[index]
+            with alone_in_process(wait=True):  # a data set may draw from global generators
+                return self.data[index]
         except Exception as error:
             raise ValueError(f"Example {index} of `data` could not be loaded: {error!r}.") from error
 
@@ -122,7 +126,7 @@ def _check_in_order(loader: DataLoader[Any]) -> None:
 
 
 def collate(examples: list[Any]) -> tuple[Any, ...]:
-    """Rows stacked: tensors of the inputs, a tensor of integer targets, a list of tuple targets, tensors of further arguments."""
+    """Stacks inputs and further arguments to tensors, integer targets to a tensor, and tuples of targets to a list."""
     if isinstance(examples[0], Tensor):
         return (torch.stack(examples),)
     inputs, *rest = zip(*examples)

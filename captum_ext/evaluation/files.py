@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside and renamed."""
+"""Files that are either complete or absent: they are written under another name and then renamed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-UNSEEN = 3600  # seconds after which what another machine has half written is taken for abandoned
-
-
+UNSEEN = 3600  # seconds after which an unfinished file of another machine is taken for abandoned
 MEBIBYTE = 2**20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
-    """A path beside `path` to write a file or a folder at; it takes the name `path` when all is on disk, and goes if writing fails.
+    """Yields a path beside `path` at which to write a file or a folder, which is renamed to `path` when all is on disk.
 
-    `room`: bytes that must be free beforehand, where the writer does not survive a full disk: HDF5 takes the process with it.
+    If writing fails, it is removed. `room` is the number of bytes that must be free beforehand, for writers that do not
+    survive a full disk: HDF5 crashes the process.
     """
     aside = path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -41,7 +40,7 @@ def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Removes what killed processes had half written at `name` (a pattern) in a folder, and leaves what others are writing."""
+    """Removes unfinished files for `name` (a pattern) that killed processes left, but not those still being written."""
     for file in folder.glob(f"{name}.*-*-????????.tmp"):
         machine, pid, _ = file.name.split(".")[-2].split("-")
         if not _is_being_written(file, int(machine, 16), int(pid)):
@@ -99,11 +98,10 @@ def _check_room(file: Path, size: int) -> None:
         except OSError as error:
             if error.errno not in FULL:  # a file system that cannot tell
                 return
-            raise OSError(
-                error.errno,
-                f"{os.strerror(error.errno or 0)}: {file.parent} has no room for {size:,} bytes; make some and try again",
-            ) from error
-    file.unlink()  # what is given back is there to be written
+            what = os.strerror(error.errno or 0)
+            message = f"{what}: {file.parent} has no room for {size:,} bytes; make some and try again"
+            raise OSError(error.errno, message) from error
+    file.unlink()  # its room is free again, for the writer
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What a run was made of, as plain values: for the manifest that a resumed run is compared with, and for the results' attributes."""
+"""Describes what a run is made of, as plain values.
+
+A resumed run is compared by them, and they are attributes of the results.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,10 @@ LIBRARIES = {"captum_ext", "captum", "torch", "numpy"}  # their versions are in 
 
 
 def described(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """JSON for any argument: numbers as they are, functions by name, code and settings, tensors and models by a digest of their contents,
-    other objects by their attributes. `inside`: the objects that this one was found in.
+    """Any argument as values that JSON can hold.
+
+    Numbers are kept as they are. Functions are described by name, code and settings, tensors and models by a digest of
+    their contents, other objects by their attributes. `inside` has the objects that this one was found in.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -43,12 +48,12 @@ def described(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if isinstance(value, (os.PathLike, torch.dtype, torch.device)):
         return str(value)
     if hasattr(value, "__func__"):  # a bound method
-        return {"method": value.__func__.__qualname__, "of": of_part(value.__self__)}
+        return {"method": of_part(value.__func__), "of": of_part(value.__self__)}
     return _described_function(value, of_part) if hasattr(value, "__qualname__") else _described_object(value, of_part)
 
 
 def _described_function(value: Any, of_part: Callable[[Any], Any]) -> str:
-    """By name; with a digest of code, closure and defaults where no version of a library stands for these."""
+    """A function's name, with a digest of code, closure and defaults unless a library's version stands for these."""
     code = getattr(value, "__code__", None)
     if code is None or value.__module__.split(".")[0] in LIBRARIES:
         return _name_of(value)
@@ -83,7 +88,7 @@ def _digest_of_code(code: CodeType) -> str:
 
 
 def _name_of(value: Any) -> str:
-    """The module's and the object's own name; a metric goes by its exported one, which stays where its file moves."""
+    """The names of the module and the object; a metric has its exported name, which stays if its file is moved."""
     if (card := getattr(value, "card", None)) is not None and value.__module__.split(".")[0] == "captum_ext":
         return f"captum_ext.metrics.{card.name}"
     named = value if hasattr(value, "__qualname__") else type(value)

@@ -1,4 +1,4 @@
-"""What is to be computed."""
+"""What is to be computed, and the manifest by which a run is recognised."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from .._version import __version__
@@ -16,7 +17,7 @@ from .fingerprint import described
 from .model import device_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Everything that determines the scores of an example, and how they are computed."""
 
@@ -25,19 +26,19 @@ class Job:
     methods: Mapping[str, Any]
     metrics: Mapping[str, Callable[..., Any]]
     batch_size: int
-    max_examples_per_batch: int | None
-    device: torch.device | str | None
-    seed: int
-    on_error: str
+    max_examples_per_batch: int | None = None
+    device: torch.device | str | None = None
+    threads: int | None = None  # of torch; None leaves the process's number
+    seed: int = 0
+    on_error: str = "raise"
     halves: bool = False
     keep_attributions: bool = False
-    maker: Callable[[], Any] | None = None  # what made the model, where a function did: other processes call it again
+    maker: Callable[[], Any] | None = None  # the function that made the model, which other processes call again
 
 
-def manifest_of(job: Job, examples: int, shard_size: int, threads: int | None = None) -> dict[str, Any]:
-    """What the scores depend on, down to their last bits: a stored run goes on only if all of it is the same."""
-    import captum
-    import numpy
+def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
+    """What the scores depend on, down to their last bits: a stored run is resumed only if all of it is the same."""
+    import captum  # takes seconds, and who gives their own methods may do without it
 
     return {
         "examples": examples,
@@ -49,7 +50,7 @@ def manifest_of(job: Job, examples: int, shard_size: int, threads: int | None = 
         "halves": job.halves,
         "keep_attributions": job.keep_attributions,
         "device": device_of(job.model, job.device).type,
-        "threads": threads or torch.get_num_threads(),
+        "threads": job.threads or torch.get_num_threads(),
         "model": described(job.model),
         "methods": {name: _described_method(m) for name, m in job.methods.items()},
         "metrics": {name: described(m) for name, m in job.metrics.items()},
@@ -63,7 +64,7 @@ def manifest_of(job: Job, examples: int, shard_size: int, threads: int | None = 
 
 
 def _described_method(method: Any) -> Any:
-    """Stored attributions by the contents of their file."""
+    """Stored attributions are described by the contents of their file."""
     if isinstance(method, (str, os.PathLike)) and os.path.isfile(method):
         with open(method, "rb") as file:
             return f"{Path(method).name} {hashlib.sha256(file.read()).hexdigest()[:16]}"

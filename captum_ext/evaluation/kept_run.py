@@ -1,4 +1,4 @@
-"""A run that is kept beside its result: the store at `<path>.parts`, worked on until nothing is missing."""
+"""A run that is kept beside its result, in the store at `<path>.parts`, and completed there."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .store import ShardStore
 
 
 def kept_beside(path: Path, manifest: dict[str, Any], examples: Examples) -> ShardStore:
-    """The store at `<path>.parts`. The first example stands for the data: to read all of them would be a run of its own."""
+    """The store at `<path>.parts`. Its manifest has a digest of the first example only, as reading all takes long."""
     manifest["data"] = described(examples.example(0))
     return ShardStore(path.with_name(path.name + ".parts"), manifest)
 
 
 def check_own_result(path: Path, run_id: str) -> None:
-    """Nothing is at `path`, or the result of this very run, which may be written again."""
+    """Raises FileExistsError unless nothing is at `path`, or a result of this very run, which may be written again."""
     sweep(path.parent, path.name)
     try:
         own = path.is_file() and load(path).dataset.attrs.get("run_id") == run_id
@@ -32,11 +32,14 @@ def check_own_result(path: Path, run_id: str) -> None:
 
 
 def run_to_end(store: ShardStore, show: bool, compute: Callable[[list[int]], Mapping[int, str]]) -> None:
-    """Has the missing shards computed, and makes sure that none is missing afterwards. `compute` says which it gave up, and why."""
+    """Has the missing shards computed, and raises `IncompleteRun` if some are still missing then.
+
+    `compute` takes the missing shards and returns those that it gave up, each with the reason.
+    """
     missing = store.missing()
     reasons: Mapping[int, str] = {}
     with Progress(store, show):
         if missing:
-            store.begin()  # so that a path that cannot be written to is known before any work
+            store.begin()  # before any work, so that a path that cannot be written to is noticed now
             reasons = compute(missing)
     store.verify(reasons)

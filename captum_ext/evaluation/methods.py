@@ -1,4 +1,4 @@
-"""Explanation methods: every form in which a caller may give one, and the random control."""
+"""Explanation methods in every form in which a caller may give one, and the random control."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .examples import Batch, Tensors
 def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[..., Any]:
     """The control: attributions that are standard normal noise, for `methods={"random": random_attribution, ...}`.
 
-    The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not matter; several
-    controls are ``partial(random_attribution, seed=1)`` and so on. `forward_func` is not used.
+    The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not
+    matter; for several controls use ``partial(random_attribution, seed=1)`` and so on. `forward_func` is not used.
 
     Returns:
         a function with Captum's arguments that gives noise in the shape of the inputs.
@@ -51,7 +51,7 @@ def _checksum(row: Tensor) -> int:
 class Method:
     """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example.
 
-    `factory` makes the function from a model, where that is how it was given.
+    `factory` makes the function from a model; it is None if a ready-made explanation was given.
     """
 
     def __init__(
@@ -63,16 +63,18 @@ class Method:
     ):
         self.name, self.explain, self.stored, self.factory = name, explain, stored, factory
         self.draws = explain is not None and draws_at_random(explain)
-        self.compares_examples = explain is not None and is_captums(
-            explain, ["FeaturePermutation"]
-        )  # it swaps their values
+        # FeaturePermutation swaps the values of examples, so it cannot be called for one alone.
+        self.compares_examples = explain is not None and is_captums(explain, ["FeaturePermutation"])
 
     def lacks(self, parameters: Collection[str]) -> str | None:
         """Why a metric with such parameters cannot score the method."""
         if "explanation_func" in parameters and self.explain is None:
             return "stored attributions cannot be computed for other inputs"
         if "explanation_factory" in parameters and self.factory is None:
-            return "what is ready cannot be computed for another model: give a Captum class or `lambda model: ...`"
+            return (
+                "a ready-made explanation cannot be rebuilt for another model: "
+                "give a Captum class or `lambda model: ...`"
+            )
         return None
 
     def attributions(self, batch: Batch, limit: int | None) -> Any:
@@ -87,7 +89,7 @@ class Method:
 
 
 def explanation_arguments(explain: Callable[..., Any], batch: Batch, limit: int | None, rows: int) -> dict[str, Any]:
-    """What a batch gives an explanation, and what keeps the copies that Captum makes of `rows` within the limit."""
+    """The batch's arguments for an explanation, and those that keep Captum's copies of `rows` within the limit."""
     fixed = set_arguments(explain)
     arguments = accepted(explain, target=batch.target, additional_forward_args=batch.additional_forward_args)
     if limit is not None:
@@ -98,7 +100,7 @@ def explanation_arguments(explain: Callable[..., Any], batch: Batch, limit: int 
 
 
 def joined(parts: list[Any]) -> Any:
-    """Rows of a tensor, of each tensor of a tuple, or of each entry of a mapping, one part after the other."""
+    """Concatenates the rows of tensors, of the tensors of tuples, or of the entries of mappings."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], dict):
@@ -143,7 +145,8 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
         return Method(name, None, method)
     if not callable(method) and not hasattr(method, "attribute"):
         raise TypeError(
-            f"Method {name!r} must be a Captum class or object, a function of the model, a tensor or a path, got {type(method).__name__}."
+            f"Method {name!r} must be a Captum class or object, a function of the model, a tensor or a path, "
+            f"got {type(method).__name__}."
         )
     if (ready := _ready(method)) is not None:
         return Method(name, ready)
@@ -151,7 +154,7 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
 
 
 def _ready(method: Any) -> Callable[..., Any] | None:
-    """The explanation of what need not be made from a model: an object, or its `attribute`."""
+    """The explanation of a ready-made object, or of its `attribute`; None if it must be made from the model."""
     function = method.func if isinstance(method, functools.partial) else method
     if hasattr(getattr(function, "__self__", None), "attribute"):  # with or without some arguments set
         return method
@@ -163,21 +166,21 @@ def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
         made = method(model)
     except Exception as error:
         raise TypeError(
-            f"Method {name!r} could not be made from the model: {error} Give a Captum class, a ready object, or a function of the model "
-            "that returns one (`lambda model: ...`)."
+            f"Method {name!r} could not be made from the model: {error} Give a Captum class, a ready object, or a "
+            "function of the model that returns one (`lambda model: ...`)."
         ) from error
     if hasattr(made, "attribute"):
         return made.attribute
     if not callable(made):
         raise TypeError(
-            f"Method {name!r} must make an explanation of the model, a Captum object or a function, got {type(made).__name__}. "
-            "A function of inputs and target is given as `lambda model: function`."
+            f"Method {name!r} must make an explanation of the model, a Captum object or a function, "
+            f"got {type(made).__name__}. A function of inputs and target is given as `lambda model: function`."
         )
     return made
 
 
 def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
-    """Those of the arguments that have a value and that the function takes."""
+    """The arguments that have a value and that the function takes."""
     parameters = inspect.signature(function).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return {k: v for k, v in arguments.items() if v is not None and (takes_all or k in parameters)}

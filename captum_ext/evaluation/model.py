@@ -1,4 +1,4 @@
-"""The model of a run: made where a function makes it, put on its device, and in evaluation mode while it is used."""
+"""The model of a run: made if a function makes it, put on its device, and in evaluation mode while it is used."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from .alone import alone_in_process
+
 
 def made(model: Any) -> Any:
-    """The model itself, made if it is a function without arguments."""
+    """The model itself, or what it makes if it is a function without arguments."""
     if not isinstance(model, nn.Module) and _takes_nothing(model):
-        model = model()
+        with alone_in_process(wait=True):  # it may draw from global generators
+            model = model()
     if not callable(model):
         raise TypeError(
             f"`model` must be a module, or a function without arguments that returns one; got {type(model).__name__}."
@@ -31,13 +34,13 @@ def device_of(model: Any, device: torch.device | str | None) -> torch.device:
 
 
 def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.device]:
-    """The model and where it is; one that is elsewhere is copied, so that the caller's stays."""
+    """The model on its device, and that device; a model of the caller's that is elsewhere is copied, not moved."""
     there, device = device_of(model, None), device_of(model, device)
     return (copy.deepcopy(model).to(device) if isinstance(model, nn.Module) and there != device else model), device
 
 
 def _takes_nothing(function: Any) -> bool:
-    """A class may have arguments, if all have defaults: a model is no class."""
+    """A class counts too if all its arguments have defaults, since a class cannot be the model itself."""
     try:
         parameters = inspect.signature(function).parameters.values() if callable(function) else ()
     except ValueError:  # built-ins without a signature
@@ -47,11 +50,11 @@ def _takes_nothing(function: Any) -> bool:
 
 @contextmanager
 def in_eval_mode(model: Any) -> Iterator[None]:
-    """Every module in evaluation mode, and back in its own afterwards."""
+    """Puts every module into evaluation mode, and back into its own mode afterwards."""
     modes = {m: m.training for m in model.modules()} if isinstance(model, nn.Module) else {}
-    if modes:
-        model.eval()
     try:
+        if modes:
+            model.eval()
         yield
     finally:
         for module, mode in modes.items():

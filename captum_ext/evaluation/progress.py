@@ -1,4 +1,4 @@
-"""One bar for the whole job, read from the store: whoever computes, and wherever."""
+"""One bar for the whole job. It reads the store, so it does not matter who computes, and where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOKS_EVERY, WRITES_EVERY = 0.5, 30.0  # seconds
 
 
 class Progress:
-    """Examples done, their rate and the time left; a line now and then where there is no terminal. As a context manager."""
+    """A context manager that shows the examples done, their rate and the time left; without a terminal, in lines."""
 
     def __init__(self, store: ShardStore, show: bool, file: TextIO | None = None):
         self.store, self.show, self.file = store, show, file or sys.stderr

@@ -1,4 +1,4 @@
-"""Seeds of examples, and the global generators for what draws from them: captum's methods, a user's `perturb_func`."""
+"""Seeds of examples, also for what draws from global generators: some of Captum's methods, a user's `perturb_func`."""
 
 from __future__ import annotations
 
@@ -13,33 +13,39 @@ import numpy as np
 import torch
 
 
-def example_seeds(seed: int, examples: Sequence[int]) -> list[int]:
-    """One seed for each example, from its place in the data set."""
-    return [_mixed(seed, e) for e in examples]
+def seeds_by_index(seed: int, indices: Sequence[int]) -> list[int]:
+    """One seed for each example, from its index in the data set."""
+    return [_mixed(seed, i) for i in indices]
 
 
 @contextmanager
 def seeded(seed: int, first_example: int, name: str, device: torch.device) -> Iterator[None]:
-    """Torch, numpy and random start from (seed, first example of the batch, name); their states are given back."""
-    states = np.random.get_state(), random.getstate()
+    """The global generators of torch, numpy and Python start from (seed, first example of the batch, name).
+
+    Afterwards they have the states that they had before, whatever was raised meanwhile.
+    """
     number = _mixed(seed, first_example, zlib.crc32(name.encode()))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(
-            number
-        )  # torch.manual_seed would note the stack for devices that nobody uses, a millisecond
-        if device.type == "cuda":
-            torch.cuda.default_generators[device.index or 0].manual_seed(number)
-        np.random.seed(number % 2**32)
-        random.seed(number)
+        of_numpy, of_python = np.random.get_state(), random.getstate()
         try:
+            _seed_all(number, device)
             yield
         finally:
-            np.random.set_state(states[0])
-            random.setstate(states[1])
+            np.random.set_state(of_numpy)
+            random.setstate(of_python)
+
+
+def _seed_all(number: int, device: torch.device) -> None:
+    # torch.manual_seed would take a millisecond to note the stack for devices that nobody uses
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(number)
+    np.random.seed(number % 2**32)
+    random.seed(number)
 
 
 def generator_states(device: torch.device) -> list[Any]:
-    """Of torch, numpy and random: two are equal if nothing was drawn in between."""
+    """The states of the three global generators: two lists are equal if nothing was drawn in between."""
     torch_states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
     numpy_state: Any = np.random.get_state()
     return [*(s.numpy().tobytes() for s in torch_states), numpy_state[1].tobytes(), *numpy_state[2:], random.getstate()]
@@ -48,20 +54,21 @@ def generator_states(device: torch.device) -> list[Any]:
 def per_example(
     perturb_func: Callable[..., Any], seed: int, examples: Sequence[int], name: str, device: torch.device
 ) -> Callable[..., Any]:
-    """The same `perturb_func` with draws that belong to an example and its copy's number, not to the batch or the limit.
+    """The same `perturb_func`, with draws that depend on the example and the number of its copy, not on batch or limit.
 
-    It is called with the copies of all `examples`, an example's side by side, perhaps in several calls; here each copy draws for itself.
+    It is called with the copies of all `examples`, those of one example side by side, perhaps in several calls; inside,
+    each copy has a call of its own.
     """
     done = [0]
 
     @functools.wraps(perturb_func)
-    def perturb_each(rows: Any, *extra: Any, **told: Any) -> Any:
+    def perturb_each(rows: Any, *extra: Any, **named: Any) -> Any:
         copies = len(_first(rows)) // len(examples)
         results = []
         for row in range(len(examples) * copies):
             example, copy = examples[row // copies], done[0] + row % copies
             with seeded(_mixed(seed, copy), example, name, device):
-                own = {name: _row(value, row, len(examples) * copies) for name, value in told.items()}
+                own = {key: _row(value, row, len(examples) * copies) for key, value in named.items()}
                 results.append(perturb_func(*(_row(a, row, len(examples) * copies) for a in (rows, *extra)), **own))
         done[0] += copies
         return _joined(results)

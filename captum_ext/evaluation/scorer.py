@@ -1,4 +1,4 @@
-"""The scores of a range of examples: explain with every method, run every metric. Knows no metric by name."""
+"""Scores a range of examples: explains it with every method and runs every metric. Knows no metric by name."""
 
 from __future__ import annotations
 
@@ -16,56 +16,65 @@ from torch import Tensor
 
 from .._core.card import card_of
 from .._core.sharing import sharing
+from .alone import alone_in_process, torch_threads
 from .calls import Calls
 from .examples import Batch, Examples
 from .job import Job
 from .methods import as_method
 from .model import in_eval_mode, model_on
-from .randomness import example_seeds
+from .randomness import seeds_by_index
 from .store import Arrays, side_by_side
 
 Scores = dict[str, Tensor]  # by method
 
 
-class Worker:
-    """Builds the model and the methods once, then computes ranges of examples."""
+class Scorer:
+    """Builds the model and the methods of a job once, then computes ranges of examples, with the job's threads.
+
+    Meanwhile the global random generators, the hooks on the model and torch's number of threads belong to it: if
+    another thread of this process computes already, both raise a RuntimeError.
+    """
 
     def __init__(self, job: Job):
         self.job = job
-        self.model, self.device = model_on(job.model, job.device)
-        self.examples = Examples(job.data)
-        self.methods = {name: as_method(name, m, self.model, len(self.examples)) for name, m in job.methods.items()}
-        self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
         self.failures: list[dict[str, Any]] = []
+        with alone_in_process(), torch_threads(job.threads):
+            self.model, self.device = model_on(job.model, job.device)
+            self.examples = Examples(job.data)
+            number = len(self.examples)
+            self.methods = {name: as_method(name, method, self.model, number) for name, method in job.methods.items()}
+            self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
 
     def compute(self, examples: range) -> Arrays:
-        """`"0"`, `"1"`, ...: each metric's scores `[methods, examples, ...]`; `"0.1"`: the second tensor of the first method's attributions,
-        where these are kept, `[1, examples, ...]`; and `"failures"` as JSON.
+        """The arrays of a shard.
+
+        `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`; `"0.1"`, where attributions are
+        kept, is the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON.
         """
         self.failures = []
         size = self.job.batch_size
-        with in_eval_mode(self.model):
+        with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):
             batches = [self._batch(examples[i : i + size]) for i in range(0, len(examples), size)]
         arrays = {key: side_by_side([b[key] for b in batches]) for key in batches[0]}
         return {**arrays, "failures": np.array(json.dumps(self.failures))}
 
-    @sharing()  # of model evaluations, between the metrics of a batch
+    @sharing()  # the metrics of a batch share model evaluations
     def _batch(self, indices: range) -> Arrays:
         batch = self.examples.batch(indices, self.device)
         attributions = {}
         for name, method in self.methods.items():
             with self._recording(batch, name):
                 attributions[name] = self.calls.attributions(method, batch)
-        arrays: Arrays = {}
-        if self.job.keep_attributions:
-            for i, name in enumerate(attributions):
-                maps = attributions[name] if isinstance(attributions[name], tuple) else (attributions[name],)
-                arrays |= {f"{i}.{t}": a.cpu().numpy()[None] for t, a in enumerate(maps)}
+        arrays = self._kept(attributions) if self.job.keep_attributions else {}
         for i, (name, metric) in enumerate(self.job.metrics.items()):
             arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
             if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
                 arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
         return arrays
+
+    def _kept(self, attributions: dict[str, Any]) -> Arrays:
+        each = {i: a if isinstance(a, tuple) else (a,) for i, a in enumerate(attributions.values())}
+        return {f"{i}.{t}": a.cpu().numpy()[None] for i, maps in each.items() for t, a in enumerate(maps)}
 
     def _halves(
         self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]
@@ -73,7 +82,7 @@ class Worker:
         """`[methods, examples, ..., 2]`: two scores from half the draws each."""
         draws = inspect.signature(metric).parameters["n_perturb_samples"].default
         half = functools.partial(metric, n_perturb_samples=max(draws // 2, 1))
-        seeds = example_seeds(self.job.seed, range(2))
+        seeds = seeds_by_index(self.job.seed, range(2))
         scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
         return np.stack([self._stacked(s, len(batch)) for s in scores], -1)
 
@@ -95,7 +104,7 @@ class Worker:
         return scores
 
     def _shared_scores(self, name: str, call: Callable[[Batch], Any], batch: Batch, maps: dict[str, Any]) -> Scores:
-        """All methods at once; where that fails and failures are recorded, without those that fail by themselves."""
+        """Scores all methods at once. If that fails and failures are recorded, those that fail alone are left out."""
         try:
             with self._placed(batch, ", ".join(maps), name):
                 return call(replace(batch, attributions=maps))
@@ -110,7 +119,7 @@ class Worker:
             return call(replace(batch, attributions=fitting)) if fitting else {}
 
     def _stacked(self, scores: Scores, rows: int) -> np.ndarray[Any, Any]:
-        """`[methods, rows, ...]`; a method without scores is nan."""
+        """`[methods, rows, ...]`; nan for a method without scores."""
         found = {
             name: s.detach().cpu().to(torch.promote_types(s.dtype, torch.float32)).numpy() for name, s in scores.items()
         }
@@ -119,7 +128,7 @@ class Worker:
 
     @contextmanager
     def _recording(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
-        """With on_error="record" an exception becomes a note; else it says where it came from."""
+        """Notes an exception and goes on, with on_error="record"; else raises it, and it says where it came from."""
         try:
             with self._placed(batch, method, metric):
                 yield

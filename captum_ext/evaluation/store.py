@@ -1,4 +1,4 @@
-"""Finished shards on disk: one immutable, checksummed file each, beside a manifest that says what they are shards of."""
+"""Finished shards on disk: an immutable file with a checksum for each, and a manifest of the run they belong to."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .files import sweep, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
-KEPT = "The shards that it holds are kept: mend this and run again to go on"
-NAMED = 8  # of the missing shards, in a message
+KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
+NAMED = 8  # missing shards that a message lists
 DIGEST = hashlib.sha256().digest_size
 
 
 class IncompleteRun(RuntimeError):
-    """A run that could not finish; the message names the examples that are missing, and `examples` holds them as ranges."""
+    """A run that could not finish. The message names the missing examples, and `examples` holds them as ranges."""
 
     def __init__(self, message: str, examples: Sequence[range] = ()):
         super().__init__(message)
@@ -35,18 +35,18 @@ class IncompleteRun(RuntimeError):
 class ShardStore:
     """Shard `i` holds the examples `edges(i)`; a shard is there and whole, or it is missing.
 
-    A file is an `.npz` followed by a digest of it, of its number and of the manifest: what is damaged, of another run or of other examples
-    is no shard. Any number of processes, on any machines that see the folder, may write to it: a shard that comes twice is the same shard.
-    A manifest without shards binds nobody: another run may begin there.
+    A file is an `.npz` followed by a digest of it, of its number and of the manifest, so a file that is damaged, of
+    another run or of other examples is not taken for a shard. Any number of processes, on any machines that see the
+    folder, may write to it; a shard that is written twice is the same both times. A manifest without shards may be
+    replaced by another run's.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
         """The store of the run that `manifest` describes; another run's, or a folder that is none, is refused."""
         self.folder, self.text = folder, json.dumps(manifest, indent=1)
         self.manifest: dict[str, Any] = json.loads(self.text)
-        settings = {
-            k: v for k, v in self.manifest.items() if k != "data"
-        }  # a run that is not kept has no digest of its data
+        # A run without a path has no digest of its data.
+        settings = {k: v for k, v in self.manifest.items() if k != "data"}
         self.run_id = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
         if folder.exists():
             self._check_own()
@@ -66,7 +66,7 @@ class ShardStore:
         except ValueError:
             stored = None
         if not isinstance(stored, dict):
-            raise ValueError(f"{manifest} is damaged; remove {self.folder} to start anew.")
+            raise ValueError(f"{manifest} is damaged; remove {self.folder} to start over.")
         lines = differences(self.manifest, stored) or ["the order of methods or metrics"]
         if shards and manifest.read_text() != self.text:
             raise ValueError(
@@ -77,7 +77,7 @@ class ShardStore:
 
     @property
     def digest(self) -> str:
-        """Of everything that the run depends on, its data included."""
+        """A digest of everything that the run depends on, its data included."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -88,12 +88,12 @@ class ShardStore:
         return range(shard * size, min((shard + 1) * size, self.manifest["examples"]))
 
     def begin(self) -> None:
-        """The folder and the manifest, where there are none yet."""
+        """Makes the folder and writes the manifest, if they are not there yet."""
         manifest = self.folder / MANIFEST
         if manifest.exists() and manifest.read_text() == self.text:
             return
         if self.folder.exists():
-            self._check_own()  # another run may have begun here meanwhile
+            self._check_own()  # another run may have begun in the folder meanwhile
         with self._disk_errors_named():
             self.folder.mkdir(parents=True, exist_ok=True)
             with written_aside(manifest) as aside:
@@ -125,32 +125,33 @@ class ShardStore:
             return {name: file[name] for name in file.files}
 
     def has(self, shard: int) -> bool:
-        """Whether there is a file, which is quick to see; `missing` looks inside."""
+        """Whether its file exists, which is quick to tell; `missing` also checks what is in it."""
         return self._file(shard).exists()
 
     def count(self) -> int:
-        """How many shards there are, damaged ones included."""
+        """How many shards have a file, damaged ones included."""
         if not self.folder.exists():
             return 0
         with os.scandir(self.folder) as files:
             return sum(file.name.endswith(".npz") for file in files)
 
     def size(self) -> int:
-        """What all shards take on disk."""
+        """Bytes of all files of the store."""
         with os.scandir(self.folder) as files:
             return sum(file.stat().st_size for file in files)
 
     def missing(self) -> list[int]:
-        """The shards still to be computed; a damaged one is removed and counts as missing."""
+        """The shards that are still to be computed; a damaged one is removed and counts as missing."""
         return [shard for shard in range(len(self)) if not self._is_whole(shard)]
 
     def verify(self, reasons: Mapping[int, str] | None = None) -> None:
-        """Raises `IncompleteRun` unless every shard is there and whole; `reasons` says of a shard why it is not."""
+        """Raises `IncompleteRun` unless every shard is there and whole; `reasons` may say why one is not."""
         missing = self.missing()
         if missing:
+            spans = self._spans(missing, reasons or {})
             raise IncompleteRun(
-                f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {self._spans(missing, reasons or {})}. "
-                "Run again to go on.",
+                f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {spans}. "
+                "Repeat the call to resume.",
                 [self.edges(s) for s in missing],
             )
 
@@ -169,7 +170,7 @@ class ShardStore:
         try:
             self.read(shard)
         except ValueError as error:
-            warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed anew.", stacklevel=3)
+            warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed again.", stacklevel=3)
             self._file(shard).unlink(missing_ok=True)
             return False
         return True
@@ -182,19 +183,19 @@ class ShardStore:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Where two descriptions differ, as lines `key: ours, not theirs`."""
+    """A line `key: ours, not theirs` for each entry in which two descriptions differ."""
     lines = []
     for key in sorted({*ours, *theirs}):
         a, b = ours.get(key), theirs.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{prefix}{key}.")
-        elif json.dumps(a) != json.dumps(b):  # as text, in which nan is equal to itself
+        elif json.dumps(a) != json.dumps(b):  # in text, nan is equal to itself
             lines.append(f"{prefix}{key}: {a!r}, not {b!r}")
     return lines
 
 
 def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """Along the examples; a batch in which every method failed did not know the further axes."""
+    """Joins batches along the examples; where every method failed, the metric's own axes are missing and are added."""
     further = max((p.shape[2:] for p in parts), key=len)
     full = [
         p if p.shape[2:] == further else np.broadcast_to(p[(..., *[None] * len(further))], p.shape + further)

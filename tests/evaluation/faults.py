@@ -34,12 +34,6 @@ def hang_at(attributions, inputs, row, times, notes):
     return (attributions * inputs).mean(1)
 
 
-def fail_at(attributions, inputs, row):
-    if _here(inputs, row):
-        raise ArithmeticError("the score of this example is not defined")
-    return (attributions * inputs).mean(1)
-
-
 def _count(notes):
     return len(list(Path(notes).iterdir()))
 
@@ -73,7 +67,11 @@ rows = torch.randn(n, 4, generator=torch.Generator().manual_seed(1), dtype=torch
 result = evaluate(
     lambda: Net(),
     [(x, i % 3) for i, x in enumerate(rows)],
-    {"saliency": Saliency, "random": random_attribution, "product": lambda model: lambda x, target: x * Saliency(model).attribute(x, target=target)},
+    {
+        "saliency": Saliency,
+        "random": random_attribution,
+        "product": lambda model: lambda x, target: x * Saliency(model).attribute(x, target=target),
+    },
     {"paced": paced, "deletion": metrics.deletion},
     **{"batch_size": 1, "max_restarts": 1000, **options},
 )
@@ -82,7 +80,10 @@ print("finished", len(result.dataset.example), flush=True)
 
 
 def driver(folder, environment=(), **options):
-    """Another interpreter that runs a script without a `__main__` guard; options are those of `evaluate`, `seconds` a batch and `n`."""
+    """Another interpreter that runs a script without a `__main__` guard.
+
+    Takes the options of `evaluate`, the `seconds` that a batch lasts and the number `n` of examples.
+    """
     script = Path(folder) / "script.py"
     script.write_text(SCRIPT)
     root = Path(captum_ext.__file__).parents[1]

@@ -38,6 +38,12 @@ class Net(nn.Module):
         return sum(self.calls)
 
 
+def net():
+    """Makes the model and leaves the global generator as it is."""
+    with torch.random.fork_rng():
+        return Net()
+
+
 def inputs(n=N, features=4, seed=1):
     return torch.randn(n, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -59,6 +65,12 @@ def drawn_from_all(x):
     """A perturbation that draws from every global generator."""
     noise = torch.randn_like(x) * np.random.uniform(0.5, 1.5) * random.uniform(0.5, 1.5)
     return 0.1 * noise, x - 0.1 * noise
+
+
+def global_states():
+    """What the global generators of torch, numpy and Python would give next."""
+    kind, keys, *rest = np.random.get_state()
+    return torch.get_rng_state().tolist(), (kind, keys.tolist(), *rest), random.getstate()
 
 
 METHODS = {"saliency": Saliency, "product": InputXGradient, "random": random_attribution}

@@ -1,4 +1,4 @@
-"""What does not fit is said clearly and before any work; what fails on the way is raised or recorded, and the rest goes on."""
+"""What does not fit is refused before any work; what fails later is raised or recorded, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def test_a_metric_that_is_no_function_is_refused(value):
 def test_a_metric_of_other_arguments_is_refused():
     refused(
         TypeError,
-        "Metric 'it' must take `attributions` or `explanation_func` or `explanation_factory`; it takes predictions, target",
+        "Metric 'it' must take `attributions` or `explanation_func` or `explanation_factory`; "
+        "it takes predictions, target",
         metrics={"it": lambda predictions, target: predictions},
     )
 

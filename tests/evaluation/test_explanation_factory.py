@@ -79,7 +79,7 @@ def test_what_is_not_made_from_the_model_has_no_score_and_says_so(on_error):
         (n, "full") for n in methods.keys() - {"live"}
     }
     assert {f["error"] for f in result.failures} == {
-        "what is ready cannot be computed for another model: give a Captum class or `lambda model: ...`"
+        "a ready-made explanation cannot be rebuilt for another model: give a Captum class or `lambda model: ...`"
     }
 
 

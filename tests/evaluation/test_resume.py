@@ -310,6 +310,20 @@ OTHERS = {
 }
 
 
+def with_default(factor):
+    def own(attributions, *, factor=factor):
+        return attributions.sum(1) * factor
+
+    return own
+
+
+def test_a_metric_of_ones_own_with_another_keyword_only_default_is_another_run(tmp_path):
+    run(metrics={"own": with_default(1)}, path=tmp_path / "run.h5")
+    with pytest.raises(ValueError, match=r"metrics\.own: "):
+        run(metrics={"own": with_default(2)}, path=tmp_path / "run.h5")
+    run(metrics={"own": with_default(1)}, path=tmp_path / "run.h5")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("finished") / "run.h5"

@@ -72,7 +72,7 @@ def test_a_missing_shard_is_never_a_success(full):
     full.verify()
     (full.folder / "00000001.npz").unlink()
     with pytest.raises(
-        IncompleteRun, match=r"1 of 3 shards are missing in .*parts: examples 3 to 5\. Run again to go on"
+        IncompleteRun, match=r"1 of 3 shards are missing in .*parts: examples 3 to 5\. Repeat the call to resume"
     ):
         full.verify()
 
@@ -99,7 +99,7 @@ DAMAGES = {
 def test_a_damaged_shard_is_missing_and_said_to_be(damage, full):
     file = full.folder / "00000001.npz"
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
-    with pytest.warns(UserWarning, match=r"00000001.npz is damaged \(.*\) and is computed anew"):
+    with pytest.warns(UserWarning, match=r"00000001.npz is damaged \(.*\) and is computed again"):
         assert full.missing() == [1]
     assert not file.exists()
 
@@ -205,6 +205,20 @@ def with_default(factor):
     return lambda x, factor=factor: x * factor
 
 
+def with_keyword_only_default(factor):
+    def scaled(attributions, *, factor=factor):
+        return attributions.sum(1) * factor
+
+    return scaled
+
+
+class OfMethods:
+    """Its method has a default that an edit would change."""
+
+    def __init__(self, factor):
+        self.score = with_keyword_only_default(factor).__get__(self)
+
+
 def module_level(source):
     """A function of this module as an edit of it would leave it."""
     space = {"__name__": __name__}
@@ -229,6 +243,16 @@ DIFFERENT = {
     "what a lambda calls": (lambda x: x.sin(), lambda x: x.cos()),
     "closures": (scaled_by(1), scaled_by(2)),
     "defaults of a function": (with_default(1), with_default(2)),
+    "keyword-only defaults of a function": (with_keyword_only_default(1), with_keyword_only_default(2)),
+    "keyword-only defaults in a partial": (
+        partial(with_keyword_only_default(1), factor=3),
+        partial(with_keyword_only_default(2), factor=3),
+    ),
+    "keyword-only defaults in a closure": (
+        scaled_by(with_keyword_only_default(1)),
+        scaled_by(with_keyword_only_default(2)),
+    ),
+    "keyword-only defaults of a method": (OfMethods(1).score, OfMethods(2).score),
     "sets": ({1}, {2}),
     "paths": (Path("a"), Path("b")),
     "types of torch": (torch.float32, torch.float64),

@@ -1,8 +1,9 @@
-"""Which process is at what, as files: so it is known afterwards what killed it, and how often."""
+"""Records which process works on which shard, so that a shard that keeps killing its workers is found and set aside."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,44 +11,71 @@ from pathlib import Path
 
 from ..files import is_alive
 
-OUT = 3  # deaths at one shard after which it is set aside
+MOST_DEATHS = 3  # of workers at one shard, which is then set aside
 
 
-class Strikes:
-    """A file `<work>.<pid>` in a folder for each piece of work that was begun and not ended."""
+class Attempts:
+    """Attempts of one machine's workers at pieces of work: in each round between two restarts one at most.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    An attempt is recorded as a symbolic link `<work>.<round>` to the process's number, which two processes cannot both
+    make. It is removed when the attempt ends, also by an exception; only the death of the process leaves it there. So a
+    shard costs one worker a round at most, and nobody tries it again before the restart that follows.
+    """
+
+    def __init__(self, folder: Path, round: int = 0):
+        self.folder, self.round = folder, round
+        self.recording = threading.Lock()
 
     @contextmanager
-    def at(self, work: str) -> Iterator[None]:
-        """An exception ends the work as success does; only death leaves the file."""
-        self._file(work).touch()
+    def at(self, work: str) -> Iterator[bool]:
+        """Makes an attempt; False if another process is at it, or died at it in this round."""
+        begun = self._begin(work)
         try:
-            yield
+            yield begun
         finally:
-            self.forgive()
+            if begun:
+                self._withdraw()
 
-    def forgive(self) -> None:
-        """A process that ends on demand: what it was at did not kill it."""
-        for file in self.folder.glob(f"*.{os.getpid()}"):
-            file.unlink(missing_ok=True)
+    def _begin(self, work: str) -> bool:
+        with self.recording:
+            try:
+                os.symlink(str(os.getpid()), self.folder / f"{work}.{self.round}")
+            except FileExistsError:
+                return False
+        return True
 
-    def against(self, work: str) -> int:
-        """How many processes died at it."""
-        return sum(not is_alive(int(f.suffix[1:])) for f in self.folder.glob(f"{work}.*"))
+    def _withdraw(self) -> None:
+        for record in self.folder.glob("*.*"):
+            if _process(record) == os.getpid():
+                record.unlink(missing_ok=True)
+
+    def end_process(self, status: int) -> None:
+        """Ends this process without leaving a record: its attempt did not kill it."""
+        with self.recording:  # so that no attempt begins after the records are gone
+            self._withdraw()
+            os._exit(status)
+
+    def deaths(self, work: str) -> int:
+        """How many processes died during an attempt."""
+        processes = map(_process, self.folder.glob(f"{work}.*"))
+        return sum(not is_alive(process) for process in processes if process)
 
     def overdue(self, seconds: float) -> list[tuple[str, int]]:
-        """Work that has taken longer, and the process that is at it."""
-        found = []
-        for file in self.folder.glob("*.*"):
-            try:
-                late = time.time() - file.stat().st_mtime > seconds
-            except FileNotFoundError:
-                continue
-            if late and is_alive(int(file.suffix[1:])):
-                found.append((file.stem, int(file.suffix[1:])))
-        return found
+        """Work that has taken longer than that, and the process that is at it."""
+        begun = [(record, _process(record), _age(record)) for record in self.folder.glob("*.*")]
+        return [(r.stem, process) for r, process, age in begun if process and age > seconds and is_alive(process)]
 
-    def _file(self, work: str) -> Path:
-        return self.folder / f"{work}.{os.getpid()}"
+
+def _process(record: Path) -> int:
+    """The number of the process that made a record, 0 if the record is gone."""
+    try:
+        return int(os.readlink(record))
+    except FileNotFoundError:
+        return 0
+
+
+def _age(record: Path) -> float:
+    try:
+        return time.time() - record.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0

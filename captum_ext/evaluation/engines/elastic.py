@@ -1,4 +1,4 @@
-"""Several devices of this machine: torch's elastic agent starts a worker process for each, watches them and starts them again."""
+"""Several devices of one machine: torch's elastic agent starts a worker for each of them and restarts them."""
 
 from __future__ import annotations
 
@@ -22,47 +22,48 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
 from ..files import is_alive
-from ..job import Job
-from ..store import KEPT, ShardStore
-from . import Resources, payload
-from .deaths import OUT, Strikes
+from ..store import KEPT
+from . import Job, Resources, ShardStore, payload
+from .deaths import MOST_DEATHS, Attempts
 from .errors import again
 from .process import errors_in, name_of
+from .signals import handlers_given_back
 
-HANDLED = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-)  # by the agent, which leaves its handlers behind
-
-# A module and not a function, so that nothing imports the user's script again: it needs no `__main__` guard, and may be a notebook.
-ENTRY = "import sys; sys.path.append(sys.argv[3]); from captum_ext.evaluation.engines.process import main; main(*sys.argv[1:3])"
+# The agent sets handlers for these, and leaves them behind.
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# A command and not a function, so that nothing imports the user's script again: it may be a notebook, and needs no
+# `__main__` guard.
+ENTRY = (
+    "import sys; sys.path.append(sys.argv[3]); "
+    "from captum_ext.evaluation.engines.process import main; main(*sys.argv[1:3])"
+)
 
 
 class Elastic:
-    """An agent per machine, and none between machines: each worker walks all shards, so a machine that is lost or late needs no one."""
+    """An agent for each machine, and none between machines.
+
+    Each worker goes through all shards and skips the finished ones, so nobody waits for a machine that is lost or late.
+    """
+
+    joins_launched = True
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]:
         content = payload.packed(job)
         with own_signal_handlers(), tempfile.TemporaryDirectory(prefix="captum_ext-") as name:
             folder = Path(name)
-            (folder / "strikes").mkdir()
             settings = payload.settings_of(
                 store,
                 driver=os.getpid(),
                 devices=[str(d) for d in resources.devices],
-                threads=resources.threads or 1,
-                place=astuple(resources.place),
+                rank=astuple(resources.rank),
             )
             payload.write(folder, content, settings)
             agent = agent_of(folder, payload.digest_of(content), resources)
-            with Watch(Strikes(folder / "strikes"), resources.shard_timeout) as watch:
+            with Watch(Attempts(folder / payload.ATTEMPTS), resources.shard_timeout) as watch:
                 failed = agent.run().is_failed()
             raise_noted(folder, store)
-            return watch.reasons(shards) or (
-                {s: f"more than {resources.max_restarts} restarts" for s in shards if failed}
-            )
+            restarted = f"more than {resources.max_restarts} restarts"
+            return watch.reasons(shards) or (dict.fromkeys(shards, restarted) if failed else {})
 
 
 def agent_of(folder: Path, digest: str, resources: Resources) -> LocalElasticAgent:
@@ -79,20 +80,21 @@ def agent_of(folder: Path, digest: str, resources: Resources) -> LocalElasticAge
 
 
 class Agent(LocalElasticAgent):
-    """Ends its workers with the one signal that they end at: they ignore a keyboard's, which reaches them too."""
+    """Ends its workers by SIGTERM alone; they ignore SIGINT, which a keyboard's interrupt sends to them as well."""
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, *args: Any, **kwargs: Any) -> None:
         super()._shutdown(signal.SIGTERM, *args, **kwargs)
 
 
 class OneNode(RendezvousHandler):
-    """The meeting of one agent with itself: in memory, so that no port is opened."""
+    """A rendezvous of one agent with itself; it is kept in memory, so that no port is opened."""
 
     def get_backend(self) -> str:
         return "one node"
 
     def next_rendezvous(self) -> RendezvousInfo:
-        return RendezvousInfo(distributed.HashStore(), 0, 1, RendezvousStoreInfo("127.0.0.1", 0))  # type: ignore[attr-defined]
+        store = distributed.HashStore()  # type: ignore[attr-defined]
+        return RendezvousInfo(store, 0, 1, RendezvousStoreInfo("127.0.0.1", 0))
 
     def is_closed(self) -> bool:
         return False
@@ -110,10 +112,10 @@ class OneNode(RendezvousHandler):
 
 
 class Watch:
-    """Ends workers that take too long for a shard, and knows afterwards what was given up. As a context manager."""
+    """A context manager that ends workers which take too long for a shard, and knows afterwards what was given up."""
 
-    def __init__(self, strikes: Strikes, timeout: float | None):
-        self.strikes, self.timeout = strikes, timeout
+    def __init__(self, attempts: Attempts, timeout: float | None):
+        self.attempts, self.timeout = attempts, timeout
         self.late: set[str] = set()
         self.ended = threading.Event()
 
@@ -131,16 +133,17 @@ class Watch:
     def _look(self) -> None:
         timeout = self.timeout or 0.0
         while not self.ended.wait(min(timeout / 4, 1.0)):
-            for work, pid in self.strikes.overdue(timeout):
+            for work, pid in self.attempts.overdue(timeout):
                 self.late.add(work)
                 end(pid)
 
     def reasons(self, shards: Sequence[int]) -> dict[int, str]:
-        return {s: self._reason(name_of(s)) for s in shards if self.strikes.against(name_of(s)) >= OUT}
+        """The shards that were set aside, each with the reason."""
+        return {s: self._reason(name_of(s)) for s in shards if self.attempts.deaths(name_of(s)) >= MOST_DEATHS}
 
     def _reason(self, work: str) -> str:
-        late = f"took longer than shard_timeout={self.timeout} s" if work in self.late else "killed its worker"
-        return f"{late} {self.strikes.against(work)} times"
+        cause = f"took longer than shard_timeout={self.timeout} s" if work in self.late else "killed its worker"
+        return f"{cause} {self.attempts.deaths(work)} times"
 
 
 def end(pid: int) -> None:
@@ -149,7 +152,7 @@ def end(pid: int) -> None:
 
 
 def raise_noted(folder: Path, store: ShardStore) -> None:
-    """The first error that a worker noted; of one that had no room for a note the number."""
+    """Raises the first error that a worker noted; if it had no room for a note, only the error's number is known."""
     for file in errors_in(folder):
         if file.suffix == ".json":
             raise again(json.loads(file.read_text()))
@@ -159,18 +162,13 @@ def raise_noted(folder: Path, store: ShardStore) -> None:
 
 @contextmanager
 def own_signal_handlers() -> Iterator[None]:
-    """Gives back the caller's handlers, and lets these have the signal that ended the run."""
-    main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in HANDLED} if main else {}
+    """Gives the caller's handlers back, and hands on to them the signal that ended the run."""
     ended_by = None
-    try:
-        yield
-    except SignalException as error:
-        ended_by = error.sigval
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that Python did not set
-                signal.signal(number, handler)
+    with handlers_given_back(*HANDLED):
+        try:
+            yield
+        except SignalException as error:
+            ended_by = error.sigval
     if ended_by is not None:
         signal.raise_signal(ended_by)
-        raise KeyboardInterrupt(f"ended by {ended_by.name}")  # a handler of the caller's that returned
+        raise KeyboardInterrupt(f"ended by {ended_by.name}")  # the caller's handler returned

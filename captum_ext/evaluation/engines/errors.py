@@ -1,4 +1,4 @@
-"""An error of another process, as plain text: nothing that a worker hands over is unpickled."""
+"""Errors of other processes as plain text, so that nothing that a worker hands over is unpickled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def noted(error: Exception) -> dict[str, Any]:
-    """What is said of an error, as JSON."""
+    """An error as values that JSON can hold."""
     return {
         "kinds": [kind.__name__ for kind in type(error).__mro__],
         "errno": error.errno if isinstance(error, OSError) else None,
@@ -19,12 +19,12 @@ def noted(error: Exception) -> dict[str, Any]:
     }
 
 
-def again(said: Mapping[str, Any]) -> Exception:
-    """An error of the same built-in kind, with the other process's trace as a note."""
-    error = _of_kind(said)
-    for note in [*said["notes"], f"In a worker:\n{said['trace']}"]:
+def again(note: Mapping[str, Any]) -> Exception:
+    """An error of the same built-in type, with the other process's traceback as a note."""
+    error = _of_kind(note)
+    for line in [*note["notes"], f"In a worker:\n{note['trace']}"]:
         if hasattr(error, "add_note"):  # Python 3.11
-            error.add_note(note)
+            error.add_note(line)
     return error
 
 
@@ -32,12 +32,12 @@ def _message(error: Exception) -> str:
     return str(error.strerror) if isinstance(error, OSError) and error.errno else str(error)
 
 
-def _of_kind(said: Mapping[str, Any]) -> Exception:
-    if said["errno"]:
-        return OSError(said["errno"], said["message"])
-    kind = next(filter(None, (getattr(builtins, name, None) for name in said["kinds"])))
+def _of_kind(note: Mapping[str, Any]) -> Exception:
+    if note["errno"]:
+        return OSError(note["errno"], note["message"])
+    kind = next(filter(None, (getattr(builtins, name, None) for name in note["kinds"])))
     try:
-        error: Exception = kind(said["message"])
-    except TypeError:  # a kind with arguments of its own, such as UnicodeDecodeError
-        return RuntimeError(f"{said['kinds'][0]}: {said['message']}")
+        error: Exception = kind(note["message"])
+    except TypeError:  # a type with other arguments, such as UnicodeDecodeError
+        return RuntimeError(f"{note['kinds'][0]}: {note['message']}")
     return error

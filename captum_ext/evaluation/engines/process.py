@@ -1,4 +1,4 @@
-"""A worker process, started by an engine, which watches it."""
+"""A worker process of `elastic`, which is started and watched by the engine."""
 
 from __future__ import annotations
 
@@ -15,67 +15,74 @@ from typing import Any
 
 import torch
 
-from ..scorer import Worker
+from ..scorer import Scorer
 from ..store import ShardStore
 from . import payload
-from .deaths import OUT, Strikes
+from .deaths import MOST_DEATHS, Attempts
 from .errors import noted
-from .places import Place, walk
+from .ranks import Rank, shard_order
 
 LOOKS_EVERY = 1.0  # seconds between two looks at whether the engine's process still lives
 
 
 def main(name: str, digest: str) -> None:
     """Works on the job in that folder, if it is the one with that digest."""
-    folder, rank = Path(name), int(os.environ["LOCAL_RANK"])
+    folder, worker = Path(name), int(os.environ["LOCAL_RANK"])
     settings = json.loads((folder / payload.SETTINGS).read_text())
-    strikes = Strikes(folder / "strikes")
-    _die_with(settings["driver"], strikes, folder)
+    attempts = Attempts(folder / payload.ATTEMPTS, int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
+    _die_with(settings["driver"], attempts, folder)
     try:
-        _work(folder, digest, rank, settings, strikes)
-    except Exception as error:  # the same would happen again: said once, not tried again
-        note_error(folder, rank, error)
+        _work(folder, digest, worker, settings, attempts)
+    except Exception as error:  # it would happen again, so the run ends with it and no worker is started again
+        note_error(folder, worker, error)
 
 
-def _work(folder: Path, digest: str, rank: int, settings: dict[str, Any], strikes: Strikes) -> None:
-    start = f"start-{rank}"
-    if strikes.against(start) >= OUT:
-        raise RuntimeError(f"A worker on {settings['devices'][rank]} died {OUT} times while it was starting.")
-    with strikes.at(start):
-        worker = started((folder / payload.JOB).read_bytes(), digest, settings["devices"][rank], settings)
+def _work(folder: Path, digest: str, worker: int, settings: dict[str, Any], attempts: Attempts) -> None:
+    workers, start = len(settings["devices"]), f"start-{worker}"
+    if attempts.deaths(start) >= MOST_DEATHS:
+        raise RuntimeError(f"A worker on {settings['devices'][worker]} died {MOST_DEATHS} times while it was starting.")
+    with attempts.at(start):
+        scorer = started((folder / payload.JOB).read_bytes(), digest, settings["devices"][worker], settings)
     store = ShardStore(Path(settings["store"]), settings["manifest"])
-    order = walk(len(store), Place(*settings["place"]).within(rank, len(settings["devices"])))
-    for shard in sorted(order, key=lambda s: strikes.against(name_of(s))):  # what killed a worker comes last
+    order = shard_order(len(store), Rank(*settings["rank"]).of_worker(worker, workers))
+    for shard in sorted(order, key=lambda s: attempts.deaths(name_of(s))):  # what killed a worker comes last
         if errors_in(folder):
             return
-        if not store.has(shard) and strikes.against(name_of(shard)) < OUT:
-            with strikes.at(name_of(shard)):
-                store.write(shard, worker.compute(store.edges(shard)))
+        attempt(shard, scorer, store, attempts)
 
 
-def started(content: bytes, digest: str, device: str, settings: dict[str, Any]) -> Worker:
+def attempt(shard: int, scorer: Scorer, store: ShardStore, attempts: Attempts) -> None:
+    """Computes a shard, unless it is there, or another worker of this machine is at it, or it killed too many."""
+    if store.has(shard) or attempts.deaths(name_of(shard)) >= MOST_DEATHS:
+        return
+    with attempts.at(name_of(shard)) as begun:
+        if begun and not store.has(shard):
+            store.write(shard, scorer.compute(store.edges(shard)))
+
+
+def started(content: bytes, digest: str, device: str, settings: dict[str, Any]) -> Scorer:
+    """A worker process's scorer, with the modules and the working folder of the process that sent the job."""
     sys.path[:] = [*settings["sys_path"], *(p for p in sys.path if p not in settings["sys_path"])]
     if os.path.isdir(settings["cwd"]):
         os.chdir(settings["cwd"])
-    torch.set_num_threads(settings["threads"])
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     job = payload.made_again(payload.unpacked(content, digest), settings["manifest"])
     if isinstance(job.model, torch.nn.Module):
-        job.model.to(device)  # in place: a Captum object in the job holds the same module
-    return Worker(replace(job, device=device))
+        job.model.to(device)  # in place, since a Captum object in the job holds the same module
+    return Scorer(replace(job, device=device))
 
 
 def name_of(shard: int) -> str:
     return f"{shard:08d}"
 
 
-def note_error(folder: Path, rank: int, error: Exception) -> None:
-    aside, name = folder / f"error-{rank}.tmp", f"error-{rank}"
+def note_error(folder: Path, worker: int, error: Exception) -> None:
+    aside, name = folder / f"error-{worker}.tmp", f"error-{worker}"
     try:
         aside.write_text(json.dumps(noted(error)))
         aside.rename(folder / f"{name}.json")
-    except OSError as full:  # a name needs no room
+    except OSError as full:  # an empty file whose name says the error's number needs no room
         (folder / f"{name}.{getattr(error, 'errno', None) or full.errno}").touch()
 
 
@@ -83,21 +90,20 @@ def errors_in(folder: Path) -> list[Path]:
     return sorted(f for f in folder.glob("error-*") if f.suffix != ".tmp")
 
 
-def _die_with(driver: int, strikes: Strikes, folder: Path) -> None:
-    """Ends this process when it is told to, or when the engine's process is gone, even in the midst of a long computation."""
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
+def _die_with(driver: int, attempts: Attempts, folder: Path) -> None:
+    """Ends this process at SIGTERM, or when the engine's process is gone, even in the midst of a long computation."""
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
+    signal.set_wakeup_fd(sent)
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == driver:
-            if select.select([told], [], [], LOOKS_EVERY)[0] and signal.SIGTERM in os.read(told, 64):
+            if select.select([received], [], [], LOOKS_EVERY)[0] and signal.SIGTERM in os.read(received, 64):
                 break
         else:
             shutil.rmtree(folder, ignore_errors=True)  # nobody else is left to
-        strikes.forgive()
-        os._exit(128 + signal.SIGTERM)
+        attempts.end_process(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,7 +1,9 @@
-"""An existing Ray cluster: an actor on each device, fed by this process with one shard at a time."""
+"""An existing Ray cluster: an actor for each device, to which this process hands one shard at a time."""
 
 from __future__ import annotations
 
+import random
+import signal
 import socket
 import time
 import warnings
@@ -12,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..job import Job
-from ..store import ShardStore
-from . import Resources, payload
-from .deaths import OUT
+from . import Job, Resources, ShardStore, payload
+from .deaths import MOST_DEATHS
 from .errors import again, noted
 from .process import started
+from .signals import handlers_given_back
 
 try:
     import ray
@@ -29,9 +30,16 @@ LOOKS_EVERY, WAITS_SILENTLY = 1.0, 60.0  # seconds
 
 
 class Ray:
-    """`address`: `"auto"`, the cluster that this machine belongs to, or `"host:port"`; a connection that is open is used as it is.
+    """Computes on a Ray cluster.
 
-    An actor that dies is replaced, and its shard goes to another. Each has `num_gpus` of a GPU where the devices are such, and `num_cpus`.
+    An actor that dies is replaced, and its shard goes to another.
+
+    Args:
+        address: `"auto"`, the cluster that this machine belongs to, or `"host:port"`. An open connection is used as it
+            is.
+        num_cpus: cores that an actor reserves.
+        num_gpus: GPUs, or the part of one, that an actor reserves where the devices are GPUs.
+        timeout: seconds after which a cluster that does not answer is given up.
     """
 
     def __init__(self, address: str = "auto", *, num_cpus: float = 1, num_gpus: float = 1, timeout: float = 10.0):
@@ -39,7 +47,7 @@ class Ray:
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]:
         content = payload.packed(job)
-        settings = payload.settings_of(store, threads=resources.threads or 1)
+        settings = payload.settings_of(store)
         with connected(self.address, self.timeout):
             pool = Pool(self._maker(content, settings, resources), resources, deque(shards))
             try:
@@ -48,7 +56,7 @@ class Ray:
                 pool.end()
 
     def _maker(self, content: bytes, settings: dict[str, Any], resources: Resources) -> Any:
-        """A function of a device's type that starts an actor there."""
+        """A function that starts an actor for a device."""
         gpus = self.num_gpus if resources.devices[0].type == "cuda" else 0
         kind = ray.remote(num_cpus=self.num_cpus, num_gpus=gpus, max_restarts=0)(Actor)
         sent, digest = ray.put(content), payload.digest_of(content)
@@ -56,18 +64,14 @@ class Ray:
 
 
 class Actor:
-    """A worker in a process of Ray's. Errors come back as text, so that nothing of theirs is unpickled."""
+    """A worker in a process of Ray's. It returns errors as text, so that nothing of them is unpickled."""
 
     def __init__(self, content: bytes, digest: str, settings: dict[str, Any], device: str):
-        self.arguments = (
-            content,
-            digest,
-            "cuda:0" if device == "cuda" else device,
-            settings,
-        )  # Ray shows an actor only its own GPU
+        device = "cuda:0" if device == "cuda" else device  # Ray shows an actor only its own GPU
+        self.arguments = (content, digest, device, settings)
 
     def ready(self) -> dict[str, Any] | None:
-        return self._noting(lambda: setattr(self, "worker", started(*self.arguments)))
+        return self._noting(lambda: setattr(self, "scorer", started(*self.arguments)))
 
     def compute(self, shard: int) -> dict[str, Any] | None:
         return self._noting(lambda: self._compute(shard))
@@ -76,7 +80,7 @@ class Actor:
         settings = self.arguments[-1]
         store = ShardStore(Path(settings["store"]), settings["manifest"])
         if not store.has(shard):
-            store.write(shard, self.worker.compute(store.edges(shard)))  # type: ignore[attr-defined]
+            store.write(shard, self.scorer.compute(store.edges(shard)))  # type: ignore[attr-defined]
 
     def _noting(self, function: Any) -> dict[str, Any] | None:
         try:
@@ -88,7 +92,7 @@ class Actor:
 
 @dataclass
 class Task:
-    """What an actor is at: its start (None), or a shard."""
+    """What an actor is at: a shard, or its start (None)."""
 
     actor: Any
     device: Any
@@ -97,6 +101,8 @@ class Task:
 
 
 class Pool:
+    """The actors, what each of them is at, and the shards that wait for one."""
+
     def __init__(self, maker: Any, resources: Resources, pending: deque[int]):
         self.maker, self.resources, self.pending = maker, resources, pending
         self.restarts = resources.max_restarts
@@ -114,8 +120,8 @@ class Pool:
                 self._ended(self.tasks.pop(future), future)
             self._end_late()
             self._warn_of_waiting()
-        out = {s: f"{self._what(s)} {n} times" for s, n in self.deaths.items() if s is not None and n >= OUT}
-        return {**dict.fromkeys(self.pending, f"more than {self.resources.max_restarts} restarts"), **out}
+        aside = {s: f"{self._cause(s)} {n} times" for s, n in self.deaths.items() if s is not None and n >= MOST_DEATHS}
+        return {**dict.fromkeys(self.pending, f"more than {self.resources.max_restarts} restarts"), **aside}
 
     def end(self) -> None:
         for task in self.tasks.values():
@@ -127,12 +133,12 @@ class Pool:
 
     def _ended(self, task: Task, future: Any) -> None:
         try:
-            said = ray.get(future)
+            error = ray.get(future)
         except RayActorError:
             self._died(task)
             return
-        if said is not None:
-            raise again(said)
+        if error is not None:
+            raise again(error)
         self._feed(task)
 
     def _feed(self, task: Task) -> None:
@@ -144,9 +150,9 @@ class Pool:
 
     def _died(self, task: Task) -> None:
         self.deaths[task.shard] = self.deaths.get(task.shard, 0) + 1
-        if task.shard is None and self.deaths[None] >= OUT * len(self.resources.devices):
+        if task.shard is None and self.deaths[None] >= MOST_DEATHS * len(self.resources.devices):
             raise RuntimeError(f"Actors died {self.deaths[None]} times while they were starting.")
-        if task.shard is not None and self.deaths[task.shard] < OUT:
+        if task.shard is not None and self.deaths[task.shard] < MOST_DEATHS:
             self.pending.append(task.shard)  # what killed an actor comes last
         if self.restarts > 0 and self.pending:
             self.restarts -= 1
@@ -160,29 +166,33 @@ class Pool:
                 ray.kill(task.actor)
 
     def _warn_of_waiting(self) -> None:
-        if (
-            not self.warned
-            and time.monotonic() - self.began > WAITS_SILENTLY
-            and all(t.shard is None for t in self.tasks.values())
-        ):
+        waiting = all(task.shard is None for task in self.tasks.values())
+        if waiting and not self.warned and time.monotonic() - self.began > WAITS_SILENTLY:
             self.warned = True
             warnings.warn(
                 "No actor could be started yet: the Ray cluster has no room for one. Waiting for it.", stacklevel=2
             )
 
-    def _what(self, shard: int) -> str:
-        return (
-            f"took longer than shard_timeout={self.resources.shard_timeout} s"
-            if shard in self.late
-            else "killed its actor"
-        )
+    def _cause(self, shard: int) -> str:
+        late = f"took longer than shard_timeout={self.resources.shard_timeout} s"
+        return late if shard in self.late else "killed its actor"
 
 
 @contextmanager
 def connected(address: str, timeout: float) -> Iterator[None]:
+    """A connection to the cluster, unless one is open; the caller's state is as before when it is closed."""
     if ray.is_initialized():
         yield
         return
+    with handlers_given_back(signal.SIGTERM), python_generator_given_back():
+        _connect(address, timeout)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str, timeout: float) -> None:
     try:
         if ":" in address:  # Ray itself would wait for minutes
             host, port = address.rsplit(":", 1)
@@ -190,9 +200,16 @@ def connected(address: str, timeout: float) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False)
     except (OSError, ConnectionError, RuntimeError, ValueError) as error:
         raise ConnectionError(
-            f"No Ray cluster at {address!r}: {error} Start one (`ray start --head`), or give its address: engine=Ray('host:port')."
+            f"No Ray cluster at {address!r}: {error} Start one (`ray start --head`), or give its address: "
+            "engine=Ray('host:port')."
         ) from error
+
+
+@contextmanager
+def python_generator_given_back() -> Iterator[None]:
+    """Ray draws from it when it connects."""
+    state = random.getstate()
     try:
         yield
     finally:
-        ray.shutdown()
+        random.setstate(state)

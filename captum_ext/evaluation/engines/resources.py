@@ -1,25 +1,43 @@
-"""With what to compute: checked, and completed by what a launcher says of this process."""
+"""Checks what the caller wants to compute with, and completes it by what a launcher says of this process."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
 from ..._core.checks import check_count
+from ..kept_run import run_to_end
 from ..model import device_of
-from . import Engine, Resources, engine_named
-from .inline import Inline
-from .places import Place, launched, place_of
+from . import Engine, Job, Rank, Resources, ShardStore, engine_named
+from .ranks import launched, launched_rank
 
 Device = torch.device | str | int
 
 
-def resources_of(
+class Workers(NamedTuple):
+    """The engine of a run, and with what it computes."""
+
+    engine: Engine
+    resources: Resources
+
+    def complete(self, job: Job, store: ShardStore, show_progress: bool) -> None:
+        """Has the missing shards computed; of several launched processes, only the first shows progress."""
+        show = show_progress and self.resources.rank.index == 0
+        run_to_end(store, show, lambda missing: self.engine.run(job, missing, store, self.resources))
+
+    def write_result(self, path: Path) -> bool:
+        """Whether this process writes the result: the first of several, or any if it is not there."""
+        return self.resources.rank.index == 0 or not path.exists()
+
+
+def workers_of(
     model: Any,
+    *,
     device: torch.device | str | None,
     devices: Sequence[Device] | None,
     engine: Any,
@@ -27,40 +45,39 @@ def resources_of(
     shard_timeout: float | None,
     threads_per_worker: int | None,
     shared: bool,
-) -> tuple[Engine, Resources]:
-    """The engine and what it gets; `shared`: whether other processes that a launcher started can see the store."""
+) -> Workers:
+    """Checks the arguments; `shared` says whether other processes that a launcher started can see the store."""
     check_count("max_restarts", max_restarts, least=0)
     if threads_per_worker is not None:
         check_count("threads_per_worker", threads_per_worker)
     if shard_timeout is not None and not (isinstance(shard_timeout, (int, float)) and shard_timeout > 0):
         raise ValueError(f"`shard_timeout` must be a number of seconds above 0, got {shard_timeout!r}.")
-    place = _place(engine, shared)
-    chosen = _devices(model, device, devices, place)
-    runner = engine_named(engine, len(chosen))
-    threads = threads_per_worker or (None if isinstance(runner, Inline) else 1)
-    return runner, Resources(chosen, threads, max_restarts, shard_timeout, place)
+    named = None if engine == "auto" else engine_named(engine)
+    rank = _rank(shared) if named is None or getattr(named, "joins_launched", False) else Rank()
+    chosen = _devices(model, device, devices, rank)
+    runner = named or engine_named("elastic" if len(chosen) > 1 else "inline")
+    threads = threads_per_worker or (None if getattr(runner, "in_process", False) else 1)
+    return Workers(runner, Resources(chosen, threads, max_restarts, shard_timeout, rank))
 
 
-def _place(engine: Any, shared: bool) -> Place:
-    if engine not in ("auto", "elastic"):
-        return Place()
-    if not shared:
-        if launched(os.environ):
-            warnings.warn(
-                "Several processes were launched, and each computes everything: give all of them one `path`, on storage that all see, to "
-                'share the work, or engine="inline" if that is meant.',
-                stacklevel=5,
-            )
-        return Place()
-    return place_of(os.environ) or Place()
+def _rank(shared: bool) -> Rank:
+    if shared:
+        return launched_rank(os.environ) or Rank()
+    if launched(os.environ):
+        warnings.warn(
+            "Several processes were launched, and each computes everything: give all of them one `path`, on storage "
+            'that all see, to share the work, or engine="inline" if that is meant.',
+            stacklevel=4,
+        )
+    return Rank()
 
 
 def _devices(
-    model: Any, device: torch.device | str | None, devices: Sequence[Device] | None, place: Place
+    model: Any, device: torch.device | str | None, devices: Sequence[Device] | None, rank: Rank
 ) -> tuple[torch.device, ...]:
     if devices is None:
-        if device is None and place.local is not None and torch.cuda.is_available():
-            return (torch.device("cuda", place.local % torch.cuda.device_count()),)
+        if device is None and rank.local is not None and torch.cuda.is_available():
+            return (torch.device("cuda", rank.local % torch.cuda.device_count()),)
         return (_numbered(device_of(model, device)),)
     if device is not None:
         raise ValueError("Give `device` for one worker or `devices` for several, not both.")
@@ -73,7 +90,7 @@ def _devices(
         raise ValueError(
             f"`devices` must be of one type, for scores to be the same on each; got {', '.join(map(str, chosen))}."
         )
-    return chosen if place.local is None else (chosen[place.local % len(chosen)],)
+    return chosen if rank.local is None else (chosen[rank.local % len(chosen)],)
 
 
 def _as_device(device: Device) -> torch.device:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import stat
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from captum_ext.evaluation.engines import Resources, elastic, errors, payload
-from captum_ext.evaluation.job import Job
+from captum_ext.evaluation.engines.process import started
+from captum_ext.evaluation.job import Job, manifest_of
 from captum_ext.evaluation.store import ShardStore
 
 from ..runs import METHODS, METRICS, Net, examples
 
 
 def job():
-    return Job(Net(), examples(), METHODS, METRICS, 2, None, None, 0, "raise")
+    return Job(model=Net(), data=examples(), methods=METHODS, metrics=METRICS, batch_size=2)
 
 
 def test_a_job_comes_back_as_it_was():
@@ -32,6 +36,15 @@ def test_a_job_comes_back_as_it_was():
 def test_a_model_that_a_function_made_goes_as_the_function():
     content = payload.packed(replace(job(), maker=Net))
     assert payload.unpacked(content, payload.digest_of(content)).model is Net
+
+
+def test_a_model_that_a_function_makes_otherwise_each_time_is_refused():
+    of_random_weights = partial(torch.nn.Linear, 4, 3)
+    sent = replace(job(), model=of_random_weights(), maker=lambda: of_random_weights())
+    content = payload.packed(sent)
+    settings = {"manifest": manifest_of(sent, 8, 2), "sys_path": sys.path, "cwd": os.getcwd()}
+    with pytest.raises(ValueError, match="made another model in a worker than at first: its weights differ"):
+        started(content, payload.digest_of(content), "cpu", settings)
 
 
 class Trap:

@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 
-import captum_ext
-from captum_ext import IncompleteRun, load
+from captum_ext import IncompleteRun
 
-from ..faults import die_at, fail_at, hang_at
+from ..faults import die_at, hang_at
 from ..runs import examples, inputs, run
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(
-            "PYTHONPATH", f"{Path(captum_ext.__file__).parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        )
-        for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}.items():
-            patch.setenv(name, value)
-        nodes = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 2, "include_dashboard": False, "object_store_memory": 10**8},
-        )
-        yield nodes
-        ray.shutdown()
-        nodes.shutdown()
-
-
 def on_ray(cluster, **options):
     from captum_ext.evaluation.engines.ray import Ray
 
     return run(**{"engine": Ray(cluster.address), "devices": ["cpu", "cpu"], **options})
-
-
-def test_actors_give_the_scores_of_one_process(cluster, tmp_path):
-    result = on_ray(cluster, path=tmp_path / "run.h5", batch_size=2)
-    assert result.dataset.identical(run(batch_size=2, threads_per_worker=1, path=tmp_path / "other.h5").dataset)
-    assert load(tmp_path / "run.h5").dataset.identical(result.dataset)
 
 
 def noted(folder):
@@ -100,9 +72,11 @@ def paced_there(attributions, inputs, seconds, notes):
     return (attributions * inputs).mean(1)
 
 
-def test_an_error_of_a_metric_comes_back_as_what_it_was(cluster):
-    with pytest.raises(ArithmeticError, match="the score of this example is not defined"):
-        on_ray(cluster, metrics={"failing": partial(fail_at, row=inputs()[5])})
+@pytest.mark.faults
+def test_restarts_of_actors_may_be_used_up(cluster, tmp_path):
+    deadly = {"deadly": partial(die_at, row=inputs()[5], times=100, notes=noted(tmp_path))}
+    with pytest.raises(IncompleteRun, match="more than 1 restarts"):
+        on_ray(cluster, metrics=deadly, batch_size=1, max_restarts=1, devices=["cpu"])
 
 
 def test_a_cluster_that_is_not_there_is_said():

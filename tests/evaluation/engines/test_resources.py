@@ -7,19 +7,28 @@ from importlib.metadata import EntryPoint
 import pytest
 import torch
 
-from captum_ext import load
+from captum_ext import attribute_dataset, load
 from captum_ext.evaluation import engines
-from captum_ext.evaluation.engines import engine_named
+from captum_ext.evaluation.engines import Resources, Scorer, engine_named
 from captum_ext.evaluation.engines.elastic import Elastic
 from captum_ext.evaluation.engines.inline import Inline
-from captum_ext.evaluation.engines.places import Place
-from captum_ext.evaluation.engines.resources import resources_of
+from captum_ext.evaluation.engines.ranks import Rank
+from captum_ext.evaluation.engines.resources import workers_of
 
-from ..runs import Net, assert_same_scores, run
+from ..runs import METHODS, Net, assert_same_scores, examples, run
 
 
 def of(device=None, devices=None, engine="auto", max_restarts=1, shard_timeout=None, threads=None, shared=False):
-    return resources_of(Net(), device, devices, engine, max_restarts, shard_timeout, threads, shared)
+    return workers_of(
+        Net(),
+        device=device,
+        devices=devices,
+        engine=engine,
+        max_restarts=max_restarts,
+        shard_timeout=shard_timeout,
+        threads_per_worker=threads,
+        shared=shared,
+    )
 
 
 def test_one_device_is_this_process_and_several_are_workers():
@@ -90,11 +99,9 @@ class Backwards:
     """An engine of one's own: the shards in this process, last first."""
 
     def run(self, job, shards, store, resources):
-        from captum_ext.evaluation.scorer import Worker
-
-        worker = Worker(job)
+        scorer = Scorer(job)
         for shard in reversed(shards):
-            store.write(shard, worker.compute(store.edges(shard)))
+            store.write(shard, scorer.compute(store.edges(shard)))
         return {}
 
 
@@ -105,9 +112,50 @@ def test_an_engine_may_be_given():
 def test_another_package_may_register_one(monkeypatch):
     entry = EntryPoint("backwards", f"{__name__}:Backwards", engines.GROUP)
     monkeypatch.setattr(engines, "entry_points", lambda group: [entry] if group == engines.GROUP else [])
-    assert type(engine_named("backwards", 1)).__name__ == "Backwards"
+    assert type(engine_named("backwards")).__name__ == "Backwards"
     with pytest.raises(ValueError, match="'ray', 'backwards', or an engine, got 'dask'"):
-        engine_named("dask", 1)
+        engine_named("dask")
+
+
+class Recording(Backwards):
+    """Keeps what it was given."""
+
+    def __init__(self):
+        self.given = []
+
+    def run(self, job, shards, store, resources):
+        self.given.append((job.threads, resources))
+        return super().run(job, shards, store, resources)
+
+
+@pytest.mark.parametrize("call", ["evaluate", "attribute_dataset"])
+def test_what_was_asked_for_reaches_the_engine(call, tmp_path):
+    engine = Recording()
+    options = {
+        "engine": engine,
+        "devices": ["cpu", "cpu", "cpu"],
+        "max_restarts": 7,
+        "shard_timeout": 9.5,
+        "threads_per_worker": 3,
+    }
+    if call == "evaluate":
+        run(**options)
+    else:
+        attribute_dataset(Net(), examples(), METHODS, tmp_path / "maps.h5", **options)
+    assert engine.given == [(3, Resources((torch.device("cpu"),) * 3, 3, 7, 9.5))]
+
+
+def test_an_engine_says_itself_whether_launched_processes_share_a_run(monkeypatch, recwarn):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    class Joining(Backwards):
+        joins_launched = True
+
+    assert of(engine=Joining(), shared=True)[1].rank == Rank(1, 2)
+    assert of(engine=Elastic(), shared=True)[1].rank == Rank(1, 2)
+    assert of(engine=Backwards(), shared=True)[1].rank == Rank()
+    assert not recwarn
 
 
 # ---- members
@@ -123,7 +171,7 @@ def second_of_two(monkeypatch):
 def test_a_member_takes_the_device_of_its_number(second_of_two):
     _, resources = of(devices=["cuda:4", "cuda:6"], shared=True)
     assert [str(d) for d in resources.devices] == ["cuda:6"]
-    assert resources.place == Place(1, 2, 1)
+    assert resources.rank == Rank(1, 2, 1)
 
 
 def test_a_member_begins_with_its_own_shards_and_ends_with_the_whole_result(second_of_two, tmp_path, monkeypatch):
@@ -144,9 +192,9 @@ def test_members_that_share_no_path_are_warned(second_of_two):
     with pytest.warns(
         UserWarning, match="Several processes were launched, and each computes everything: give all of them one `path`"
     ):
-        assert of()[1].place == Place()
+        assert of()[1].rank == Rank()
 
 
 def test_a_member_may_compute_everything_if_that_is_meant(second_of_two, recwarn):
-    assert of(engine="inline", shared=True)[1].place == Place()
+    assert of(engine="inline", shared=True)[1].rank == Rank()
     assert not recwarn
