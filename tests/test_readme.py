@@ -33,17 +33,25 @@ def every(language):
     return pytest.mark.parametrize(("code", "shown"), blocks(language).values(), ids=blocks(language).keys())
 
 
+PAGES = [name for name, text in DOCUMENTS.items() if "```python\n" in text]
+
+
 @pytest.mark.filterwarnings("ignore")
-@every("python")
-def test_a_block_of_code_gives_the_output_that_follows_it(code, shown, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs_from_top_to_bottom_and_gives_what_it_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, {"__name__": "__main__"})
-    if shown:
-        assert [line.rstrip() for line in printed.getvalue().splitlines()] == [
-            line.rstrip() for line in shown.splitlines()
-        ]
+    names = {"__name__": "__main__"}
+    for block, (code, shown) in blocks("python").items():
+        if block.rpartition("-")[0] == page:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(code, names)
+            if shown:
+                assert stripped(printed.getvalue()) == stripped(shown), block
+
+
+def stripped(text):
+    return [line.rstrip() for line in text.splitlines()]
 
 
 @every("bash")

@@ -87,5 +87,5 @@ def test_other_methods_or_shapes_are_refused(cnn, explained, dataset):
 
 
 def test_a_model_without_parameters_is_refused(explained):
-    with pytest.raises(ValueError, match="`forward_func` has no parameters"):
+    with pytest.raises(ValueError, match="`forward_func` must have parameters to randomise"):
         parameter_randomization(lambda: nn.Flatten(), explained, 5, METHODS)
