@@ -32,7 +32,10 @@ def file_of(module: str) -> Path:
 
 
 def stub_of(module: str) -> str:
-    """The text of a module's stub: a definition of whatever has a signature put together, an import of everything else."""
+    """The text of a module's stub.
+
+    It defines whatever has a signature that is put together at run time, and imports everything else.
+    """
     exported = importlib.import_module(module)
     public = {name: getattr(exported, name) for name in sorted(exported.__all__)}
     definitions = {name: definition(name, it) for name, it in public.items() if "__signature__" in vars(it)}

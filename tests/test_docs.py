@@ -1,4 +1,7 @@
-"""The documentation has a page for every metric, and its links lead somewhere. `make docs` builds it; nothing here needs Sphinx."""
+"""The documentation has a page for every metric, and its links lead somewhere.
+
+`make docs` builds it; nothing here needs Sphinx.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reference numbers of AttriBench 0.1.9, recorded on small models. Tolerances are those that its notes give, no looser."""
+"""Reference numbers of AttriBench 0.1.9, recorded on small models.
+
+Tolerances are those that its notes give, no looser.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,10 @@ def test_the_public_curves_agree_wherever_the_counts_do(case):
 
 
 def recorded_counts(case):
-    """`[B, steps]`: how many segments were masked; where it is not recorded, their fractions of the segments cut off to integers."""
+    """`[B, steps]`: how many segments were masked.
+
+    Where that is not recorded, it is the fractions of the segments, cut off to integers.
+    """
     if "num_segments_masked" in case:
         return torch.tensor(case["num_segments_masked"])
     shares = np.linspace(case["call"]["start"], case["call"]["stop"], case["call"]["num_steps"])

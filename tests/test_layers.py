@@ -1,4 +1,7 @@
-"""Who may import whom: the metrics know the core, the evaluation knows no metric, and so on. Read from the source, nothing is imported."""
+"""Who may import whom: the metrics know the core, the evaluation knows no metric, and so on.
+
+The rules are checked in the source; nothing is imported.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ PACKAGE = Path(captum_ext.__file__).parent
 NAME = "captum_ext"
 CAPTUMS_DOOR = "_core.captum"  # the only importer of Captum's private names
 
-# What the modules of each part may import of this package, as prefixes of dotted names within it. The first part that fits a module counts.
+# What the modules of each part may import of this package, as prefixes of dotted names within it.
+# The first part that fits a module counts.
 MAY_IMPORT = {
     "metrics": ("_core",),
     "_version": (),
@@ -216,7 +220,7 @@ def test_the_family_of_a_metric_is_its_folder():
 
 
 def test_the_shared_arguments_are_listed_once():
-    """By the functions and records that take them; a metric lists those that it looks at, and hands the others on together."""
+    """The functions and records that take them list them; a metric lists those it uses and hands on the others together."""
     shared = set(inspect.signature(Setting).parameters)
     assert len(shared) > 9
     for name, file in modules(PACKAGE / "metrics"):

@@ -34,6 +34,16 @@ metrics.relative_representation_stability(torch.sum, torch.sin, x)  # wrong: mis
 """
 
 
+# To follow all imports, torch's too, would take half a minute.
+ONLY_THE_STUBS = """
+[mypy]
+follow_imports = skip
+ignore_missing_imports = True
+[mypy-captum_ext.metrics,captum_ext.attribench.distributed.*]
+follow_imports = normal
+"""
+
+
 @pytest.mark.parametrize("module", stubs.MODULES)
 def test_the_stubs_say_what_the_functions_take(module):
     assert stubs.file_of(module).read_text() == stubs.stub_of(module), "Write them anew with `make stubs`."
@@ -52,8 +62,7 @@ def test_mypy_finds_the_calls_that_do_not_fit(tmp_path):
     api = pytest.importorskip("mypy.api")
     file, settings = tmp_path / "calls.py", tmp_path / "mypy.ini"
     file.write_text(CALLS)
-    only = "[mypy]\nfollow_imports = skip\nignore_missing_imports = True\n[mypy-captum_ext.metrics,captum_ext.attribench.distributed.*]\nfollow_imports = normal\n"
-    settings.write_text(only)  # the stub alone: all of torch would take half a minute
+    settings.write_text(ONLY_THE_STUBS)
     said, _, _ = api.run(["--config-file", str(settings), "--cache-dir", str(tmp_path / "cache"), str(file)])
     found = {int(line) for line in re.findall(r"calls\.py:(\d+): error", said)}
     assert found == {number for number, line in enumerate(CALLS.splitlines(), 1) if "# wrong" in line}, said

@@ -1,6 +1,7 @@
-"""Runs tutorials from start to end, each in an empty folder, and says how long each took; the first error is the last line.
+"""Runs tutorials from start to end, each in an empty folder, and says how long each took.
 
-`python tutorials/run.py [--write] [notebook ...]`: all of them by default; with `--write` the new output takes the place of the old.
+The first error is the last line. `python tutorials/run.py [--write] [notebook ...]` runs all of them by default; with
+`--write` the new output takes the place of the old.
 """
 
 from __future__ import annotations

@@ -65,6 +65,12 @@ def test_captums_own_tests_pass_on_our_metrics(name, checkout, tmp_path):
 
 
 def test_the_imports_of_the_metrics_are_turned_to_ours_and_no_others():
-    theirs = "from captum.metrics import infidelity\nfrom captum.attr import Saliency\nfrom captum.metrics._core.sensitivity import f\n"
-    ours = "from captum_ext.metrics import infidelity\nfrom captum.attr import Saliency\nfrom captum_ext.metrics import f\n"
+    theirs = (
+        "from captum.metrics import infidelity\nfrom captum.attr import Saliency\n"
+        "from captum.metrics._core.sensitivity import f\n"
+    )
+    ours = (
+        "from captum_ext.metrics import infidelity\nfrom captum.attr import Saliency\n"
+        "from captum_ext.metrics import f\n"
+    )
     assert on_ours(theirs) == ours
