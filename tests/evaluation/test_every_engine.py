@@ -303,7 +303,7 @@ def test_threads_that_take_turns_are_right(scorers):
 
 @pytest.mark.parametrize("act", ["make a scorer", "compute"])
 def test_a_second_thread_is_refused_while_a_shard_is_computed(act):
-    refusals = []
+    begun, refusals = [], []
 
     class Meddling:
         def run(self, job, shards, store, resources):
@@ -316,15 +316,15 @@ def test_a_second_thread_is_refused_while_a_shard_is_computed(act):
         return Scorer(engine.job) if act == "make a scorer" else engine.scorer.compute(range(1))
 
     def metric(attributions):
-        with ThreadPoolExecutor(1) as pool:
-            refusals.append(pool.submit(second_thread).exception())
+        if not begun:  # a second thread that is let in gets here, too
+            begun.append(True)
+            with ThreadPoolExecutor(1) as pool:
+                refusals.append(pool.submit(second_thread).exception())
         return attributions.mean(1)
 
     run(metrics={"it": metric}, methods={"ones": ones}, engine=engine)
-    assert refusals
-    for error in refusals:
-        with pytest.raises(RuntimeError, match=REFUSED):
-            raise error
+    with pytest.raises(RuntimeError, match=REFUSED):
+        raise refusals[0] or AssertionError("it was let in")
 
 
 def test_calls_from_two_threads_take_turns():

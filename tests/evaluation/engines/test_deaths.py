@@ -106,7 +106,7 @@ class HangingWorkers:
 
     def run(self):
         for round in range(MOST_DEATHS):
-            ended(child(lambda r=round: attempt(self.attempts, lambda: time.sleep(60), r)))
+            ended(child(lambda r=round: attempt(self.attempts, lambda: time.sleep(20), r)))
         return self
 
     def is_failed(self):
