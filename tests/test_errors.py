@@ -1010,7 +1010,86 @@ def test_the_package_never_asserts():
         assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(file.read_text()))), file.name
 
 
-# ---- what is no error
+# ---- what is no error: the last valid value, of which one beyond is refused above
+
+LAST_VALID = [
+    {"target": -4},
+    {"target": 3},
+    {"target": [3, -4, 0]},
+    {"n_perturb_samples": 1},
+    {"max_examples_per_batch": 1},
+    {"n_steps": 2},
+    {"start": 0},
+    {"stop": 1},
+    {"start": 1.0, "stop": 0.0},
+    {"seed": 0},
+    {"seed": [0, 2**63 - 1, 2**63]},
+    {"weights_seed": 0},
+    {"n_bins": 2},
+    {"n_classes": 2},
+    {"noise_level": 0},
+    {"n_top": 1},
+    {"n_top": 8},
+    {"eps_min": 5e-324},
+    {"eps_min": 1.7e308},
+    {"perturb_radius": 0},
+    {"norm_ord": float("inf")},
+    {"norm_ord": 0.5},
+    {"tolerance": 0},
+    {"tolerance": 1},
+    {"n": 1},
+    {"n": 1.0},
+    {"n": 1e-9},
+    {"n": 4},
+    {"n": [1, 4]},
+    {"k": 1},
+    {"k": 4},
+    {"k": 1.0},
+    {"k": 1e-9},
+    {"shares": 1},
+    {"shares": 8},
+    {"shares": [1.0]},
+    {"shares": 1e-9},
+    {"shift": 0},
+    {"feature_mask": MASK, "frozen": range(1, 4)},
+    {"feature_mask": MASK, "frozen": [77]},
+    {"feature_mask": torch.zeros(1, dtype=torch.int8)},
+    {"feature_mask": torch.full((3, 1, 2, 2), 2**62)},
+]
+
+
+def test_the_last_valid_value_is_taken():
+    """By every metric that takes the argument, in the shape of its scores."""
+    for changes in LAST_VALID:
+        taking = [m for m in EVERY if all(takes(m, name) for name in changes)]
+        assert taking, changes
+        for metric in taking:
+            few = {name: 1 for name in ("n", "k") if "feature_mask" in changes and takes(metric, name)}
+            classes = {"target": [0, 1, -2]} if "n_classes" in changes else {}
+            scores = call(metric, Model(), **few, **classes, **changes)
+            assert scores.shape[0] == B, (metric.__name__, changes)
+
+
+def test_the_last_valid_target_is_the_first_or_the_last_output():
+    for metric in WITH_TARGET:
+        for last, same in ((-4, 0), (3, -1)):
+            seed = {"seed": 0} if takes(metric, "seed") else {}
+            found, wanted = (call(metric, Model(), target=c, **seed) for c in (last, same))
+            assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+            assert found.isfinite().any(), metric.__name__
+
+
+def test_makers_take_their_last_valid_value():
+    assert perturbations.square_removal(x, size=2)[0].shape == x.shape
+    assert perturbations.square_removal(x, size=1, position=0)[0].shape == x.shape
+    assert perturbations.square_removal(x, size=1, position=3)[0].shape == x.shape
+    assert perturbations.segment_removal(x, feature_mask=MASK, n=4)[0].shape == x.shape
+    assert baselines.box_blur(x, 1).shape == baselines.box_blur(x, 1e-9).shape == x.shape
+    assert baselines.gaussian_blur(x, 1, sigma=1e-9).shape == x.shape
+    assert baselines.NoisyLinear(noise=0, seed=0).fill(x, x > 5).shape == x.shape
+    assert feature_masks.grid(x, 1).shape == (1, 1, 2, 2)
+    assert feature_masks.patches(x, 1).shape == feature_masks.patches(x, 9).shape == (1, 1, 2, 2)
+    assert [feature_masks.windows(x, 1, axis=axis).dim() for axis in (1, 3, -3, -1)] == [4] * 4
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
