@@ -24,7 +24,7 @@ settings.load_profile("few")
 def _seeded_generators():
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed asks every kind of device too
 
 
 @pytest.fixture
