@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from .forms import seed_generators
 
 torch.set_num_threads(1)
 settings.register_profile(
@@ -22,9 +21,7 @@ settings.load_profile("few")
 
 @pytest.fixture(autouse=True)
 def _seeded_generators():
-    random.seed(0)
-    np.random.seed(0)
-    torch.default_generator.manual_seed(0)  # torch.manual_seed asks every kind of device too
+    seed_generators()
 
 
 @pytest.fixture

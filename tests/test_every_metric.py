@@ -7,7 +7,7 @@ import inspect
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations, cycle
@@ -24,6 +24,7 @@ import captum_ext.metrics as exported
 
 from . import oracles
 from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, map_of, options, takes, tiny
+from .forms import for_each
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 B = 5
@@ -57,19 +58,6 @@ PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|openreview:\w+|doi:10\.\d{4,}/[\w.()/-]*\w)"
 
 
 # ---- a test for each metric, which goes over the ways to call it
-
-
-def for_each(forms: Iterable[tuple[str, Any]], check: Callable[[Any], None]) -> None:
-    """Checks all, and names those that failed."""
-    failed = {}
-    for name, form in forms:
-        try:
-            check(form)
-        except Exception as error:
-            failed[name] = error
-    if failed:
-        lines = "\n".join(f"{name}: {type(e).__name__}: {e}" for name, e in failed.items())
-        raise AssertionError(f"{len(failed)} failed\n{lines}") from next(iter(failed.values()))
 
 
 def of_every(chosen: Callable[[Case], bool], sets: int | None = 1) -> Callable[[Callable[[Case], None]], Any]:
