@@ -1,7 +1,9 @@
-"""What `evaluate` costs: 5 methods and 4 metrics on photographs and on small images. Run `python benchmarks/evaluate.py`.
+"""What `evaluate` costs: 5 methods and 4 metrics on photographs and on small images. Run `python
+benchmarks/evaluate.py`.
 
-Model rows are held against the sum of separate calls, one for each method and metric. Time is held against the bare work, which is every
-explanation once and the metrics' forwards with the same rows a call; by turns within one run, `(!)` where the median is above its limit.
+Model rows are held against the sum of separate calls, one for each method and metric. Time is held against the bare
+work, which is every explanation once and the metrics' forwards with the same rows a call; by turns within one run,
+`(!)` where the median is above its limit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What many workers and many examples cost. Run `python benchmarks/scaling.py`; `--quick` for small numbers.
 
-Times are of this machine, and medians where something is repeated; a simulated shard holds real arrays, but nothing was computed for it.
+Times are of this machine, and medians where something is repeated; a simulated shard holds real arrays, but nothing was
+computed for it.
 """
 
 from __future__ import annotations
@@ -172,16 +173,16 @@ def main() -> None:
     print(f"start-up of elastic: {starts[1]:.1f} s with one worker, {starts[2]:.1f} s with two")
     beyond = no_op(shards, 2) - starts[2]
     print(
-        f"{shards:,} shards without work, two workers: {beyond:.2f} s beyond start-up, {1000 * beyond / shards:.2f} ms a shard"
+        f"{shards:,} shards without work, two workers: "
+        f"{beyond:.2f} s beyond start-up, {1000 * beyond / shards:.2f} ms a shard"
     )
     one, two, ratio = speed_up(*((20, 8) if quick else (1500, 60)), repeats)
     print(f"work bound by the processor: {one:.1f} s with one worker, {two:.1f} s with two, {ratio:.2f} times as fast")
     for examples, size in (
         {(50_000, 16), (50_000, 1000), (largest // 10, 1000), (largest, 1000)} if not quick else {(largest, 100)}
     ):
-        print(
-            f"{examples:,} examples in shards of {size}: {json.dumps({k: round(v, 2) for k, v in in_fresh_process(many_examples, examples, size).items()})}"
-        )
+        measured = {k: round(v, 2) for k, v in in_fresh_process(many_examples, examples, size).items()}
+        print(f"{examples:,} examples in shards of {size}: {json.dumps(measured)}")
 
 
 if __name__ == "__main__":

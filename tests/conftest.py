@@ -1,4 +1,6 @@
-"""What the tests share: one thread, seeded generators, few and repeatable generated examples, and tiny models in float64."""
+"""What the tests share: one thread, seeded generators, few and repeatable generated examples, and tiny models in
+float64.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def smooth():
 
 
 def smooth_model(*tensors):
-    """`[rows, ...] -> [rows]`: neither linear nor additive, any number of tensors, every element with a weight of its own.
+    """`[rows, ...] -> [rows]`: neither linear nor additive, any number of tensors, every element with a weight of its
+    own.
 
     Sums instead of matrix products, so that a row's value is the same to the last bit whatever rows are beside it.
     """

@@ -335,7 +335,8 @@ BAD_ARGUMENTS = [
     value(r"`truth_mask` must broadcast .* got \(2, 1, 2, 2\)", truth_mask=TRUTH.expand(2, 1, 2, 2)),
     value(r"`truth_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", truth_mask=TRUTH[None, None, None]),
     value(
-        r"`attributions` \(3, 1, 2, 2\) with one channel score positions, but `truth_mask` \(1, 2, 2, 2\) separates the channels",
+        r"`attributions` \(3, 1, 2, 2\) with one channel score positions, but `truth_mask` \(1, 2, 2, "
+        r"2\) separates the channels",
         attributions=phi[:, :1],
         truth_mask=TRUTH.expand(1, 2, 2, 2),
     ),
@@ -358,7 +359,8 @@ BAD_ARGUMENTS = [
     value("`k` must have at least one size, got none", k=[]),
     kind("`k` must be an integer or a fraction of the features, got str 'all'", k=["all"]),
     kind(
-        r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For token ids give the embeddings",
+        r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For "
+        r"token ids give the embeddings",
         inputs=x.long(),
         only=(average_drop, average_gain, increase_in_confidence),
     ),
@@ -526,7 +528,8 @@ BAD_ARGUMENTS = [
     kind("`shift` must be a number or a tensor, got str 'one'", shift="one"),
     value("`n_top` must be at least 1, got 0", n_top=0),
     value(
-        r"`other_attributions` must have the shape of `attributions` \[\(3, 2, 2, 2\)\] but for the rows, got \[\(3, 8\)\]",
+        r"`other_attributions` must have the shape of `attributions` \[\(3, 2, 2, 2\)\] but for the "
+        r"rows, got \[\(3, 8\)\]",
         other_attributions=phi.flatten(1),
     ),
     value("`other_attributions` is NaN in example 1", other_attributions=NAN),
@@ -560,7 +563,8 @@ BAD_ARGUMENTS = [
         layer="0.0",
     ),
     value(
-        "`layer` '2' cannot take the shift back: the outputs differ by up to .*It must be the first one with a parameter",
+        "`layer` '2' cannot take the shift back: the outputs differ by up to .*It must be the first one "
+        "with a parameter",
         (input_invariance,),
         forward_func=nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(8, 4)),
     ),
@@ -609,7 +613,8 @@ BAD_OUTPUTS = [
     ),
     value(r"`target` is out of range: .* \[-5\]", target=-5, only=WITH_TARGET),
     value(
-        r"`target` has 2 indices, but the model's output of shape \(\d+, 4\) needs 1 per row. .*give a tuple of indices",
+        r"`target` has 2 indices, but the model's output of shape \(\d+, 4\) needs 1 per row. .*give a "
+        r"tuple of indices",
         target=(0, 1),
         only=WITH_TARGET,
     ),
@@ -619,7 +624,8 @@ BAD_OUTPUTS = [
         only=OF_ANY_OUTPUT,
     ),
     value(
-        r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give a tuple of indices",
+        r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give "
+        r"a tuple of indices",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
         only=OF_ANY_OUTPUT,
     ),
@@ -684,7 +690,8 @@ BAD_FACTORIES = [
         explanation_factory=lambda module: lambda r: r[:1],
     ),
     value(
-        r"This `similarity` needs maps of shape \(B, C, H, W\) of at least 7 x 7 pixels, got \(3, 2, 2, 2\). .*'pearson'",
+        r"This `similarity` needs maps of shape \(B, C, H, W\) of at least 7 x 7 pixels, got \(3, 2, 2, "
+        r"2\). .*'pearson'",
         similarity="ssim",
     ),
     value(
@@ -870,7 +877,8 @@ BAD_CALLS = [
     (TypeError, r"insertion_curve\(\): missing a required argument: 'attributions'",
      lambda: insertion_curve(Model(), x)),
     (TypeError, r"insertion\(\): too many positional arguments", lambda: insertion(*[x] * 30)),
-    (TypeError, "`inputs` must be a tensor or a tuple of tensors, got a list of Tensor", lambda: default_perturb_func([x])),
+    (TypeError, "`inputs` must be a tensor or a tuple of tensors, got a list of Tensor",
+     lambda: default_perturb_func([x])),
     (TypeError, "`perturb_func` must return perturbed inputs as a tensor .*, got NoneType",
      lambda: DECORATED(lambda rows: None)(x)),
     (ValueError, r"`perturb_func` must return perturbed inputs of the shape it was given, \(3, 2, 2, 2\), got \(1,",
@@ -883,7 +891,8 @@ BAD_CALLS = [
     (TypeError, "A metric must take `attributions` or .* by name; len takes obj",
      lambda: exported.metric(higher_is_better=True)(len)),
     # makers of baselines
-    (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0", lambda: baselines.box_blur(x, 0)),
+    (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0",
+     lambda: baselines.box_blur(x, 0)),
     (ValueError, "`kernel_size` is a fraction of the width, .*; got 3", lambda: baselines.box_blur(x, 3)),
     (ValueError, "`kernel_size` must be at least 1, got 0", lambda: baselines.gaussian_blur(x, 0)),
     (TypeError, "`kernel_size` must be an integer, got float 0.5", lambda: baselines.gaussian_blur(x, 0.5)),
@@ -900,7 +909,8 @@ BAD_CALLS = [
      lambda: infidelity(Model(), partial(perturbations.square_removal, size=3), x, phi, target=0)),
     (ValueError, r"`position` must be from 0 to 3, the last place of a square, got \[4, 4, 4\]",
      lambda: perturbations.square_removal(x, size=1, position=4)),
-    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: perturbations.square_removal(x.flatten(1), size=1)),
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)",
+     lambda: perturbations.square_removal(x.flatten(1), size=1)),
     (ValueError, "`n` must be from 1 to the number of features, 4 in example 0; got 5",
      lambda: perturbations.segment_removal(x, feature_mask=MASK, n=5)),
     (ValueError, "`seed` must be an integer or have one for each of the 3 examples, got 2",
@@ -914,12 +924,15 @@ BAD_CALLS = [
     (ValueError, "`cells` must be at least 1, got 0", lambda: feature_masks.grid(x, 0)),
     (ValueError, "`size` must be at least 1, got 0", lambda: feature_masks.patches(x, 0)),
     (ValueError, "`size` must be at least 1, got 0", lambda: feature_masks.windows(x, 0)),
-    (ValueError, r"`axis` must be one of `inputs` \(3, 2, 2, 2\) .*, got 0", lambda: feature_masks.windows(x, 1, axis=0)),
+    (ValueError, r"`axis` must be one of `inputs` \(3, 2, 2, 2\) .*, got 0",
+     lambda: feature_masks.windows(x, 1, axis=0)),
     (ValueError, "`axis` must be one of .*, got -4", lambda: feature_masks.windows(x, 1, axis=-4)),
     (ValueError, "`axis` must be one of .*, got None", lambda: feature_masks.windows(x, 1, axis=None)),
-    (ValueError, r"`word_ids` must have as many tokens for each text, got \[1, 2\]. Pad", lambda: feature_masks.words([[0], [0, 1]])),
+    (ValueError, r"`word_ids` must have as many tokens for each text, got \[1, 2\]. Pad",
+     lambda: feature_masks.words([[0], [0, 1]])),
     (ValueError, r"`word_ids` must have as many tokens .*, got \[\]", lambda: feature_masks.words([])),
-    (ValueError, "`word_ids` must be numbers of words from 0 on, or None, got int -1", lambda: feature_masks.words([[-1]])),
+    (ValueError, "`word_ids` must be numbers of words from 0 on, or None, got int -1",
+     lambda: feature_masks.words([[-1]])),
     (ValueError, "`word_ids` must be numbers .*, got str 'film'", lambda: feature_masks.words([["film"]])),
     (TypeError, "`size` must be an integer, got float 1.5", lambda: feature_masks.patches(x, 1.5)),
     (ValueError, "`n_segments` must be at least 1, got 0", lambda: feature_masks.superpixels(x, 0)),
@@ -928,7 +941,8 @@ BAD_CALLS = [
     (TypeError, "`images` must be a tensor or a tuple of tensors, got NoneType",
      lambda: feature_masks.superpixels(None)),
     # makers of truth masks
-    (ValueError, "`boxes` must have an entry for each example, got none", lambda: truth_masks.mask_of_boxes([], (2, 2))),
+    (ValueError, "`boxes` must have an entry for each example, got none",
+     lambda: truth_masks.mask_of_boxes([], (2, 2))),
     (TypeError, "`boxes` of an example must be a tensor or lists of 4 numbers, got str 'box'",
      lambda: truth_masks.mask_of_boxes(["box"], (2, 2))),
     (TypeError, "`boxes` of an example must be a tensor or lists of 4 numbers, got a list of list",
@@ -937,17 +951,22 @@ BAD_CALLS = [
      lambda: truth_masks.mask_of_boxes(torch.zeros(3, 2, 5), (2, 2))),
     (ValueError, r"`boxes` of an example must have shape \(n, 4\), got \(\)",
      lambda: truth_masks.mask_of_boxes([0, 0, 1, 1], (2, 2))),
-    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got \[\[5.0, 5.0, 3.0, 6.0\]\]. From \[x, y,",
+    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got \[\[5.0, 5.0, 3.0, "
+     r"6.0\]\]. From \[x, y,",
      lambda: truth_masks.mask_of_boxes([[5, 5, 3, 6]], (8, 8))),
     (ValueError, r"`boxes` are .*, got \[\[nan, ", lambda: truth_masks.mask_of_boxes([[torch.nan] * 4], (8, 8))),
     (ValueError, "`size` must be at least 1, got 0", lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], (0, 2))),
     (ValueError, r"`images` must have shape \(B, C, H, W\) and `labels` \(B\), got \(3, 8\) and \(3,\)",
      lambda: truth_masks.mosaics(x.flatten(1), [0, 0, 1], 1)),
-    (ValueError, r"`images` must have shape .*, got \(3, 2, 2, 2\) and \(2,\)", lambda: truth_masks.mosaics(x, [0, 1], 1)),
-    (ValueError, r"`labels` must have a class with two images or more, and two images of other classes, got \[0, 0, 1\]",
+    (ValueError, r"`images` must have shape .*, got \(3, 2, 2, 2\) and \(2,\)",
+     lambda: truth_masks.mosaics(x, [0, 1], 1)),
+    (ValueError, r"`labels` must have a class with two images or more, and two images of other classes, got "
+     r"\[0, 0, 1\]",
      lambda: truth_masks.mosaics(x, [0, 0, 1], 1)),
-    (ValueError, "`n_mosaics` must be at least 1, got 0", lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 0)),
-    (ValueError, "`seed` must be at least 0, got -1", lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 1, -1)),
+    (ValueError, "`n_mosaics` must be at least 1, got 0",
+     lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 0)),
+    (ValueError, "`seed` must be at least 0, got -1",
+     lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 1, -1)),
 ]  # fmt: skip
 
 

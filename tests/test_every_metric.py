@@ -61,7 +61,8 @@ PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|openreview:\w+|doi:10\.\d{4,}/[\w.()/-]*\w)"
 
 
 def of_every(chosen: Callable[[Case], bool], sets: int | None = 1) -> Callable[[Callable[[Case], None]], Any]:
-    """Makes a claim of a case a test of every metric that has such cases: of plain calls and of some or all (None) sets of options.
+    """Makes a claim of a case a test of every metric that has such cases: of plain calls and of some or all (None) sets
+    of options.
 
     Where a claim takes some of the sets, other claims take others.
     """
@@ -346,7 +347,9 @@ def unseen(metric: Metric, name: str, beside: str) -> bool:
 
 @every_metric
 def test_an_option_has_its_effect_beside_every_other(metric):
-    """None is forgotten where another is given. Where scores are counts, an effect may be too small: then two halves tell."""
+    """None is forgotten where another is given. Where scores are counts, an effect may be too small: then two halves
+    tell.
+    """
     found = {name: makers[0](tiny(), metric) for name, makers in options(metric).items()}
     counts = len(score_of(cases_of(metric)[0]).unique(dim=0)) < B
 

@@ -27,7 +27,9 @@ print(json.dumps(report))
 
 
 def imported() -> dict:
-    """What the metrics and the makers bring after torch, and how long both take, in a fresh interpreter; then a control."""
+    """What the metrics and the makers bring after torch, and how long both take, in a fresh interpreter; then a
+    control.
+    """
     probe = [sys.executable, "-c", PROBE]
     return json.loads(subprocess.run(probe, capture_output=True, text=True, check=True).stdout)
 

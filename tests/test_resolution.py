@@ -1,4 +1,6 @@
-"""Noise for float64 inputs has the resolution of float64: drawn in float32, it would show in the last digits of a score."""
+"""Noise for float64 inputs has the resolution of float64: drawn in float32, it would show in the last digits of a
+score.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every exported metric runs on tables, texts, series, several inputs and outputs with axes: arguments are found by their names."""
+"""Every exported metric runs on tables, texts, series, several inputs and outputs with axes: arguments are found by
+their names.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def gaussian_of_tuples(rows):
 
 
 def like_a_gaussian(s):
-    """A `perturb_func` whose 216 perturbations of three elements have exactly the moments of N(0, s^2) up to the fifth."""
+    """A `perturb_func` whose 216 perturbations of three elements have the moments of N(0, s^2) up to the fifth."""
     one = s * math.sqrt(3) * expected([0, 0, 0, 0, 1, -1])
     design = torch.cartesian_prod(one, one, one)
 
@@ -172,7 +172,9 @@ class RecordingPerturbation:
         return self.returned[-1]
 
     def draws(self, batch):
-        """Example by example the perturbations and perturbed examples: a call has the copies of an example side by side."""
+        """Example by example the perturbations and perturbed examples: a call has the copies of an example side by
+        side.
+        """
         draws = [[] for _ in range(batch)]
         for result in self.returned:
             perturbation, perturbed = map(oracles.tensors_of, result)

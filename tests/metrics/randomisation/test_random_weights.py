@@ -16,7 +16,9 @@ from ...oracles import differ
 
 
 class WithParametersOfItsOwn(nn.Module):
-    """A token and a scale beside layers, attention, normalisation, and a layer whose `reset_parameters` forgets a parameter."""
+    """A token and a scale beside layers, attention, normalisation, and a layer whose `reset_parameters` forgets a
+    parameter.
+    """
 
     def __init__(self):
         super().__init__()
