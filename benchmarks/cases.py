@@ -1,4 +1,6 @@
-"""What is measured: the models, the sizes of the work, and for each metric the rows it may need and the bare work beside it."""
+"""What is measured: the models, the sizes of the work, and for each metric the rows it may need and the bare work
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def model_of(name: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class Setting:
-    """The sizes of the work: `batch` examples, `limit` rows a call; and what time is allowed, in that of the bare work."""
+    """The sizes of the work: `batch` examples, `limit` rows a call; and the time allowed, in that of the bare work."""
 
     model: str
     side: int

@@ -1,7 +1,7 @@
 """What the metrics cost beside the bare model: model rows and calls, time, memory. Run `python benchmarks/overhead.py`.
 
-Rows and calls are counted and must be those of the formula, else the exit status is 1. Times and memory are printed, `(!)` where above
-their limit. Time is measured by turns within one run, memory in a fresh process for each case.
+Rows and calls are counted and must be those of the formula, else the exit status is 1. Times and memory are printed,
+`(!)` where above their limit. Time is measured by turns within one run, memory in a fresh process for each case.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def cost_table(measured: list[list[Measured]], copies: list[str]) -> str:
 
 def machine() -> str:
     versions = f"torch {torch.__version__}, captum {captum.__version__}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}; {platform.system()} {platform.machine()}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}; {system}"
 
 
 def arguments() -> argparse.Namespace:

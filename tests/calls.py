@@ -1,7 +1,7 @@
 """How to call every metric: a table of valid values by the name of the argument.
 
-A metric is called with what its signature asks for, so a metric whose arguments are all in the table needs no entry. A call is made for a
-`Setting`, a model and a batch, which may have values of its own in place of the table's.
+A metric is called with what its signature asks for, so a metric whose arguments are all in the table needs no entry. A
+call is made for a `Setting`, a model and a batch, which may have values of its own in place of the table's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Net(nn.Module):
 
 @dataclass(frozen=True)
 class Setting:
-    """A model and a batch. `example` numbers the examples, so that what belongs to an example goes with it wherever its row goes."""
+    """A model and a batch. `example` numbers the examples, so that what belongs to an example goes with it wherever its
+    row goes.
+    """
 
     model: Callable[..., Any]
     inputs: Any
@@ -126,7 +128,7 @@ def truth_of(s: Setting) -> Any:
 
 
 def groups_of(s: Setting) -> Any:
-    """Groups of different sizes, other ids and another number of them in each example; the first has the ids 0 and 5."""
+    """Groups of different sizes; each example has ids and a number of its own, and the first the ids 0 and 5."""
 
     def mask(x: Tensor) -> Tensor:
         kind = s.example.reshape(-1, 1)
@@ -221,7 +223,7 @@ def layer_of(s: Setting, metric: Metric) -> Any:
 
 @dataclass(frozen=True)
 class Argument:
-    """`plain`: in a plain call, where it is not left at its default. `others`: values away from it, which go together."""
+    """`plain`: in a plain call, where it is not left at its default. `others`: values away from that."""
 
     plain: Maker | None = None
     others: tuple[Maker, ...] = ()

@@ -1,13 +1,14 @@
-"""What the tests share: one thread, seeded generators, few and repeatable generated examples, and tiny models in float64."""
+"""What the tests share: one thread, seeded generators, few and repeatable generated examples, and tiny models in
+float64.
+"""
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from .forms import seed_generators
 
 torch.set_num_threads(1)
 settings.register_profile(
@@ -22,9 +23,7 @@ settings.load_profile("few")
 
 @pytest.fixture(autouse=True)
 def _seeded_generators():
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    seed_generators()
 
 
 @pytest.fixture
@@ -55,7 +54,8 @@ def smooth():
 
 
 def smooth_model(*tensors):
-    """`[rows, ...] -> [rows]`: neither linear nor additive, any number of tensors, every element with a weight of its own.
+    """`[rows, ...] -> [rows]`: neither linear nor additive, any number of tensors, every element with a weight of its
+    own.
 
     Sums instead of matrix products, so that a row's value is the same to the last bit whatever rows are beside it.
     """

@@ -1,7 +1,8 @@
-"""The metrics once more, as naive loops over examples, draws and steps: slow, obvious, and nothing of the package in them.
+"""The metrics once more, as naive loops over examples, draws and steps: slow, obvious, and nothing of the package in
+them.
 
-An example is a tuple of tensors without the batch axis. A feature is a list of places `(tensor, flat index)`; an example is a list of
-features. Everything is in Python floats.
+An example is a tuple of tensors without the batch axis. A feature is a list of places `(tensor, flat index)`; an
+example is a list of features. Everything is in Python floats.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def example_of(tensors, b):
 
 
 def features_of(x, feature_mask=None, positions=False, frozen=()):
-    """The features of every example: groups by ascending id but for the frozen, else elements, else positions (the channels of a place
-    together).
+    """The features of every example: groups by ascending id but for the frozen, else elements, else positions (the
+    channels of a place together).
     """
     x = tensors_of(x)
     return [_features_of_example(example_of(x, b), feature_mask, b, positions, frozen) for b in range(len(x[0]))]
@@ -103,7 +104,7 @@ def _id_at(mask, b, place):
 
 
 def elements(example, shapes=None):
-    """`{place: value}` of a tuple; a map with fewer elements than its shape repeats over the first axis, the channels."""
+    """`{place: value}` of a tuple; a map with fewer elements than its shape repeats over the channels."""
     values = {}
     for t, tensor in enumerate(example):
         shape = tensor.shape if shapes is None else shapes[t]
@@ -113,7 +114,9 @@ def elements(example, shapes=None):
 
 
 def without(example, removed, baseline):
-    """A copy of the example, the places of the features `removed` replaced. `baseline`: an example, or one number a tensor."""
+    """A copy of the example, the places of the features `removed` replaced. `baseline`: an example, or one number a
+    tensor.
+    """
     copies = [tensor.clone().reshape(-1) for tensor in example]
     for feature in removed:
         for t, flat in feature:
@@ -127,7 +130,9 @@ def score(model, example, *arguments):
 
 
 def attribution_of(feature, phi, aggregate, one_channel=False):
-    """The sum or mean of a feature's attribution. `phi` is an example; with one channel a place counts once, not once a channel."""
+    """The sum or mean of a feature's attribution. `phi` is an example; with one channel a place counts once, not once a
+    channel.
+    """
     if one_channel:
         feature = sorted({(t, flat % phi[t].numel()) for t, flat in feature})
     values = [float(phi[t].reshape(-1)[flat]) for t, flat in feature]
@@ -147,7 +152,9 @@ def grid(start, stop, n_steps):
 
 
 def removal_curve(model, x, phi, baseline, features, mode="morf", fractions=(), aggregate="mean", one_channel=False):
-    """Deletion: `[[a value per fraction] per example]`. `baseline`: a number or number/tensor per input tensor, with 1 or B rows."""
+    """Deletion: `[[a value per fraction] per example]`. `baseline`: a number or number/tensor per input tensor, with 1
+    or B rows.
+    """
     curves = []
     for b, features_b in enumerate(features):
         example, phi_b, baseline_b = example_of(x, b), example_of(phi, b), _baseline_of(baseline, b)
@@ -160,7 +167,9 @@ def removal_curve(model, x, phi, baseline, features, mode="morf", fractions=(), 
 
 
 def reveal_curve(model, x, phi, baseline, features, mode="morf", fractions=(), aggregate="mean", one_channel=False):
-    """Insertion: all but the shown features are hidden; at fraction `s` the number hidden is that of deletion at `1 - s`."""
+    """Insertion: all but the shown features are hidden; at fraction `s` the number hidden is that of deletion at `1 -
+    s`.
+    """
     curves = []
     for b, features_b in enumerate(features):
         example, phi_b, baseline_b = example_of(x, b), example_of(phi, b), _baseline_of(baseline, b)
@@ -241,7 +250,7 @@ def infidelity(model, x, phi, draws, normalize=False):
 
 
 def sensitivity_max(explain, x, draws, norm_ord=2):
-    """`draws[b]`: the perturbed copies of example `b`. `explain`: an example with a batch axis to a tuple of tensors."""
+    """`draws[b]`: the perturbed copies of example `b`. `explain`: a batch of one example to a tuple of tensors."""
     scores = []
     for b, draws_b in enumerate(draws):
         before = list(elements(_explained(explain, example_of(x, b))).values())
@@ -261,6 +270,13 @@ def norm(values, norm_ord=2):
     if norm_ord == math.inf:
         return max(abs(v) for v in values)
     return math.fsum(abs(v) ** norm_ord for v in values) ** (1 / norm_ord)
+
+
+def differ(a, b):
+    """Where two tensors differ, which may hold no nan: that differs from everything, and so shows nothing."""
+    assert not a.isnan().any()
+    assert not b.isnan().any()
+    return a != b
 
 
 def chi_square_p(counts):

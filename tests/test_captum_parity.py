@@ -1,4 +1,6 @@
-"""Where Captum is right, ours gives its values and calls what the caller gave as Captum does. Compared with the installed Captum."""
+"""Where Captum is right, ours gives its values and calls what the caller gave as Captum does. Compared with the
+installed Captum.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def moved_alone(inputs: Any) -> Any:
 
 
 def gaussian(inputs: Any) -> Any:
-    """A random `perturb_func` of infidelity. The calls are Captum's, so under one global seed the draws are the same, whatever the limit."""
+    """A random `perturb_func` of infidelity. The calls are Captum's, so under one global seed the draws are the same,
+    whatever the limit.
+    """
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     noise = tuple(0.1 * torch.randn_like(t) for t in tensors)
     return noise, tuple(t - e for t, e in zip(tensors, noise))

@@ -360,7 +360,8 @@ BAD_ARGUMENTS = [
     value("`k` must have at least one size, got none", k=[]),
     kind("`k` must be an integer or a fraction of the features, got str 'all'", k=["all"]),
     kind(
-        r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For token ids give the embeddings",
+        r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For "
+        r"token ids give the embeddings",
         inputs=x.long(),
         only=(average_drop, average_gain, increase_in_confidence),
     ),
@@ -613,7 +614,8 @@ BAD_OUTPUTS = [
     ),
     value(r"`target` is out of range: .* \[-5\]", target=-5, only=WITH_TARGET),
     value(
-        r"`target` has 2 indices, but the model's output of shape \(\d+, 4\) needs 1 per row. .*give a tuple of indices",
+        r"`target` has 2 indices, but the model's output of shape \(\d+, 4\) needs 1 per row. .*give a "
+        r"tuple of indices",
         target=(0, 1),
         only=WITH_TARGET,
     ),
@@ -623,7 +625,8 @@ BAD_OUTPUTS = [
         only=OF_ANY_OUTPUT,
     ),
     value(
-        r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give a tuple of indices",
+        r"`target` has 1 indices, but the model's output of shape \(\d+, 4, 2\) needs 2 per row. .*give "
+        r"a tuple of indices",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
         only=OF_ANY_OUTPUT,
     ),
@@ -875,7 +878,8 @@ BAD_CALLS = [
     (TypeError, r"insertion_curve\(\): missing a required argument: 'attributions'",
      lambda: insertion_curve(Model(), x)),
     (TypeError, r"insertion\(\): too many positional arguments", lambda: insertion(*[x] * 30)),
-    (TypeError, "`inputs` must be a tensor or a tuple of tensors, got a list of Tensor", lambda: default_perturb_func([x])),
+    (TypeError, "`inputs` must be a tensor or a tuple of tensors, got a list of Tensor",
+     lambda: default_perturb_func([x])),
     (TypeError, "`perturb_func` must return perturbed inputs as a tensor .*, got NoneType",
      lambda: DECORATED(lambda rows: None)(x)),
     (ValueError, r"`perturb_func` must return perturbed inputs of the shape it was given, \(3, 2, 2, 2\), got \(1,",
@@ -888,7 +892,8 @@ BAD_CALLS = [
     (TypeError, "A metric must take `attributions` or .* by name; len takes obj",
      lambda: exported.metric(higher_is_better=True)(len)),
     # makers of baselines
-    (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0", lambda: baselines.box_blur(x, 0)),
+    (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0",
+     lambda: baselines.box_blur(x, 0)),
     (ValueError, "`kernel_size` is a fraction of the width, .*; got 3", lambda: baselines.box_blur(x, 3)),
     (ValueError, "`kernel_size` must be at least 1, got 0", lambda: baselines.gaussian_blur(x, 0)),
     (TypeError, "`kernel_size` must be an integer, got float 0.5", lambda: baselines.gaussian_blur(x, 0.5)),
@@ -905,7 +910,8 @@ BAD_CALLS = [
      lambda: infidelity(Model(), partial(perturbations.square_removal, size=3), x, phi, target=0)),
     (ValueError, r"`position` must be from 0 to 3, the last place of a square, got \[4, 4, 4\]",
      lambda: perturbations.square_removal(x, size=1, position=4)),
-    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: perturbations.square_removal(x.flatten(1), size=1)),
+    (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)",
+     lambda: perturbations.square_removal(x.flatten(1), size=1)),
     (ValueError, "`n` must be from 1 to the number of features, 4 in example 0; got 5",
      lambda: perturbations.segment_removal(x, feature_mask=MASK, n=5)),
     (ValueError, "`seed` must be an integer or have one for each of the 3 examples, got 2",
@@ -919,12 +925,15 @@ BAD_CALLS = [
     (ValueError, "`cells` must be at least 1, got 0", lambda: feature_masks.grid(x, 0)),
     (ValueError, "`size` must be at least 1, got 0", lambda: feature_masks.patches(x, 0)),
     (ValueError, "`size` must be at least 1, got 0", lambda: feature_masks.windows(x, 0)),
-    (ValueError, r"`axis` must be one of `inputs` \(3, 2, 2, 2\) .*, got 0", lambda: feature_masks.windows(x, 1, axis=0)),
+    (ValueError, r"`axis` must be one of `inputs` \(3, 2, 2, 2\) .*, got 0",
+     lambda: feature_masks.windows(x, 1, axis=0)),
     (ValueError, "`axis` must be one of .*, got -4", lambda: feature_masks.windows(x, 1, axis=-4)),
     (ValueError, "`axis` must be one of .*, got None", lambda: feature_masks.windows(x, 1, axis=None)),
-    (ValueError, r"`word_ids` must have as many tokens for each text, got \[1, 2\]. Pad", lambda: feature_masks.words([[0], [0, 1]])),
+    (ValueError, r"`word_ids` must have as many tokens for each text, got \[1, 2\]. Pad",
+     lambda: feature_masks.words([[0], [0, 1]])),
     (ValueError, r"`word_ids` must have as many tokens .*, got \[\]", lambda: feature_masks.words([])),
-    (ValueError, "`word_ids` must be numbers of words from 0 on, or None, got int -1", lambda: feature_masks.words([[-1]])),
+    (ValueError, "`word_ids` must be numbers of words from 0 on, or None, got int -1",
+     lambda: feature_masks.words([[-1]])),
     (ValueError, "`word_ids` must be numbers .*, got str 'film'", lambda: feature_masks.words([["film"]])),
     (TypeError, "`size` must be an integer, got float 1.5", lambda: feature_masks.patches(x, 1.5)),
     (ValueError, "`n_segments` must be at least 1, got 0", lambda: feature_masks.superpixels(x, 0)),
@@ -933,7 +942,8 @@ BAD_CALLS = [
     (TypeError, "`images` must be a tensor or a tuple of tensors, got NoneType",
      lambda: feature_masks.superpixels(None)),
     # makers of truth masks
-    (ValueError, "`boxes` must have an entry for each example, got none", lambda: truth_masks.mask_of_boxes([], (2, 2))),
+    (ValueError, "`boxes` must have an entry for each example, got none",
+     lambda: truth_masks.mask_of_boxes([], (2, 2))),
     (TypeError, "`boxes` of an example must be a tensor or lists of 4 numbers, got str 'box'",
      lambda: truth_masks.mask_of_boxes(["box"], (2, 2))),
     (TypeError, "`boxes` of an example must be a tensor or lists of 4 numbers, got a list of list",
@@ -948,11 +958,15 @@ BAD_CALLS = [
     (ValueError, "`size` must be at least 1, got 0", lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], (0, 2))),
     (ValueError, r"`images` must have shape \(B, C, H, W\) and `labels` \(B\), got \(3, 8\) and \(3,\)",
      lambda: truth_masks.mosaics(x.flatten(1), [0, 0, 1], 1)),
-    (ValueError, r"`images` must have shape .*, got \(3, 2, 2, 2\) and \(2,\)", lambda: truth_masks.mosaics(x, [0, 1], 1)),
-    (ValueError, r"`labels` must have a class with two images or more, and two images of other classes, got \[0, 0, 1\]",
+    (ValueError, r"`images` must have shape .*, got \(3, 2, 2, 2\) and \(2,\)",
+     lambda: truth_masks.mosaics(x, [0, 1], 1)),
+    (ValueError, r"`labels` must have a class with two images or more, and two images of other classes, got "
+     r"\[0, 0, 1\]",
      lambda: truth_masks.mosaics(x, [0, 0, 1], 1)),
-    (ValueError, "`n_mosaics` must be at least 1, got 0", lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 0)),
-    (ValueError, "`seed` must be at least 0, got -1", lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 1, -1)),
+    (ValueError, "`n_mosaics` must be at least 1, got 0",
+     lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 0)),
+    (ValueError, "`seed` must be at least 0, got -1",
+     lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 1, -1)),
 ]  # fmt: skip
 
 
@@ -1015,7 +1029,86 @@ def test_the_package_never_asserts():
         assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(file.read_text()))), file.name
 
 
-# ---- what is no error
+# ---- what is no error: the last valid value, of which one beyond is refused above
+
+LAST_VALID = [
+    {"target": -4},
+    {"target": 3},
+    {"target": [3, -4, 0]},
+    {"n_perturb_samples": 1},
+    {"max_examples_per_batch": 1},
+    {"n_steps": 2},
+    {"start": 0},
+    {"stop": 1},
+    {"start": 1.0, "stop": 0.0},
+    {"seed": 0},
+    {"seed": [0, 2**63 - 1, 2**63]},
+    {"weights_seed": 0},
+    {"n_bins": 2},
+    {"n_classes": 2},
+    {"noise_level": 0},
+    {"n_top": 1},
+    {"n_top": 8},
+    {"eps_min": 5e-324},
+    {"eps_min": 1.7e308},
+    {"perturb_radius": 0},
+    {"norm_ord": float("inf")},
+    {"norm_ord": 0.5},
+    {"tolerance": 0},
+    {"tolerance": 1},
+    {"n": 1},
+    {"n": 1.0},
+    {"n": 1e-9},
+    {"n": 4},
+    {"n": [1, 4]},
+    {"k": 1},
+    {"k": 4},
+    {"k": 1.0},
+    {"k": 1e-9},
+    {"shares": 1},
+    {"shares": 8},
+    {"shares": [1.0]},
+    {"shares": 1e-9},
+    {"shift": 0},
+    {"feature_mask": MASK, "frozen": range(1, 4)},
+    {"feature_mask": MASK, "frozen": [77]},
+    {"feature_mask": torch.zeros(1, dtype=torch.int8)},
+    {"feature_mask": torch.full((3, 1, 2, 2), 2**62)},
+]
+
+
+def test_the_last_valid_value_is_taken():
+    """By every metric that takes the argument, in the shape of its scores."""
+    for changes in LAST_VALID:
+        taking = [m for m in EVERY if all(takes(m, name) for name in changes)]
+        assert taking, changes
+        for metric in taking:
+            few = {name: 1 for name in ("n", "k") if "feature_mask" in changes and takes(metric, name)}
+            classes = {"target": [0, 1, -2]} if "n_classes" in changes else {}
+            scores = call(metric, Model(), **few, **classes, **changes)
+            assert scores.shape[0] == B, (metric.__name__, changes)
+
+
+def test_the_last_valid_target_is_the_first_or_the_last_output():
+    for metric in WITH_TARGET:
+        for last, same in ((-4, 0), (3, -1)):
+            seed = {"seed": 0} if takes(metric, "seed") else {}
+            found, wanted = (call(metric, Model(), target=c, **seed) for c in (last, same))
+            assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+            assert found.isfinite().any(), metric.__name__
+
+
+def test_makers_take_their_last_valid_value():
+    assert perturbations.square_removal(x, size=2)[0].shape == x.shape
+    assert perturbations.square_removal(x, size=1, position=0)[0].shape == x.shape
+    assert perturbations.square_removal(x, size=1, position=3)[0].shape == x.shape
+    assert perturbations.segment_removal(x, feature_mask=MASK, n=4)[0].shape == x.shape
+    assert baselines.box_blur(x, 1).shape == baselines.box_blur(x, 1e-9).shape == x.shape
+    assert baselines.gaussian_blur(x, 1, sigma=1e-9).shape == x.shape
+    assert baselines.NoisyLinear(noise=0, seed=0).fill(x, x > 5).shape == x.shape
+    assert feature_masks.grid(x, 1).shape == (1, 1, 2, 2)
+    assert feature_masks.patches(x, 1).shape == feature_masks.patches(x, 9).shape == (1, 1, 2, 2)
+    assert [feature_masks.windows(x, 1, axis=axis).dim() for axis in (1, 3, -3, -1)] == [4] * 4
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)

@@ -7,7 +7,7 @@ import inspect
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations, cycle
@@ -22,7 +22,9 @@ from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
 
+from . import oracles
 from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, map_of, options, takes, tiny
+from .forms import for_each
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 B = 5
@@ -58,21 +60,9 @@ PUBLISHED = r"(arXiv:\d{4}\.\d{4,5}|openreview:\w+|doi:10\.\d{4,}/[\w.()/-]*\w)"
 # ---- a test for each metric, which goes over the ways to call it
 
 
-def for_each(forms: Iterable[tuple[str, Any]], check: Callable[[Any], None]) -> None:
-    """Checks all, and names those that failed."""
-    failed = {}
-    for name, form in forms:
-        try:
-            check(form)
-        except Exception as error:
-            failed[name] = error
-    if failed:
-        lines = "\n".join(f"{name}: {type(e).__name__}: {e}" for name, e in failed.items())
-        raise AssertionError(f"{len(failed)} failed\n{lines}") from next(iter(failed.values()))
-
-
 def of_every(chosen: Callable[[Case], bool], sets: int | None = 1) -> Callable[[Callable[[Case], None]], Any]:
-    """Makes a claim of a case a test of every metric that has such cases: of plain calls and of some or all (None) sets of options.
+    """Makes a claim of a case a test of every metric that has such cases: of plain calls and of some or all (None) sets
+    of options.
 
     Where a claim takes some of the sets, other claims take others.
     """
@@ -136,10 +126,7 @@ def assert_same(actual: Tensor, expected: Tensor) -> None:
 
 
 def differ(a: Tensor, b: Tensor) -> bool:
-    """Whether scores differ, of which none is nan."""
-    assert a.isfinite().all()
-    assert b.isfinite().all()
-    return a.shape != b.shape or not torch.equal(a, b)
+    return a.shape != b.shape or bool(oracles.differ(a, b).any())
 
 
 @cache
@@ -360,7 +347,9 @@ def unseen(metric: Metric, name: str, beside: str) -> bool:
 
 @every_metric
 def test_an_option_has_its_effect_beside_every_other(metric):
-    """None is forgotten where another is given. Where scores are counts, an effect may be too small: then two halves tell."""
+    """None is forgotten where another is given. Where scores are counts, an effect may be too small: then two halves
+    tell.
+    """
     found = {name: makers[0](tiny(), metric) for name, makers in options(metric).items()}
     counts = len(score_of(cases_of(metric)[0]).unique(dim=0)) < B
 

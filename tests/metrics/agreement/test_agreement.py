@@ -41,7 +41,7 @@ def score(metric, phi, other, **arguments):
     return metric(phi, phi, other, **arguments)
 
 
-# ---------------------------------------------------------------- naive loops: two lists of numbers, and those to rank by
+# ---- naive loops: two lists of numbers, and those to rank by
 
 
 def sign(v):

@@ -51,7 +51,7 @@ def some_truth(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed + 99)) < 0.4
 
 
-# ---------------------------------------------------------------- naive loops: the scores of one example as lists of floats and bools
+# ---- naive loops: the scores of one example as lists of floats and bools
 
 
 def mass(scores, truth, sign="positive"):
@@ -247,7 +247,7 @@ def test_a_constant_map_scores_what_chance_does(name):
 
 @every_metric
 def test_chance_is_what_all_orders_score_on_average(name):
-    """Every place for two true ones among eight: for every metric but average precision, the score of a constant map."""
+    """Every place for two true ones among eight: but for average precision, the score of a constant map."""
     phi = torch.arange(8.0).double().expand(28, 8)
     truth = torch.stack([true(*pair, of=8)[0] for pair in combinations(range(8), 2)])
     chance = score(NAIVE[name][0], phi, truth).mean()

@@ -24,7 +24,7 @@ def normal(*shape, seed=0):
 
 
 def greedy_by_hand(model, example, features, best):
-    """The features in the order in which they go: at each step the one without which the output is `best`, min or max."""
+    """The features in the order they go: at each step the one without which the output is `best`, min or max."""
     gone = []
     while len(gone) < len(features):
         left = [i for i in range(len(features)) if i not in gone]
