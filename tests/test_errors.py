@@ -952,7 +952,8 @@ BAD_CALLS = [
      lambda: truth_masks.mask_of_boxes(torch.zeros(3, 2, 5), (2, 2))),
     (ValueError, r"`boxes` of an example must have shape \(n, 4\), got \(\)",
      lambda: truth_masks.mask_of_boxes([0, 0, 1, 1], (2, 2))),
-    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got \[\[5.0, 5.0, 3.0, 6.0\]\]. For boxes \[x, y,",
+    (ValueError, r"`boxes` are \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, "
+     r"got \[\[5.0, 5.0, 3.0, 6.0\]\]. For boxes \[x, y,",
      lambda: truth_masks.mask_of_boxes([[5, 5, 3, 6]], (8, 8))),
     (ValueError, r"`boxes` are .*, got \[\[nan, ", lambda: truth_masks.mask_of_boxes([[torch.nan] * 4], (8, 8))),
     (ValueError, "`size` must be at least 1, got 0", lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], (0, 2))),

@@ -220,7 +220,7 @@ def test_the_family_of_a_metric_is_its_folder():
 
 
 def test_the_shared_arguments_are_listed_once():
-    """The functions and records that take them list them; a metric lists those it uses and hands on the others together."""
+    """Functions and records that take them list them; a metric lists those it uses and hands on the rest together."""
     shared = set(inspect.signature(Setting).parameters)
     assert len(shared) > 9
     for name, file in modules(PACKAGE / "metrics"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ext import baselines, metrics, perturbations, random_attribution
 from captum_ext._core.draws import draw_seeds
-from captum_ext._core.perturbations import in_ball, in_noise
+from captum_ext._core.perturbations import in_ball, with_gaussian_noise
 
 from .calls import METRICS, takes, tensors, tiny
 from .oracles import differ
@@ -37,7 +37,7 @@ def first(rows) -> Tensor:
 DRAWN = {
     "default_perturb_func": lambda: first(metrics.default_perturb_func(X, 0.3)),
     "in_ball": lambda: next(in_ball((X,), 0.3, SEEDS, lambda: 6))[0][0],
-    "in_noise": lambda: next(in_noise((IMAGE,), 0.3, SEEDS[:1], lambda: 2))[0][0] - IMAGE,
+    "with_gaussian_noise": lambda: next(with_gaussian_noise((IMAGE,), 0.3, SEEDS[:1], lambda: 2))[0][0] - IMAGE,
     "gaussian": lambda: first(perturbations.gaussian(X, seed=0)),
     "noisy_baseline": lambda: first(perturbations.noisy_baseline(X, seed=0)),
     "uniform_noise": lambda: baselines.uniform_noise(X, seed=0),

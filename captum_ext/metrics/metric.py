@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from .._core.card import Coordinates
 from .._core.card import metric as with_card
+from .._core.checks import EXPLANATIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
-EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")
 
 
 def metric(
