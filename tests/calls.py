@@ -39,7 +39,7 @@ class Sums(nn.Linear):
 
 
 class Net(nn.Module):
-    """`[rows, classes]`, of 12 elements a row; further arguments are left alone."""
+    """`[rows, classes]`, of 12 elements a row. A further argument `[rows, 1]` is a scale; others are left alone."""
 
     def __init__(self, features: int = 12, classes: int = 3) -> None:
         super().__init__()
@@ -49,7 +49,9 @@ class Net(nn.Module):
             parameter.data = torch.randn(parameter.shape, generator=draw, dtype=torch.float64) / 2
 
     def forward(self, x: Tensor, *further: Any) -> Tensor:
-        return self.out(torch.tanh(self.hidden(x.flatten(1))))
+        hidden = self.hidden(x.flatten(1))
+        scaled = further and isinstance(further[0], Tensor) and further[0].dim() == 2
+        return self.out(torch.tanh(hidden * further[0] if scaled else hidden))
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ def groups_of(s: Setting) -> Any:
         return ids.reshape(x.shape).to(x.device)
 
     return each(s.inputs, mask)
+
+
+def scale_of(s: Setting) -> Tensor:
+    """A further argument of the model, other for each example."""
+    return (0.7 + s.example.reshape(-1, 1) % 3 / 2).to(tensors(s.inputs)[0])
 
 
 def references_of(s: Setting) -> Any:
@@ -250,7 +257,7 @@ ARGUMENTS: dict[str, Argument] = {
         lambda s, metric: groups_of(s) if metric is exported.oracle_normalized else LEFT_OUT,  # searched among few
         (lambda s, metric: groups_of(s),),
     ),
-    "additional_forward_args": Argument(),
+    "additional_forward_args": Argument(None, (lambda s, metric: scale_of(s),)),
     "perturb_func": Argument(
         lambda s, metric: LEFT_OUT if perturbs_alone(metric) else towards,
         (
@@ -332,7 +339,9 @@ def plain(metric: Metric) -> dict[str, Maker]:
 @cache
 def options(metric: Metric) -> dict[str, tuple[Maker, ...]]:
     """Values away from those of a plain call, for every argument that has any."""
-    return {name: ARGUMENTS[name].others for name in inspect.signature(metric).parameters if ARGUMENTS[name].others}
+    names = inspect.signature(metric).parameters
+    further = ("additional_forward_args",) if "kwargs" in names else ()
+    return {name: ARGUMENTS[name].others for name in (*names, *further) if ARGUMENTS[name].others}
 
 
 def option_sets(metric: Metric) -> Iterator[dict[str, Maker]]:

@@ -406,7 +406,7 @@ def test_the_model_and_the_callers_tensors_are_left_as_they_were(case):
 
 class WorksInPlace(Net):
     def forward(self, x: Tensor, *further: Any) -> Tensor:
-        out = super().forward(x)
+        out = super().forward(x, *further)
         with torch.no_grad():
             x.zero_()
         return out
@@ -576,6 +576,53 @@ def test_the_card_says_what_a_table_needs(metric):
         assert card.direction(defaults | {argument: value}) is None
     is_curve = score_of(cases_of(metric)[0]).dim() > 1
     assert (card.higher_is_better is None) == is_curve
+
+
+USUAL = {  # defaults, by name; of the metrics that have another, below
+    "aggregate": ("sum", "mean"),
+    "correlation": ("pearson",),
+    "eps_min": (1e-6,),
+    "gap": ("absolute",),
+    "mode": ("morf",),
+    "n_perturb_samples": (10,),
+    "n_steps": (33,),
+    "noise_level": (0.1,),
+    "norm_ord": ("fro",),
+    "order": ("top_down",),
+    "perturb_radius": (0.02,),
+    "same_class": (True,),
+    "search": ("random",),
+    "shares": ((0.01, 0.05, 0.1, 0.2, 0.5),),
+    "shift": (1.0,),
+    "similarity": ("spearman",),
+    "start": (0.0,),
+    "stop": (1.0,),
+    "weights_seed": (0,),
+}
+OF_THEIR_PAPERS = {
+    "consistency": {"n_top": 3},
+    "effective_complexity": {"tolerance": 0.1},
+    "efficient_mprt": {"n_bins": 100},
+    "faithfulness_correlation": {"n": 0.1, "n_perturb_samples": 100},
+    "minimal_subset": {"mode": "deletion"},
+    "mu_fidelity": {"n": 0.2, "n_perturb_samples": 200, "correlation": "spearman"},
+    "non_sensitivity": {"tolerance": 1e-5},
+    "pointing_game": {"tolerance": 0, "sign": "all"},
+    "relevance_mass_accuracy": {"sign": "positive"},
+    "road": {"start": 0.1, "stop": 0.9, "n_steps": 9},
+    "road_accuracy": {"start": 0.1, "stop": 0.9, "n_steps": 9},
+    "sensitivity_n": {"n_perturb_samples": 50},
+    "smooth_mprt": {"order": "bottom_up", "n_perturb_samples": 50},
+    "smooth_mprt_curve": {"order": "bottom_up", "n_perturb_samples": 50},
+}
+
+
+@every_metric
+def test_defaults_are_the_usual_ones_or_those_of_the_paper(metric):
+    own = OF_THEIR_PAPERS.get(metric.__name__, {})
+    for name, parameter in inspect.signature(metric).parameters.items():
+        if name in own or name in USUAL:
+            assert parameter.default in ((own[name],) if name in own else USUAL[name]), name
 
 
 # ---- the docstring, whose prose may be wrapped anywhere
