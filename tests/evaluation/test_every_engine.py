@@ -111,13 +111,12 @@ class Story:
             methods=METHODS,
             metrics={**METRICS, **DRAWN, "eventful": of_files, "threads": threads},
             engine=self.engine,
-            devices=["cpu"] * self.workers,
             batch_size=1,
             halves=True,
             threads_per_worker=THREADS,
             path=self.folder / "run.h5",
             max_restarts=10,
-            **options,
+            **{"devices": ["cpu"] * self.workers, **options},
         )
 
     def shards(self):
@@ -132,7 +131,7 @@ class Story:
         self.error, self.after_error, self.processes = error.value, self.shards(), seen(notes)["processes"]
         if self.outlives:
             with asked(notes, "die"), pytest.raises(IncompleteRun) as given_up:
-                self.run()
+                self.run(devices=["cpu"])  # each death starts all workers again, which takes seconds
             self.given_up, self.deaths = given_up.value, len([*notes.glob("*.death")])
         self.before = self.shards()
         for note in notes.glob("*.seen"):
