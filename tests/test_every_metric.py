@@ -175,10 +175,11 @@ def test_there_is_a_row_of_finite_scores_per_example_in_the_range_of_the_card_wh
 
 
 @every_metric
-def test_the_type_of_the_numbers_is_kept(metric):
+def test_the_type_of_the_numbers_is_that_of_the_scores_but_at_least_float32(metric):
+    """Where inputs, attributions and outputs have one type; others in `test_types_of_scores.py`."""
     for dtype in DTYPES:
         scores = tiny().to(dtype).call(metric)
-        assert scores.dtype == dtype
+        assert scores.dtype == torch.promote_types(dtype, torch.float32)
         assert scores.isfinite().all()
 
 
