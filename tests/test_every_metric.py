@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial, reduce
+from functools import cache, partial
 from itertools import combinations, cycle
 from typing import Any
 
@@ -27,13 +27,6 @@ from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_
 from .forms import for_each
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-TYPES = (  # of inputs, attributions and outputs
-    *((dtype, dtype, dtype) for dtype in DTYPES),
-    (torch.float32, torch.float64, torch.float32),
-    (torch.float64, torch.float32, torch.float32),
-    (torch.float32, torch.float16, torch.float64),
-    (torch.float16, torch.bfloat16, torch.float16),
-)
 B = 5
 SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
     exported.completeness,
@@ -182,33 +175,12 @@ def test_there_is_a_row_of_finite_scores_per_example_in_the_range_of_the_card_wh
 
 
 @every_metric
-def test_scores_are_finite_and_of_the_promoted_type_and_at_least_float32(metric):
-    """Promoted are attributions, or explanations, which have the inputs' type here, and the model's outputs."""
-    for inputs, attributions, outputs in TYPES:
-        s, changes, parts = tiny().to(inputs), {}, [torch.float32]
-        explains = not takes(metric, "attributions")
-        if explains and (attributions != inputs or outputs != inputs):
-            continue  # a module gives both
-        if takes(metric, "forward_func") and not explains:
-            changes["forward_func"] = lambda *rows, s=s, outputs=outputs: s.module(*rows).to(outputs)
-            parts.append(torch.long if metric is exported.minimal_subset else outputs)  # it scores classes
-        if not explains:
-            changes["attributions"] = map_of(s.inputs).to(attributions)
-        scores = s.call(metric, **changes)
-        types = f"{inputs}, {attributions}, {outputs}"
-        assert scores.dtype == reduce(torch.promote_types, [*parts, attributions]), types
-        assert scores.isfinite().all(), types
-
-
-@every_metric
-def test_outputs_and_attributions_that_are_integers_give_float32(metric):
-    s = tiny().to(torch.float32)
-    changes = {}
-    if takes(metric, "attributions"):
-        changes["attributions"] = (4 * map_of(s.inputs)).long()
-        if takes(metric, "forward_func"):
-            changes["forward_func"] = lambda *rows: (8 * s.module(*rows)).long()
-    assert s.call(metric, **changes).dtype == torch.float32
+def test_the_type_of_the_numbers_is_that_of_the_scores_but_at_least_float32(metric):
+    """Where inputs, attributions and outputs have one type; others in `test_types_of_scores.py`."""
+    for dtype in DTYPES:
+        scores = tiny().to(dtype).call(metric)
+        assert scores.dtype == torch.promote_types(dtype, torch.float32)
+        assert scores.isfinite().all()
 
 
 @every_case
