@@ -117,15 +117,3 @@ def test_another_body_is_another_run(run, tmp_path):
     assert run(wanted(1), path=tmp_path / "scores.h5").dataset.equals(first.dataset)
     with pytest.raises(ValueError, match="holds another run"):
         run(wanted(2), path=tmp_path / "scores.h5")
-
-
-def test_an_evaluation_within_inference_mode_is_that_outside():
-    torch.manual_seed(0)
-    model, x = torch.nn.Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64)
-    chosen = {"deletion": metrics.deletion, "share": largest_share, "repeats": repeats, "drawn": drawn}
-    options = {"metrics": chosen, "batch_size": 2, "max_examples_per_batch": 2}
-    outside = evaluate(model, [(row, 1) for row in x], METHODS, **options).dataset
-    with torch.inference_mode():
-        inside = evaluate(model, [(row * 1, 1) for row in x], METHODS, **options).dataset
-    for name in chosen:
-        assert_close(inside[name].values, outside[name].values)
