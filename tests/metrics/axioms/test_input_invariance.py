@@ -144,3 +144,17 @@ def test_it_costs_the_rows_of_its_card(limit, x):
     assert sum(sizes) == 2 + 2 * 3
     assert explained.rows == 2 * 3
     assert max(sizes + explained.sizes) <= (limit or 64)
+
+
+def test_a_model_that_needs_further_arguments_gets_them_also_where_outputs_are_compared(x):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, rows, scale):
+            return self.last(torch.tanh(self.first(rows) * scale))
+
+    scale = torch.tensor([[1.0], [-2.0], [0.5]], dtype=torch.float64)
+    scores = input_invariance(drawn(Scaled()), Saliency, x, target=1, additional_forward_args=scale)
+    closely(scores, expected([0.0] * 3))
