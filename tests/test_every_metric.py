@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
+from captum_ext.perturbations import segment_removal
 
 from . import oracles
 from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, map_of, options, takes, tiny
@@ -181,6 +182,81 @@ def test_the_type_of_the_numbers_is_that_of_the_scores_but_at_least_float32(metr
         scores = tiny().to(dtype).call(metric)
         assert scores.dtype == torch.promote_types(dtype, torch.float32)
         assert scores.isfinite().all()
+
+
+class Module(nn.Module):
+    """A function as a module, with the layer that the table names."""
+
+    def __init__(self, function: Callable[..., Tensor]):
+        super().__init__()
+        self.function, self.hidden = function, nn.Flatten()
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        return self.function(self.hidden(x).reshape(x.shape), *further)
+
+
+def odd_map(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    """An explanation near the largest number of float16, so that the difference of two has no room in it."""
+    place = torch.arange(x[0].numel(), dtype=torch.float64).reshape(x.shape[1:])
+    return (6e4 * (5 * x.double() + 0.01 * place * x.double()).sin()).half().to(x.dtype)
+
+
+@of_every(lambda case: not case.takes("explanation_factory"), sets=0)
+def test_numbers_of_half_precision_score_as_the_same_numbers_of_single_precision(case):
+    """Where outputs and attributions are near the largest number of float16, and perturbed inputs are exact."""
+    half = tiny().to(torch.float16)
+    net = tiny().module
+
+    def model(x: Tensor, *further: Any) -> Tensor:
+        return (6e4 * net(x.double()).sigmoid()).half().to(x.dtype)
+
+    perturb = segment_removal if case.metric is exported.infidelity else lambda inputs: -inputs
+    exact = {"baselines": 0.0, "perturb_func": perturb, "activation": None, "explanation_func": odd_map}
+    changes = {name: value for name, value in exact.items() if name in inspect.signature(case.metric).parameters}
+
+    def score(dtype: torch.dtype) -> Tensor:
+        maps = {"attributions": odd_map(half.inputs), "reference_attributions": odd_map(half.inputs.cos())}
+        maps |= {"other_attributions": torch.cat((odd_map(half.inputs), -odd_map(half.inputs)))}
+        maps |= {"other_classes": torch.arange(2 * B) % 3}
+        given = {name: value for name, value in maps.items() if case.takes(name)}
+        given = {name: v.to(dtype) if v.is_floating_point() else v for name, v in given.items()}
+        of_type = half.to(dtype)
+        return case(replace(of_type, model=Module(model).eval(), everyone=half.inputs.to(dtype)), **changes, **given)
+
+    scores = score(torch.float16)
+    assert not scores.isinf().any()
+    assert_close(scores, score(torch.float32), rtol=1e-2, atol=1e-5, equal_nan=True)
+
+
+SCALED = {exported.completeness, exported.infidelity}  # these compare attributions with outputs
+
+
+@of_every(lambda case: case.takes("attributions"))
+def test_the_scale_of_the_attributions_does_not_count(case):
+    if case.metric in SCALED and "normalize" not in case.options:
+        return
+    maps = ("attributions", "reference_attributions", "other_attributions")
+    for dtype, exponents in {torch.float32: (-83, 100), torch.float64: (-600, 600)}.items():
+        arguments = case.of(tiny().to(dtype))
+        score = case.metric(**arguments)
+        for exponent in exponents:
+            scaled = {name: arguments[name] * 2.0**exponent for name in maps if name in arguments}
+            assert_close(case.metric(**arguments | scaled), score, rtol=1e-12, atol=0)
+
+
+@of_every(lambda case: case.takes("forward_func") and not case.takes("explanation_factory"), sets=None)
+def test_where_outputs_are_nan_no_class_and_no_score_is_made_of_them(case):
+    net = tiny().module
+
+    def nan_of_example_1(x: Tensor, number: Tensor) -> Tensor:
+        return net(x).masked_fill((number == 1)[:, None], torch.nan)
+
+    changes = {"additional_forward_args": torch.arange(3)}
+    changes |= {"same_class": True} if case.takes("same_class") else {}
+    changes |= {"explanation_func": lambda x, *_, **__: map_of(x)} if case.takes("explanation_func") else {}
+    scores = case(replace(tiny(3), model=Module(nan_of_example_1).eval()), **changes)
+    assert scores[1].isnan().all()
+    assert not scores[[0, 2]].isnan().any()
 
 
 @every_case

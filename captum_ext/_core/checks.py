@@ -23,6 +23,16 @@ def describe(value: object) -> str:
     return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
 
 
+def check_real(must: str, *tensors: Tensor) -> None:
+    """Refuses complex numbers. The error begins with the words `must`, such as "`inputs` must be"."""
+    for t in tensors:
+        if t.is_complex():
+            raise TypeError(
+                f"{must} real numbers, got {t.dtype}. Give real and imaginary parts as separate numbers, "
+                "as torch.view_as_real does."
+            )
+
+
 def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")

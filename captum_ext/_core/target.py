@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .checks import describe, shape
+from .checks import check_real, describe, shape
 
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
@@ -65,6 +65,7 @@ def check_output(output: Any, rows: int) -> Tensor:
         raise ValueError(
             f"`forward_func` must return one row for each of its {rows} input rows, got shape {shape(output)}."
         )
+    check_real("`forward_func` must return", output)
     return output
 
 
@@ -96,7 +97,7 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
 
 def predicted_class(output: Tensor) -> Tensor:
     """`[rows]`: an activation that gives the class with the largest output, and `NO_CLASS` where an output is nan."""
-    if not isinstance(output, Tensor) or output.dim() == 0:
+    if not isinstance(output, Tensor) or output.dim() == 0 or output.is_complex():
         return output  # the caller's check of the output refuses it
     if output.dim() != 2:
         raise ValueError(

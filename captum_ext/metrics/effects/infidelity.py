@@ -25,7 +25,7 @@ from ..._core.arguments import (
 from ..._core.card import metric
 from ..._core.perturbations import Perturbations, as_copies
 from ..._core.signature import arguments_like
-from ..._core.statistics import ratio, sum_of_parts
+from ..._core.statistics import at_least_float32, ratio, sum_of_parts, to_unit
 
 
 @metric(
@@ -97,6 +97,7 @@ def infidelity(attributions: AttributionsType, normalize: bool = False, **argume
 def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
     """`[methods, B]`. Beta is 0 for an explanation that predicts 0 for all draws."""
     if normalize:
+        explained, _ = to_unit(explained)  # beta undoes any scale
         explained = explained * ratio(
             (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
         )
@@ -141,7 +142,8 @@ def infidelity_perturb_func_decorator(
             moved = tuple(a - p for a, p in zip(x, x_perturbed))
             if not multiply_by_inputs:
                 return moved, x_perturbed
-            return tuple(ratio(m, a - b) for m, a, b in zip(moved, x, baseline_values(baselines, inputs))), x_perturbed
+            per_distance = zip(moved, map(at_least_float32, x), baseline_values(baselines, inputs))
+            return tuple(ratio(at_least_float32(m), a - b) for m, a, b in per_distance), x_perturbed
 
         return with_perturbations
 

@@ -30,7 +30,7 @@ ROWS = "B + M B, for M methods"
 GRAD_CAM_PP = "Chattopadhyay et al. 2018, arXiv:1710.11063"
 
 
-@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP)
+@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP, relative=True)
 @arguments_like(Setting, without=("feature_mask", "aggregate", "frozen"))
 def average_drop(**arguments: Any) -> Scores:
     r"""The share of the output that is lost when the input is shown through its attribution map.
@@ -74,6 +74,7 @@ def average_drop(**arguments: Any) -> Scores:
     range=(0, float("inf")),
     rows=ROWS,
     reference="Zhang et al. 2023, arXiv:2301.07002",
+    relative=True,
 )
 @arguments_like(average_drop)
 def average_gain(**arguments: Any) -> Scores:
@@ -115,7 +116,7 @@ def increase_in_confidence(**arguments: Any) -> Scores:
 
     Returns:
         `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the paper's share of increases. Higher is
-        better; compare with a map of random noise. NaN where the map is constant.
+        better; compare with a map of random noise. NaN where the map is constant or an output is NaN.
 
     Raises:
         ValueError, TypeError: as `average_drop`.
@@ -130,7 +131,8 @@ def increase_in_confidence(**arguments: Any) -> Scores:
         {'first': tensor([1.]), 'second': tensor([0.])}
     """
     shown = _through_maps(**arguments)
-    return shown.unpack(wide(shown.f_shown > shown.f_x).where(~shown.f_shown.isnan(), torch.nan))
+    undefined = shown.f_x.isnan() | shown.f_shown.isnan()
+    return shown.unpack(wide(shown.f_shown > shown.f_x).masked_fill(undefined, torch.nan))
 
 
 class _Shown:

@@ -104,6 +104,7 @@ def sufficiency(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
     range=(float("-inf"), float("inf")),
     rows="B + M B len(shares), for M methods",
     reference="Chen et al. 2020, arXiv:2004.02015",
+    relative=True,
 )
 @arguments_like(deletion_curve, without=OF_THE_CURVE)
 def log_odds(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:

@@ -19,7 +19,7 @@ from ..._core.arguments import (
     flat,
 )
 from ..._core.card import metric
-from ..._core.checks import check_count, describe, shape
+from ..._core.checks import check_count, check_real, describe, shape
 from ..._core.forward import Forward, whole
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
@@ -119,6 +119,7 @@ def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
             f"`discretize` must return `[rows, K]` for its {len(phi) + len(references)} rows of attributions, "
             f"got {got}."
         )
+    check_real("`discretize` must return", tokens)
     _, kind = tokens.unique(dim=0, return_inverse=True)
     return kind[: len(phi), None] == kind[len(phi) :]
 
