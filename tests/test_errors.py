@@ -489,6 +489,12 @@ BAD_ARGUMENTS = [
     value("`stop` must be a fraction from 0 to 1, got '1'", stop="1"),
     value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5, only=TOLERATING_A_SHARE),
     value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
+    # threshold
+    kind("`threshold` must be a number, got str '0'", threshold="0"),
+    kind("`threshold` must be a number, got bool True", threshold=True),
+    kind("`threshold` must be a number, got Tensor", threshold=torch.zeros(3)),
+    value("`threshold` must be a finite number, got nan", threshold=float("nan")),
+    value("`threshold` must be a finite number, got -inf", threshold=-float("inf")),
     # target
     value("A list as `target` must have one entry for each of the 3 examples, got 2", target=[0, 1], only=WITH_TARGET),
     value(
@@ -643,6 +649,17 @@ BAD_OUTPUTS = [
         r"`forward_func` must return `\[rows, classes\]`, so that there is a prediction; got \(\d+, 4, 2\)",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
         only=(minimal_subset, road_accuracy),
+    ),
+    value(
+        "`threshold` is missing: `forward_func` returns one output per row, and the largest of one is always class 0. "
+        "Give threshold=0 for a logit or 0.5 for a probability, or return an output for each class",
+        forward_func=Model(lambda rows: LAYER(rows)[:, :1]),
+        only=(minimal_subset, road_accuracy),
+    ),
+    value("`threshold` is missing", forward_func=Model(lambda rows: LAYER(rows)[:, 0]), only=(minimal_subset,)),
+    value(
+        r"`threshold` is for models with one output per row; got \(\d+, 4\), whose largest is the prediction. Leave it",
+        threshold=0,
     ),
     value(
         r"`target` is missing: the model's output has shape \(\d+, 4\), more than one value per row. "

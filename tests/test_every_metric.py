@@ -674,6 +674,7 @@ USUAL = {  # defaults, by name; of the metrics that have another, below
     "similarity": ("spearman",),
     "start": (0.0,),
     "stop": (1.0,),
+    "threshold": (None,),
     "weights_seed": (0,),
 }
 OF_THEIR_PAPERS = {

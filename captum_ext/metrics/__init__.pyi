@@ -422,6 +422,7 @@ def minimal_subset(
     frozen: FrozenType = None,
     show_progress: bool = False,
     mode: str = 'deletion',
+    threshold: float | None = None,
 ) -> Scores: ...
 
 def monotonicity(
@@ -703,6 +704,7 @@ def road_accuracy(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    threshold: float | None = None,
 ) -> Scores: ...
 
 def sensitivity_avg(

@@ -24,7 +24,7 @@ from ..._core.forward import Forward, whole
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
-from ..._core.target import NO_CLASS, predicted_class
+from ..._core.target import NO_CLASS, largest_class
 
 Discretize = Callable[[Tensor], Tensor]
 
@@ -126,7 +126,7 @@ def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
 
 def _predicted(output: Tensor) -> Tensor:
     output = flat((output,))
-    return predicted_class(output) if output.shape[1] > 1 else _is_above_0(output[:, 0])
+    return largest_class(output) if output.shape[1] > 1 else _is_above_0(output[:, 0])
 
 
 def _is_above_0(output: Tensor) -> Tensor:

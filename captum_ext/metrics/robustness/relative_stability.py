@@ -17,7 +17,7 @@ from ..._core.layers import as_layer, joined_outputs, recorded
 from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
 from ..._core.statistics import at_least_float32, norm, ratio, score_type
-from ..._core.target import NO_CLASS, predicted_class
+from ..._core.target import NO_CLASS, largest_class
 
 # Maps rows to what is compared, `[rows, K]`, and to the output.
 Observe = Callable[[Forward, Tensors, Tensor], tuple[Tensor, Tensor]]
@@ -215,7 +215,7 @@ def _relative_change(after: Tensor, before: Tensor) -> Tensor:
 
 def _class(output: Tensor) -> Tensor:
     """`[rows]`: the predicted class, which is the same for all rows of a model with one output."""
-    return predicted_class(flat((output,)))
+    return largest_class(flat((output,)))
 
 
 def _same_class(after: Tensor, before: Tensor) -> Tensor:
