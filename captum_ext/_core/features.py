@@ -126,6 +126,12 @@ class Features:
             _rank(r, t, c)
         return ranks
 
+    def shares(self) -> Tensors:
+        """Returns, for each element of the inputs, 1 divided by the number of elements of its feature."""
+        ones = tuple(torch.ones_like(x[:1], dtype=torch.float32).expand_as(x) for x in self.inputs)
+        example = torch.arange(len(self.counts))
+        return tuple((1 / n).expand_as(x) for n, x in zip(self.spread(self.sums(ones, example), example), ones))
+
     def without(self, removed: Tensor, example: Tensor) -> Tensors:
         """Returns copies of the examples, with the features `removed` (`[rows, width]`) replaced by the baselines."""
         return tuple(

@@ -136,8 +136,8 @@ class Perturbations:
         self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
-        masks = as_feature_mask(feature_mask, inputs)
-        self.feature_mask = masks if takes(perturb_func, "feature_mask") else None
+        self.masks = as_feature_mask(feature_mask, inputs)
+        self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
         n = check_count("n_perturb_samples", n_perturb_samples)
         self.n, self.per_draw = _keywords_per_draw(perturb_func, self.inputs, n, seed)
         self.f = Forward(

@@ -318,6 +318,7 @@ def infidelity(
     feature_mask: FeatureMaskType = None,
     seed: SeedType = None,
     show_progress: bool = False,
+    aggregate: str = 'sum',
 ) -> Scores: ...
 
 def insertion(
