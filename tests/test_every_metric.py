@@ -7,8 +7,8 @@ import inspect
 import pickle
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import combinations, cycle
 from typing import Any
@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
+from captum_ext._core.card import arguments_of_partial, card_of
 from captum_ext.perturbations import segment_removal
 
 from . import oracles
@@ -353,6 +354,123 @@ def test_without_a_limit_a_call_has_at_most_64_rows_or_the_batch(case):
         setting = recorded(rows)
         case(setting)
         assert max(setting.model.calls) <= max(rows, 64)
+
+
+# ---- the rows that the card promises
+
+INSIDE = "with start or stop inside 0..1"
+OF_A_CURVE = "2 B + M B (n_steps - 2), for M methods"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the number of model rows depends on: `B` examples, `M` methods, at most `F` features, and the arguments."""
+
+    B: int
+    M: int
+    F: int
+    arguments: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    @property
+    def inside(self) -> bool:
+        return any(self.arguments[end] not in (0, 1) for end in ("start", "stop"))
+
+    @property
+    def sizes(self) -> int:
+        return len(self.n) if isinstance(self.n, list) else 1
+
+    @property
+    def n_shares(self) -> int:
+        return len(self.shares) if isinstance(self.shares, (list, tuple)) else 1
+
+    @property
+    def draws(self) -> int:
+        """How often the baselines are drawn."""
+        drawn = callable(self.baselines) and takes(self.baselines, "seed")
+        return self.n_perturb_samples if drawn else 1
+
+    def of_score(self, methods: int) -> int:
+        arguments = arguments_of_partial(self.score)
+        return MOST_ROWS[card_of(self.score).rows](replace(self, M=methods, arguments=arguments))
+
+
+MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the model's rows, in explanations too
+    "none": lambda c: 0,
+    "B": lambda c: c.B,
+    "2 B": lambda c: 2 * c.B,
+    "B + M B, for M methods": lambda c: c.B + c.M * c.B,
+    "B + B F, for F features": lambda c: c.B + c.B * c.F,
+    "B + B n_perturb_samples": lambda c: c.B + c.B * c.n_perturb_samples,
+    "B + B len(n) n_perturb_samples": lambda c: c.B + c.B * c.sizes * c.n_perturb_samples,
+    "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn": lambda c: (
+        c.B + c.B * c.F * c.draws
+    ),
+    "B + M B len(shares), for M methods": lambda c: c.B + c.M * c.B * c.n_shares,
+    "2 B + M B (F - 1), for M methods and F features": lambda c: 2 * c.B + c.M * c.B * (c.F - 1),
+    "2 B + M B (S - 1), for M methods and S segments": lambda c: 2 * c.B + c.M * c.B * (c.F - 1),
+    "M B n_steps, for M methods": lambda c: c.M * c.B * c.n_steps,
+    OF_A_CURVE: lambda c: 2 * c.B + c.M * c.B * (c.n_steps - 2),
+    f"{OF_A_CURVE}; at most M B n_steps {INSIDE}": lambda c: (
+        c.M * c.B * c.n_steps if c.inside else 2 * c.B + c.M * c.B * (c.n_steps - 2)
+    ),
+    f"{OF_A_CURVE}; at most B + M B n_steps {INSIDE}": lambda c: (
+        c.B + c.M * c.B * c.n_steps if c.inside else 2 * c.B + c.M * c.B * (c.n_steps - 2)
+    ),
+    f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps {INSIDE}": lambda c: (
+        2 * c.M * c.B * c.n_steps if c.inside else 2 * c.B + 2 * c.M * c.B * (c.n_steps - 2)
+    ),
+    "B F (F + 1), and what the score costs for M methods and again for 2 + n_perturb_samples": lambda c: (
+        c.B * c.F * (c.F + 1) + c.of_score(c.M) + c.of_score(2 + c.n_perturb_samples)
+    ),
+    "explanations of 2 B rows": lambda c: 2 * c.B,
+    "2 + 2 B, and explanations of 2 B rows": lambda c: 2 + 4 * c.B,
+    "explanations of B + B n_perturb_samples rows": lambda c: c.B + c.B * c.n_perturb_samples,
+    "B + B n_perturb_samples, and explanations of as many": lambda c: 2 * (c.B + c.B * c.n_perturb_samples),
+    "explanations of B + B layers rows": lambda c: c.B + c.B * LAYERS,
+    "explanations of (B + B layers) n_perturb_samples rows": lambda c: (c.B + c.B * LAYERS) * c.n_perturb_samples,
+}
+LAYERS = 2  # of `Net`
+
+
+class Counting(Net):
+    """Counts its rows, together with those of its copies."""
+
+    rows = 0
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        Counting.rows += len(x)
+        return super().forward(x)
+
+
+def features_of(arguments: Mapping[str, Any]) -> int:
+    """The largest number of features of an example."""
+    mask = arguments.get("feature_mask")
+    if not isinstance(mask, Tensor):
+        return arguments["inputs"][0].numel()
+    return max(len(row.unique()) for row in mask.flatten(1))
+
+
+def test_the_words_of_every_card_are_counted():
+    assert {metric.card.rows for metric in METRICS.values()} == MOST_ROWS.keys()
+
+
+@of_every(lambda case: True, sets=None)
+def test_a_call_takes_at_most_the_rows_that_the_card_says(case):
+    ends = ({}, {"start": 0.1, "stop": 0.9}, {"start": 0.5}, {"stop": 0.5}, {"start": 1.0, "stop": 0.0})
+    for changes in ends if case.takes("start") else ends[:1]:
+        for methods in (1, 3) if case.takes("attributions") else (1,):
+            net = Counting().eval()
+            setting = replace(tiny(), model=net, module=net)
+            if methods > 1:
+                changes = changes | {"attributions": {i: map_of(setting.inputs + i) for i in range(methods)}}
+            arguments = arguments_of_partial(case.metric) | case.of(setting, **changes)
+            Counting.rows = 0
+            case.metric(**case.of(setting, **changes))
+            call = Call(B, methods, features_of(arguments), arguments)
+            assert Counting.rows <= MOST_ROWS[case.metric.card.rows](call), (changes, methods)
 
 
 # ---- randomness

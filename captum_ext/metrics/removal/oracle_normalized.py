@@ -25,7 +25,7 @@ from .srg import srg
 @metric(
     higher_is_better=True,
     range=(float("-inf"), float("inf")),
-    rows="B F (F + 1), and what the score costs for M + 2 + n_perturb_samples methods",
+    rows="B F (F + 1), and what the score costs for M methods and again for 2 + n_perturb_samples",
     reference="Wang and Wang 2024, openreview:SKPhvzxO1g",
 )
 @arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
@@ -52,7 +52,8 @@ def oracle_normalized(
     Returns:
         `[B]`, or a mapping name -> `[B]`. Higher is better, whichever direction `score` has; chance is 0, and an
         attribution that beats the search scores above 1. NaN where the best order scores the same as the random ones,
-        up to the rounding of the outputs.
+        up to the rounding of the outputs. `B F (F + 1)` model rows for the search, and those of `score` for the given
+        methods and again for the `2 + n_perturb_samples` orders.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`; more than 32 features; a `score` without a better side.
