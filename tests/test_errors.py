@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from captum.attr import Saliency
+from captum.attr import GradientShap, Occlusion, Saliency
 from torch import nn
 from torch.testing import assert_close
 
@@ -981,6 +981,17 @@ BAD_CALLS = [
      lambda: DECORATED(lambda rows: rows[:1])(x)),
     (ValueError, "`baselines` must have one entry for each of the 1 tensors of `inputs`, got 2",
      lambda: DECORATED(lambda rows, base: rows)(x, (0, 0))),
+    # hints where a method of Captum lacks something
+    (TypeError, r"`explanation_func` must be .*, got the class Saliency. Make an object of it, such as Saliency\(mod",
+     lambda: sensitivity_max(Saliency, x)),
+    (TypeError, "What `explanation_factory` makes of a model must be .*, got the class Saliency",
+     lambda: exported.efficient_mprt(MODULE, lambda module: Saliency, x)),
+    (TypeError, "`explanation_func` needs `baselines`, which is missing. Give it to the metric by name, which passes",
+     lambda: sensitivity_max(GradientShap(MODULE), x, target=0)),
+    (TypeError, "What `explanation_factory` makes of a model needs `sliding_window_shapes`",
+     lambda: exported.efficient_mprt(MODULE, Occlusion, x, target=0)),
+    (TypeError, "`explanation_func` needs gradients, which `inputs` of type torch.int64 do not have. Explain the embed",
+     lambda: sensitivity_max(Saliency(nn.EmbeddingBag(3, 2)), torch.ones(3, 4).long(), lambda rows: rows, target=0)),
     # metrics of one's own
     (TypeError, "`higher_is_better` must be True, False or, for a curve, None; got 'yes'",
      lambda: exported.metric(higher_is_better="yes")),

@@ -5,6 +5,7 @@ an effect.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 
 import pytest
@@ -185,3 +186,25 @@ def test_an_increase_over_nan_is_none():
         True,
         False,
     ]
+
+
+OF_PROBABILITIES = {
+    "log_odds": (metrics.log_odds, -1.0),
+    "average_drop": (metrics.average_drop, -1.0),
+    "average_gain": (metrics.average_gain, 3.0),
+}
+
+
+@pytest.mark.parametrize(("score", "output"), OF_PROBABILITIES.values(), ids=OF_PROBABILITIES)
+def test_logits_in_place_of_probabilities_are_warned_of_where_no_example_has_a_score(score, output):
+    x = normal(3, 4)
+    with pytest.warns(UserWarning, match="must be a probability .* give `activation=partial") as caught:
+        assert score(lambda rows: 0 * rows[:, 0] + output, x, x).isnan().all()
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    for right in (0.5, math.nan):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            score(lambda rows, right=right: 0 * rows[:, 0] + right, x, x)
+            some = score(lambda rows: (rows[:, 0] > x[0, 0] - 1) * output + 0.5, x, x)
+        assert some.shape == (3,)

@@ -20,7 +20,7 @@ from ..._core.arguments import (
     flat,
 )
 from ..._core.card import metric
-from ..._core.forward import Forward, Rows, whole
+from ..._core.forward import Forward, Rows, warn_of_logits, whole
 from ..._core.setting import Setting
 from ..._core.sharing import shared
 from ..._core.signature import arguments_like
@@ -66,6 +66,7 @@ def average_drop(**arguments: Any) -> Scores:
         {'first': tensor([0.2500]), 'second': tensor([0.7500])}
     """
     shown = _through_maps(**arguments)
+    warn_of_logits(shown.f_x <= 0, "is not above 0")
     return shown.unpack((shown.f_x - shown.f_shown).clamp(min=0) / shown.f_x.where(shown.f_x > 0, torch.nan))
 
 
@@ -101,6 +102,7 @@ def average_gain(**arguments: Any) -> Scores:
         {'first': tensor([0.5000]), 'second': tensor([0.])}
     """
     shown = _through_maps(**arguments)
+    warn_of_logits(shown.f_x >= 1, "is not below 1")
     return shown.unpack((shown.f_shown - shown.f_x).clamp(min=0) / (1 - shown.f_x).where(shown.f_x < 1, torch.nan))
 
 
