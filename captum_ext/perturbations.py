@@ -38,7 +38,7 @@ from ._core.draws import SeedType, draw_seeds, generator, normal
 from ._core.features import Features
 from ._core.grids import positions
 from ._core.sizes import as_sizes
-from ._core.statistics import ratio
+from ._core.statistics import at_least_float32, ratio
 
 __all__ = ["gaussian", "noisy_baseline", "segment_removal", "square_removal"]
 
@@ -68,7 +68,7 @@ def gaussian(
     noise = normal(_seeds(seed, x), x, 0.0, std)
     perturbed = tuple(a - e for a, e in zip(x, noise))
     if multiply_by_inputs:
-        noise = tuple(ratio(e, a - b) for e, a, b in zip(noise, x, as_baselines(baselines, inputs)))
+        noise = tuple(_per_distance(e, a, b) for e, a, b in zip(noise, x, as_baselines(baselines, inputs)))
     return as_given(noise, inputs), as_given(perturbed, inputs)
 
 
@@ -97,7 +97,7 @@ def noisy_baseline(
     perturbed = tuple(e + c for e, c in zip(normal(_seeds(seed, x), x, 0.0, std), b))
     moved = tuple(a - p for a, p in zip(x, perturbed))
     if multiply_by_inputs:
-        moved = tuple(ratio(m, a - c) for m, a, c in zip(moved, x, b))
+        moved = tuple(_per_distance(m, a, c) for m, a, c in zip(moved, x, b))
     return as_given(moved, inputs), as_given(perturbed, inputs)
 
 
@@ -197,6 +197,11 @@ def segment_removal(
 
 def _seeds(seed: SeedType, x: Tensors) -> Tensor:
     return draw_seeds(seed, len(x[0]), 1)[:, 0]
+
+
+def _per_distance(moved: Tensor, x: Tensor, baseline: float | Tensor) -> Tensor:
+    """Divides a perturbation by the distance to the baseline, which may be too small for float16."""
+    return ratio(at_least_float32(moved), at_least_float32(x) - baseline)
 
 
 def _removed(

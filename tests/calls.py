@@ -321,6 +321,7 @@ ARGUMENTS: dict[str, Argument] = {
     "shift": Argument(*always(0.5), always(2.0)),
     "same_class": Argument(*always(False), always(True)),
     "eps_min": Argument(None, always(2.0)),
+    "threshold": Argument(),  # for a model with one output, where the table's has several
 }
 CLASH = (("search", "perturb_func"),)  # options of which a metric takes one at a time
 

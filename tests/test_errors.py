@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from captum.attr import Saliency
+from captum.attr import GradientShap, Occlusion, Saliency
 from torch import nn
 from torch.testing import assert_close
 
@@ -61,10 +61,25 @@ phi = x.cos()
 MASK = torch.arange(4).reshape(1, 1, 2, 2)
 NAN = phi.clone()
 NAN[1, 0, 0, 0] = torch.nan
+CANCELLING = phi.clone()
+CANCELLING[1, :, 0, 0] = torch.tensor([torch.inf, -torch.inf])  # in one position
 TRUTH = torch.tensor([[True, False], [False, True]])
 
 
 LAYER, ACROSS_ROWS = nn.Flatten(), nn.Flatten(0)
+REAL = "real numbers, got torch.complex64. Give real and imaginary parts as separate numbers"
+
+
+def imaginary(rows: torch.Tensor) -> torch.Tensor:
+    return rows.to(torch.complex64) * 1j
+
+
+class Fourier(nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return imaginary(rows)
+
+
+FOURIER = Fourier()
 
 
 class Model:
@@ -180,6 +195,7 @@ CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask") and m is not infidelity)  # which hands it on
 WITH_TARGET = tuple(m for m in FORWARD if takes(m, "target"))
 LOCALISATION = tuple(m for m in EVERY if takes(m, "truth_mask"))
+SUMMING = tuple(m for m in EVERY if takes(m, "feature_mask") and takes(m, "attributions") and m is not infidelity)
 RANKING = tuple(m for m in LOCALISATION if inspect.signature(m).parameters["sign"].default == "all")
 MASSES = tuple(m for m in LOCALISATION if m not in RANKING)
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
@@ -230,6 +246,39 @@ BAD_ARGUMENTS = [
     value("`attributions` is NaN in example 1. Fix or drop these examples first", attributions=NAN),
     value(r"`attributions\['b'\]` is NaN in example 1", attributions={"a": phi, "b": NAN}),
     value("`attributions` is NaN in example 0, 1, 2", attributions=phi * torch.nan),
+    # complex numbers
+    kind(f"`inputs` must be {REAL}", inputs=imaginary(x)),
+    kind(f"`inputs` must be {REAL}", inputs=(x, imaginary(x)), attributions=(phi, phi)),
+    kind(f"`attributions` must be {REAL}", attributions=imaginary(phi)),
+    kind(rf"`attributions\['b'\]` must be {REAL}", attributions={"a": phi, "b": imaginary(phi)}),
+    kind(f"`reference_attributions` must be {REAL}", reference_attributions=imaginary(phi)),
+    kind(f"`other_attributions` must be {REAL}", other_attributions=imaginary(phi)),
+    kind(f"`baselines` must be {REAL}", baselines=imaginary(x), only=WITH_TARGET),
+    kind(f"`baselines` must be {REAL}", baselines=imaginary, only=WITH_TARGET),
+    kind("`baselines` must be numbers, .*, got complex", baselines=1j, only=WITH_TARGET),
+    kind(f"`baselines.fill` must return {REAL}", baselines=Filling(lambda rows, mask: imaginary(rows)), only=CURVES),
+    kind(f"`shift` must be {REAL}", shift=imaginary(x[:1])),
+    kind(f"`discretize` must return {REAL}", discretize=imaginary),
+    # inf and -inf in one feature
+    value(
+        "`attributions` has inf and -inf in one feature of example 1, so that their sum is undefined. "
+        "Make them finite first, as torch.nan_to_num does",
+        attributions=CANCELLING,
+        feature_mask=MASK,
+        only=tuple(m for m in SUMMING if not takes(m, "reference_attributions")),
+    ),
+    value(
+        r"`attributions\['b'\]` has inf and -inf in one feature of example 1",
+        attributions={"a": phi, "b": CANCELLING},
+        reference_attributions=phi,
+        feature_mask=MASK,
+    ),
+    value(
+        "`reference_attributions` has inf and -inf in one feature of example 1",
+        reference_attributions=CANCELLING,
+        feature_mask=MASK,
+    ),
+    value("`attributions` has inf and -inf in one feature", attributions=CANCELLING, only=LOCALISATION),
     # baselines
     value(
         "`baselines` must have one entry for each of the 1 tensors of `inputs`, got 2",
@@ -440,6 +489,12 @@ BAD_ARGUMENTS = [
     value("`stop` must be a fraction from 0 to 1, got '1'", stop="1"),
     value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5, only=TOLERATING_A_SHARE),
     value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
+    # threshold
+    kind("`threshold` must be a number, got str '0'", threshold="0"),
+    kind("`threshold` must be a number, got bool True", threshold=True),
+    kind("`threshold` must be a number, got Tensor", threshold=torch.zeros(3)),
+    value("`threshold` must be a finite number, got nan", threshold=float("nan")),
+    value("`threshold` must be a finite number, got -inf", threshold=-float("inf")),
     # target
     value("A list as `target` must have one entry for each of the 3 examples, got 2", target=[0, 1], only=WITH_TARGET),
     value(
@@ -596,6 +651,17 @@ BAD_OUTPUTS = [
         only=(minimal_subset, road_accuracy),
     ),
     value(
+        "`threshold` is missing: `forward_func` returns one output per row, and the largest of one is always class 0. "
+        "Give threshold=0 for a logit or 0.5 for a probability, or return an output for each class",
+        forward_func=Model(lambda rows: LAYER(rows)[:, :1]),
+        only=(minimal_subset, road_accuracy),
+    ),
+    value("`threshold` is missing", forward_func=Model(lambda rows: LAYER(rows)[:, 0]), only=(minimal_subset,)),
+    value(
+        r"`threshold` is for models with one output per row; got \(\d+, 4\), whose largest is the prediction. Leave it",
+        threshold=0,
+    ),
+    value(
         r"`target` is missing: the model's output has shape \(\d+, 4\), more than one value per row. "
         "Say which to explain, for example target=0",
         target=None,
@@ -655,6 +721,14 @@ BAD_OUTPUTS = [
         forward_func=Model(lambda rows: (ACROSS_ROWS(rows), rows.flatten(1))[1]),
         layer=ACROSS_ROWS,
     ),
+    kind(f"`forward_func` must return {REAL}", forward_func=Model(lambda rows: imaginary(rows.flatten(1)[:, :4]))),
+    kind(f"`forward_func` must return {REAL}", activation=imaginary),
+    kind(
+        f"`layer` must return {REAL}",
+        only=(relative_representation_stability,),
+        forward_func=Model(lambda rows: (FOURIER(rows), rows.flatten(1))[1]),
+        layer=FOURIER,
+    ),
 ]
 
 # What only the first explanation can tell.
@@ -674,6 +748,7 @@ BAD_EXPLANATIONS = [
         r"`explanation_func` must return a row for each of its 3 input rows, got shape \(\)",
         explanation_func=lambda r: r.sum(),
     ),
+    kind(f"`explanation_func` must return {REAL}", explanation_func=imaginary),
     value(
         r"`explanation_func` must return a row for each .*, got shape \(6, 2, 2\)",
         explanation_func=lambda r: (r, r.flatten(0, 1)),
@@ -699,6 +774,11 @@ BAD_FACTORIES = [
         r"`similarity` must return one number per example, of shape \(3,\); got \(3, 2, 2, 2\)",
         similarity=lambda a, b: a - b,
     ),
+    kind(
+        f"What `explanation_factory` makes of a model must return {REAL}",
+        explanation_factory=lambda module: imaginary,
+    ),
+    kind(f"`similarity` must return {REAL}", similarity=lambda a, b: imaginary(a.flatten(1).sum(1))),
     value("`similarity` must return .*; got float 0.5", similarity=lambda a, b: 0.5),
 ]
 
@@ -746,6 +826,21 @@ BAD_PERTURBATIONS = [
         r"`perturb_func` must return perturbed inputs of the shape it was given, \(9, 2, 2, 2\), got \(8, 2, 2, 2\)",
         only=(infidelity,),
         perturb_func=lambda rows: (rows, rows[1:]),
+    ),
+    kind(
+        f"`perturb_func` must return perturbations of {REAL}",
+        only=(infidelity,),
+        perturb_func=lambda rows: (imaginary(rows), rows),
+    ),
+    kind(
+        f"`perturb_func` must return perturbed inputs of {REAL}",
+        only=(infidelity,),
+        perturb_func=lambda rows: (rows, imaginary(rows)),
+    ),
+    kind(
+        f"`perturb_func` must return perturbed inputs of {REAL}",
+        only=(sensitivity_max,),
+        perturb_func=imaginary,
     ),
     kind(
         "`perturb_func` must return perturbed inputs as a tensor or a tuple of tensors, got NoneType",
@@ -886,6 +981,17 @@ BAD_CALLS = [
      lambda: DECORATED(lambda rows: rows[:1])(x)),
     (ValueError, "`baselines` must have one entry for each of the 1 tensors of `inputs`, got 2",
      lambda: DECORATED(lambda rows, base: rows)(x, (0, 0))),
+    # hints where a method of Captum lacks something
+    (TypeError, r"`explanation_func` must be .*, got the class Saliency. Make an object of it, such as Saliency\(mod",
+     lambda: sensitivity_max(Saliency, x)),
+    (TypeError, "What `explanation_factory` makes of a model must be .*, got the class Saliency",
+     lambda: exported.efficient_mprt(MODULE, lambda module: Saliency, x)),
+    (TypeError, "`explanation_func` needs `baselines`, which is missing. Give it to the metric by name, which passes",
+     lambda: sensitivity_max(GradientShap(MODULE), x, target=0)),
+    (TypeError, "What `explanation_factory` makes of a model needs `sliding_window_shapes`",
+     lambda: exported.efficient_mprt(MODULE, Occlusion, x, target=0)),
+    (TypeError, "`explanation_func` needs gradients, which `inputs` of type torch.int64 do not have. Explain the embed",
+     lambda: sensitivity_max(Saliency(nn.EmbeddingBag(3, 2)), torch.ones(3, 4).long(), lambda rows: rows, target=0)),
     # metrics of one's own
     (TypeError, "`higher_is_better` must be True, False or, for a curve, None; got 'yes'",
      lambda: exported.metric(higher_is_better="yes")),

@@ -7,20 +7,22 @@ import inspect
 import pickle
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import combinations, cycle
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
+from captum_ext._core.card import arguments_of_partial, card_of
+from captum_ext.perturbations import segment_removal
 
 from . import oracles
 from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, map_of, options, takes, tiny
@@ -183,6 +185,81 @@ def test_the_type_of_the_numbers_is_that_of_the_scores_but_at_least_float32(metr
         assert scores.isfinite().all()
 
 
+class Module(nn.Module):
+    """A function as a module, with the layer that the table names."""
+
+    def __init__(self, function: Callable[..., Tensor]):
+        super().__init__()
+        self.function, self.hidden = function, nn.Flatten()
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        return self.function(self.hidden(x).reshape(x.shape), *further)
+
+
+def odd_map(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    """An explanation near the largest number of float16, so that the difference of two has no room in it."""
+    place = torch.arange(x[0].numel(), dtype=torch.float64).reshape(x.shape[1:])
+    return (6e4 * (5 * x.double() + 0.01 * place * x.double()).sin()).half().to(x.dtype)
+
+
+@of_every(lambda case: not case.takes("explanation_factory"), sets=0)
+def test_numbers_of_half_precision_score_as_the_same_numbers_of_single_precision(case):
+    """Where outputs and attributions are near the largest number of float16, and perturbed inputs are exact."""
+    half = tiny().to(torch.float16)
+    net = tiny().module
+
+    def model(x: Tensor, *further: Any) -> Tensor:
+        return (6e4 * net(x.double()).sigmoid()).half().to(x.dtype)
+
+    perturb = segment_removal if case.metric is exported.infidelity else lambda inputs: -inputs
+    exact = {"baselines": 0.0, "perturb_func": perturb, "activation": None, "explanation_func": odd_map}
+    changes = {name: value for name, value in exact.items() if name in inspect.signature(case.metric).parameters}
+
+    def score(dtype: torch.dtype) -> Tensor:
+        maps = {"attributions": odd_map(half.inputs), "reference_attributions": odd_map(half.inputs.cos())}
+        maps |= {"other_attributions": torch.cat((odd_map(half.inputs), -odd_map(half.inputs)))}
+        maps |= {"other_classes": torch.arange(2 * B) % 3}
+        given = {name: value for name, value in maps.items() if case.takes(name)}
+        given = {name: v.to(dtype) if v.is_floating_point() else v for name, v in given.items()}
+        of_type = half.to(dtype)
+        return case(replace(of_type, model=Module(model).eval(), everyone=half.inputs.to(dtype)), **changes, **given)
+
+    scores = score(torch.float16)
+    assert not scores.isinf().any()
+    assert_close(scores, score(torch.float32), rtol=1e-2, atol=1e-5, equal_nan=True)
+
+
+SCALED = {exported.completeness, exported.infidelity}  # these compare attributions with outputs
+
+
+@of_every(lambda case: case.takes("attributions"))
+def test_the_scale_of_the_attributions_does_not_count(case):
+    if case.metric in SCALED and "normalize" not in case.options:
+        return
+    maps = ("attributions", "reference_attributions", "other_attributions")
+    for dtype, exponents in {torch.float32: (-83, 100), torch.float64: (-600, 600)}.items():
+        arguments = case.of(tiny().to(dtype))
+        score = case.metric(**arguments)
+        for exponent in exponents:
+            scaled = {name: arguments[name] * 2.0**exponent for name in maps if name in arguments}
+            assert_close(case.metric(**arguments | scaled), score, rtol=1e-12, atol=0)
+
+
+@of_every(lambda case: case.takes("forward_func") and not case.takes("explanation_factory"), sets=None)
+def test_where_outputs_are_nan_no_class_and_no_score_is_made_of_them(case):
+    net = tiny().module
+
+    def nan_of_example_1(x: Tensor, number: Tensor) -> Tensor:
+        return net(x).masked_fill((number == 1)[:, None], torch.nan)
+
+    changes = {"additional_forward_args": torch.arange(3)}
+    changes |= {"same_class": True} if case.takes("same_class") else {}
+    changes |= {"explanation_func": lambda x, *_, **__: map_of(x)} if case.takes("explanation_func") else {}
+    scores = case(replace(tiny(3), model=Module(nan_of_example_1).eval()), **changes)
+    assert scores[1].isnan().all()
+    assert not scores[[0, 2]].isnan().any()
+
+
 @every_case
 def test_a_tensor_and_a_tuple_of_it_score_the_same(case):
     of_tensors = case.of(tiny())
@@ -277,6 +354,123 @@ def test_without_a_limit_a_call_has_at_most_64_rows_or_the_batch(case):
         setting = recorded(rows)
         case(setting)
         assert max(setting.model.calls) <= max(rows, 64)
+
+
+# ---- the rows that the card promises
+
+INSIDE = "with start or stop inside 0..1"
+OF_A_CURVE = "2 B + M B (n_steps - 2), for M methods"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the number of model rows depends on: `B` examples, `M` methods, at most `F` features, and the arguments."""
+
+    B: int
+    M: int
+    F: int
+    arguments: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    @property
+    def inside(self) -> bool:
+        return any(self.arguments[end] not in (0, 1) for end in ("start", "stop"))
+
+    @property
+    def sizes(self) -> int:
+        return len(self.n) if isinstance(self.n, list) else 1
+
+    @property
+    def n_shares(self) -> int:
+        return len(self.shares) if isinstance(self.shares, (list, tuple)) else 1
+
+    @property
+    def draws(self) -> int:
+        """How often the baselines are drawn."""
+        drawn = callable(self.baselines) and takes(self.baselines, "seed")
+        return self.n_perturb_samples if drawn else 1
+
+    def of_score(self, methods: int) -> int:
+        arguments = arguments_of_partial(self.score)
+        return MOST_ROWS[card_of(self.score).rows](replace(self, M=methods, arguments=arguments))
+
+
+MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the model's rows, in explanations too
+    "none": lambda c: 0,
+    "B": lambda c: c.B,
+    "2 B": lambda c: 2 * c.B,
+    "B + M B, for M methods": lambda c: c.B + c.M * c.B,
+    "B + B F, for F features": lambda c: c.B + c.B * c.F,
+    "B + B n_perturb_samples": lambda c: c.B + c.B * c.n_perturb_samples,
+    "B + B len(n) n_perturb_samples": lambda c: c.B + c.B * c.sizes * c.n_perturb_samples,
+    "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn": lambda c: (
+        c.B + c.B * c.F * c.draws
+    ),
+    "B + M B len(shares), for M methods": lambda c: c.B + c.M * c.B * c.n_shares,
+    "2 B + M B (F - 1), for M methods and F features": lambda c: 2 * c.B + c.M * c.B * (c.F - 1),
+    "2 B + M B (S - 1), for M methods and S segments": lambda c: 2 * c.B + c.M * c.B * (c.F - 1),
+    "M B n_steps, for M methods": lambda c: c.M * c.B * c.n_steps,
+    OF_A_CURVE: lambda c: 2 * c.B + c.M * c.B * (c.n_steps - 2),
+    f"{OF_A_CURVE}; at most M B n_steps {INSIDE}": lambda c: (
+        c.M * c.B * c.n_steps if c.inside else 2 * c.B + c.M * c.B * (c.n_steps - 2)
+    ),
+    f"{OF_A_CURVE}; at most B + M B n_steps {INSIDE}": lambda c: (
+        c.B + c.M * c.B * c.n_steps if c.inside else 2 * c.B + c.M * c.B * (c.n_steps - 2)
+    ),
+    f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps {INSIDE}": lambda c: (
+        2 * c.M * c.B * c.n_steps if c.inside else 2 * c.B + 2 * c.M * c.B * (c.n_steps - 2)
+    ),
+    "B F (F + 1), and what the score costs for M methods and again for 2 + n_perturb_samples": lambda c: (
+        c.B * c.F * (c.F + 1) + c.of_score(c.M) + c.of_score(2 + c.n_perturb_samples)
+    ),
+    "explanations of 2 B rows": lambda c: 2 * c.B,
+    "2 + 2 B, and explanations of 2 B rows": lambda c: 2 + 4 * c.B,
+    "explanations of B + B n_perturb_samples rows": lambda c: c.B + c.B * c.n_perturb_samples,
+    "B + B n_perturb_samples, and explanations of as many": lambda c: 2 * (c.B + c.B * c.n_perturb_samples),
+    "explanations of B + B layers rows": lambda c: c.B + c.B * LAYERS,
+    "explanations of (B + B layers) n_perturb_samples rows": lambda c: (c.B + c.B * LAYERS) * c.n_perturb_samples,
+}
+LAYERS = 2  # of `Net`
+
+
+class Counting(Net):
+    """Counts its rows, together with those of its copies."""
+
+    rows = 0
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        Counting.rows += len(x)
+        return super().forward(x)
+
+
+def features_of(arguments: Mapping[str, Any]) -> int:
+    """The largest number of features of an example."""
+    mask = arguments.get("feature_mask")
+    if not isinstance(mask, Tensor):
+        return arguments["inputs"][0].numel()
+    return max(len(row.unique()) for row in mask.flatten(1))
+
+
+def test_the_words_of_every_card_are_counted():
+    assert {metric.card.rows for metric in METRICS.values()} == MOST_ROWS.keys()
+
+
+@of_every(lambda case: True, sets=None)
+def test_a_call_takes_at_most_the_rows_that_the_card_says(case):
+    ends = ({}, {"start": 0.1, "stop": 0.9}, {"start": 0.5}, {"stop": 0.5}, {"start": 1.0, "stop": 0.0})
+    for changes in ends if case.takes("start") else ends[:1]:
+        for methods in (1, 3) if case.takes("attributions") else (1,):
+            net = Counting().eval()
+            setting = replace(tiny(), model=net, module=net)
+            if methods > 1:
+                changes = changes | {"attributions": {i: map_of(setting.inputs + i) for i in range(methods)}}
+            arguments = arguments_of_partial(case.metric) | case.of(setting, **changes)
+            Counting.rows = 0
+            case.metric(**case.of(setting, **changes))
+            call = Call(B, methods, features_of(arguments), arguments)
+            assert Counting.rows <= MOST_ROWS[case.metric.card.rows](call), (changes, methods)
 
 
 # ---- randomness
@@ -598,6 +792,7 @@ USUAL = {  # defaults, by name; of the metrics that have another, below
     "similarity": ("spearman",),
     "start": (0.0,),
     "stop": (1.0,),
+    "threshold": (None,),
     "weights_seed": (0,),
 }
 OF_THEIR_PAPERS = {

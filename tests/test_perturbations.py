@@ -351,3 +351,13 @@ def test_evaluate_gives_every_example_its_draws_whatever_the_batch(limit, batch_
     for name in wanted:
         assert_close(ours[name], wanted[name], rtol=1e-6, atol=1e-6)
         assert (wanted[name] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "perturb_func", [gaussian, noisy_baseline, infidelity_perturb_func_decorator()(lambda x: x + 9)]
+)
+def test_a_perturbation_divided_by_a_distance_may_leave_the_range_of_float16(perturb_func):
+    x = torch.full((2, 3), 1e-5, dtype=torch.float16)
+    options = {"multiply_by_inputs": True, "std": 9.0} if perturb_func in (gaussian, noisy_baseline) else {}
+    score = infidelity(lambda rows: rows.sum(1), partial(perturb_func, **options), x, x, seed=0)
+    assert score.isfinite().all()

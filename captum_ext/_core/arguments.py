@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, describe, shape
+from .checks import check_count, check_real, describe, shape
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -48,6 +48,7 @@ def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
         raise ValueError(f"All tensors of `{name}` must have the same number of rows, got {sizes}.")
     if sizes[0] == 0:
         raise ValueError(f"`{name}` must have at least one row, got shapes {[shape(t) for t in tensors]}.")
+    check_real(f"`{name}` must be", *tensors)
     return tuple(t.detach() for t in tensors)
 
 
@@ -102,6 +103,11 @@ class Attributions:
     names: tuple[str, ...] | None
     maps: tuple[Tensors, ...]
 
+    @property
+    def labels(self) -> list[str]:
+        """What errors call the attributions of each method."""
+        return ["attributions"] if self.names is None else [f"attributions[{name!r}]" for name in self.names]
+
     def unpack(self, scores: Tensor, *outputs: torch.dtype) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name.
 
@@ -137,14 +143,24 @@ def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensor
 
 
 def check_not_nan(name: str, tensor: Tensor) -> None:
-    if tensor.is_meta:
-        return
-    bad = tensor.isnan().reshape(len(tensor), -1).any(1)
-    if bad.any():
-        examples = bad.nonzero().flatten().tolist()
+    if examples := _with_nan(tensor):
+        raise ValueError(f"`{name}` is NaN in example {examples}. Fix or drop these examples first.")
+
+
+def check_sums(name: str, sums: Tensor) -> None:
+    """Checks sums `[B, ...]` of attributions that are not NaN themselves."""
+    if examples := _with_nan(sums):
         raise ValueError(
-            f"`{name}` is NaN in example {', '.join(map(str, examples[:8]))}. Fix or drop these examples first."
+            f"`{name}` has inf and -inf in one feature of example {examples}, so that their sum is undefined. "
+            "Make them finite first, as torch.nan_to_num does."
         )
+
+
+def _with_nan(tensor: Tensor) -> str:
+    """Returns the numbers of the first examples that have a NaN."""
+    if tensor.is_meta:
+        return ""
+    return ", ".join(map(str, tensor.isnan().reshape(len(tensor), -1).any(1).nonzero().flatten().tolist()[:8]))
 
 
 def as_baselines(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor, ...]:
@@ -171,6 +187,7 @@ def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[An
     for value in values:
         if not isinstance(value, (int, float, Tensor)) or isinstance(value, bool):
             raise TypeError(f"`baselines` must be numbers, tensors or a function of the inputs, got {describe(value)}.")
+    check_real("`baselines` must be", *(v for v in values if isinstance(v, Tensor)))
     return values
 
 
@@ -198,6 +215,7 @@ def as_replacements(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[fl
         if not isinstance(filled, Tensor) or filled.shape != row.shape:
             got = shape(filled) if isinstance(filled, Tensor) else describe(filled)
             raise ValueError(f"`baselines.fill` must return the rows it was given, {shape(row)}, got {got}.")
+        check_real("`baselines.fill` must return", filled)
     return (baselines,) * len(as_tuple(inputs))
 
 

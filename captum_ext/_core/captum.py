@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
-from .checks import describe, shape
+from .checks import check_real, describe, explained, missing_arguments, shape
 from .statistics import score_type
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
@@ -26,6 +26,10 @@ class Explanation:
         self, explanation_func: Any, inputs: TensorOrTuple, kwargs: dict[str, Any], name: str = "`explanation_func`"
     ):
         self.function, self.name = explanation_of(explanation_func, f"{name} must be"), name
+        if missing := missing_arguments(self.function, kwargs):
+            raise TypeError(
+                f"{name} needs `{missing[0]}`, which is missing. Give it to the metric by name, which passes it on."
+            )
         if kwargs.get("return_convergence_delta"):
             raise ValueError("`return_convergence_delta` must be left out: the metric needs the attributions alone.")
         self.like, self.kwargs = inputs, kwargs
@@ -37,7 +41,7 @@ class Explanation:
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
         with torch.enable_grad():
-            result = self.function(as_given(rows, self.like), **kwargs)
+            result = explained(self.function, as_given(rows, self.like), kwargs, self.name)
         parts = result if isinstance(result, (tuple, list)) else (result,)
         for part in parts:
             if not isinstance(part, Tensor):
@@ -46,8 +50,10 @@ class Explanation:
                 raise ValueError(
                     f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
                 )
+        check_real(f"{self.name} must return", *parts)
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
-        return flat(tuple(part.detach() for part in parts))
+        # At least float32, as the difference of two numbers of a smaller type may overflow.
+        return flat(tuple(part.detach().to(self.dtype) for part in parts))
 
     def maps(self, elements: Tensor) -> Tensors:
         """Splits `[rows, elements]` into the tensors that were concatenated."""
@@ -87,6 +93,12 @@ def _plain(target: Any) -> Any:
 
 def explanation_of(explanation: Any, must_be: str = "`explanation_func` must be") -> Callable[..., Any]:
     """Returns the method `attribute` of a Captum object; a function is returned as it is."""
+    if isinstance(explanation, type):
+        made = f"{explanation.__name__}(model)"
+        raise TypeError(
+            f"{must_be} a function or a Captum attribution object, got the class {explanation.__name__}. "
+            f"Make an object of it, such as {made}."
+        )
     if hasattr(explanation, "attribute"):
         return explanation.attribute
     if not callable(explanation):

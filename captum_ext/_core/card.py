@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ class Card:
         axis: for a score with several values per example, the name of their axis and a function that makes its
             coordinates from the arguments.
         takes_mappings: whether the function takes a mapping of methods, which then share the model's evaluations.
+        relative: whether the score has no bounds and yet does not grow with the output, as a ratio of outputs.
     """
 
     name: str
@@ -38,6 +40,11 @@ class Card:
     axis: tuple[str, Coordinates] | None = None
     undirected_by: tuple[str, str] | None = None
     takes_mappings: bool = True
+    relative: bool = False
+
+    @property
+    def on_scale_of_output(self) -> bool:
+        return not self.relative and math.inf in map(abs, self.range)
 
     def direction(self, arguments: dict[str, Any]) -> bool | None:
         """Returns `higher_is_better` under these arguments."""
@@ -61,6 +68,7 @@ def metric(
     axis: tuple[str, Coordinates] | None = None,
     undirected_by: tuple[str, str] | None = None,
     takes_mappings: bool = True,
+    relative: bool = False,
 ) -> Callable[[F], F]:
     """Gives a function its card and does not change it otherwise. By default its family is the folder of its file."""
 
@@ -76,6 +84,7 @@ def metric(
             axis=axis,
             undirected_by=undirected_by,
             takes_mappings=takes_mappings,
+            relative=relative,
         )
         return function
 

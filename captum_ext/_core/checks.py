@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+# What errors of torch say where a gradient of integers is wanted, or where Captum made floats of them.
+OF_GRADIENTS = ("require grad", "require gradients", "scalar types: Long, Int")
 EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")  # a metric takes at least one of these
 
 
@@ -21,6 +24,16 @@ def describe(value: object) -> str:
         inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"
         return f"a {type(value).__name__} of {inner}"
     return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
+
+
+def check_real(must: str, *tensors: Tensor) -> None:
+    """Refuses complex numbers. The error begins with the words `must`, such as "`inputs` must be"."""
+    for t in tensors:
+        if t.is_complex():
+            raise TypeError(
+                f"{must} real numbers, got {t.dtype}. Give real and imaginary parts as separate numbers, "
+                "as torch.view_as_real does."
+            )
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
@@ -36,6 +49,13 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
+def check_finite(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"`{name}` must be a number, got {describe(value)}.")
+    if not float("-inf") < value < float("inf"):
+        raise ValueError(f"`{name}` must be a finite number, got {value!r}.")
+
+
 def check_positive(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
         raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
@@ -48,3 +68,29 @@ def check_fraction(name: str, value: Any, open_ends: bool = False) -> float:
         wanted = "be between 0 and 1, neither included;" if open_ends else "be a fraction from 0 to 1,"
         raise ValueError(f"`{name}` must {wanted} got {value!r}.")
     return float(value)
+
+
+def missing_arguments(function: Callable[..., Any], given: Collection[str]) -> list[str]:
+    """Returns the arguments that an explanation needs, beside the inputs, and that are not given."""
+    try:
+        _, *others = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a built-in without a signature, or one that takes nothing
+        return []
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in others if p.kind in by_name and p.default is p.empty and p.name not in given]
+
+
+def explained(function: Callable[..., Any], inputs: Any, kwargs: dict[str, Any], name: str) -> Any:
+    """Calls an explanation, and says what to do where it needs gradients that inputs such as token ids do not have."""
+    try:
+        return function(inputs, **kwargs)
+    except RuntimeError as error:
+        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+        discrete = [t.dtype for t in tensors if not t.is_floating_point()]
+        if not discrete or not any(sign in str(error) for sign in OF_GRADIENTS):
+            raise
+        raise TypeError(
+            f"{name} needs gradients, which `inputs` of type {discrete[0]} do not have. Explain the embeddings, by a "
+            "layer method of Captum such as LayerIntegratedGradients or with embeddings as inputs, or take a method "
+            "without gradients such as FeatureAblation."
+        ) from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from .arguments import (
     as_frozen,
     as_replacements,
     as_tuple,
+    check_sums,
     stacked,
 )
 from .checks import check_choice, shape
@@ -78,10 +79,16 @@ class Features:
         other.baselines = as_replacements(baselines, self.given)
         return other
 
-    def totals(self, aggregate: str) -> Tensor:
-        """`[methods, B, width]`: the attribution of each feature, the sum or the mean over its elements."""
+    def totals(self, aggregate: str, labels: Sequence[str] | None = None) -> Tensor:
+        """`[methods, B, width]`: the attribution of each feature, the sum or the mean over its elements.
+
+        `labels` are what errors call the attributions of each method.
+        """
         check_choice("aggregate", aggregate, AGGREGATES)
-        return stacked([self._totals(maps, aggregate) for maps in self.attributions.maps])
+        totals = [self._totals(maps, aggregate) for maps in self.attributions.maps]
+        for label, total in zip(labels or self.attributions.labels, totals):
+            check_sums(label, total)
+        return stacked(totals)
 
     def _totals(self, maps: Tensors, aggregate: str) -> Tensor:
         total = self._per_feature(self._on_grid(maps), self.index)
@@ -118,6 +125,12 @@ class Features:
         for r, t, c in zip(*(tensor.flatten(0, 1).split(rows) for tensor in (ranks, totals, counts))):
             _rank(r, t, c)
         return ranks
+
+    def shares(self) -> Tensors:
+        """Returns, for each element of the inputs, 1 divided by the number of elements of its feature."""
+        ones = tuple(torch.ones_like(x[:1], dtype=torch.float32).expand_as(x) for x in self.inputs)
+        example = torch.arange(len(self.counts))
+        return tuple((1 / n).expand_as(x) for n, x in zip(self.spread(self.sums(ones, example), example), ones))
 
     def without(self, removed: Tensor, example: Tensor) -> Tensors:
         """Returns copies of the examples, with the features `removed` (`[rows, width]`) replaced by the baselines."""

@@ -149,6 +149,16 @@ def frames_of_package() -> int:
     )
 
 
+def warn_of_logits(undefined: Tensor, outputs: str) -> None:
+    """Warns if no example has a score because all `undefined` outputs are no probabilities."""
+    if not undefined.is_meta and undefined.all():
+        warnings.warn(
+            f"All scores are NaN, as the output must be a probability and {outputs} in every example. If the model "
+            "returns logits give `activation=partial(torch.softmax, dim=1)`, or torch.sigmoid for a single one.",
+            stacklevel=frames_of_package(),
+        )
+
+
 def warn_of_training(forward_func: Any) -> None:
     changing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
     if isinstance(forward_func, nn.Module) and any(

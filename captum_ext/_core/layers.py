@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .arguments import flat
-from .checks import describe, shape
+from .checks import check_real, describe, shape
 
 
 def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
@@ -54,4 +54,5 @@ def joined_outputs(outputs: list[Any], rows: int) -> Tensor:
         if not isinstance(t, Tensor) or t.dim() == 0 or len(t) != rows:
             got = shape(t) if isinstance(t, Tensor) else describe(t)
             raise ValueError(f"`layer` must return tensors with a row for each of its {rows} input rows, got {got}.")
+    check_real("`layer` must return", *outputs)
     return flat(tuple(outputs))

@@ -21,7 +21,7 @@ from .arguments import (
     baseline_values,
     of_rows,
 )
-from .checks import check_count, describe, shape
+from .checks import check_count, check_real, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
 from .target import TargetType
@@ -136,8 +136,8 @@ class Perturbations:
         self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
-        masks = as_feature_mask(feature_mask, inputs)
-        self.feature_mask = masks if takes(perturb_func, "feature_mask") else None
+        self.masks = as_feature_mask(feature_mask, inputs)
+        self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
         n = check_count("n_perturb_samples", n_perturb_samples)
         self.n, self.per_draw = _keywords_per_draw(perturb_func, self.inputs, n, seed)
         self.f = Forward(
@@ -184,7 +184,9 @@ class Perturbations:
                 f"got {describe(result)}. To return the perturbed inputs alone, decorate it with "
                 "infidelity_perturb_func_decorator()."
             )
-        return as_copies(result[0], tensors, "perturbations"), as_copies(result[1], tensors, "perturbed inputs")
+        # At least float32, as a perturbation divided by a distance may be too large for the type of the inputs.
+        perturbations = as_copies(result[0], tensors, "perturbations", torch.float32)
+        return perturbations, as_copies(result[1], tensors, "perturbed inputs")
 
     def _of_rows(self, values: tuple[Any, ...], example: Tensor) -> Any:
         return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))
@@ -214,8 +216,11 @@ def n_positions(perturb_func: Callable[..., Any], x: Tensors) -> int | None:
     return None if count is None or "position" in settings else count(x, **settings)
 
 
-def as_copies(value: Any, rows: Tensors, name: str) -> Tensors:
-    """Checks that there is a tensor of the right shape for each input, and converts to its floating point type."""
+def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tensors:
+    """Checks that there is a tensor of the right shape for each input, and converts to its floating point type.
+
+    If the type of an input is smaller than `least`, it converts to that.
+    """
     tensors = (value,) if isinstance(value, Tensor) else value
     if not isinstance(tensors, (tuple, list)) or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"`perturb_func` must return {name} as a tensor or a tuple of tensors, got {describe(value)}.")
@@ -223,12 +228,15 @@ def as_copies(value: Any, rows: Tensors, name: str) -> Tensors:
         raise ValueError(
             f"`perturb_func` must return {name} for each of the {len(rows)} tensors of `inputs`, got {len(tensors)}."
         )
+    check_real(f"`perturb_func` must return {name} of", *tensors)
     for t, x in zip(tensors, rows):
         if t.shape != x.shape:
             raise ValueError(
                 f"`perturb_func` must return {name} of the shape it was given, {shape(x)}, got {shape(t)}."
             )
-    return tuple(t.detach().to(x.dtype) if x.is_floating_point() else t.detach() for t, x in zip(tensors, rows))
+    types = (functools.reduce(torch.promote_types, least, x.dtype) for x in rows)
+    moved = zip(tensors, rows, types)
+    return tuple(t.detach().to(dtype) if x.is_floating_point() else t.detach() for t, x, dtype in moved)
 
 
 def check_perturb_func(perturb_func: Any) -> None:

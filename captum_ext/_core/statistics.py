@@ -22,6 +22,23 @@ def score_type(*parts: torch.dtype) -> torch.dtype:
     return functools.reduce(torch.promote_types, parts, torch.float32)
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Converts smaller types, in which differences and ratios may overflow."""
+    return tensor.to(score_type(tensor.dtype))
+
+
+def to_unit(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Divides by a power of two, which rounds nothing, so that the largest absolute value over the last axis is near 1.
+
+    Squares then neither overflow nor vanish. Returns the values in the type of statistics, and the power `[..., 1]`.
+    """
+    values = wide(values)
+    largest = values.abs().amax(-1, keepdim=True)
+    _, exponent = largest.where(largest.isfinite(), 1).frexp()
+    power = torch.ldexp(torch.ones_like(largest), exponent - 1)
+    return values / power, power
+
+
 def summable(values: Tensor) -> Tensor:
     """Rounds values to a grid on which sums over the last axis are exact.
 
@@ -57,6 +74,8 @@ def pearson(a: Tensor, b: Tensor, where: Tensor, resolution_a: Tensor, resolutio
     numbers it was computed from.
     """
     n = where.sum(-1)
+    (a, unit_a), (b, unit_b) = (to_unit(values.masked_fill(~where, 0)) for values in (a, b))
+    resolution_a, resolution_b = resolution_a / unit_a[..., 0], resolution_b / unit_b[..., 0]
     a, b = _centred(a, where, n), _centred(b, where, n)
     var_a, var_b = (a * a).sum(-1), (b * b).sum(-1)
     r = (a * b).sum(-1) / (var_a * var_b).sqrt()
@@ -84,7 +103,6 @@ def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
 
 
 def _centred(values: Tensor, where: Tensor, n: Tensor) -> Tensor:
-    values = values.masked_fill(~where, 0)
     return (values - (values.sum(-1) / n)[..., None]).masked_fill(~where, 0)
 
 

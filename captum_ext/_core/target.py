@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .checks import describe, shape
+from .checks import check_finite, check_real, describe, shape
 
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
@@ -65,6 +65,7 @@ def check_output(output: Any, rows: int) -> Tensor:
         raise ValueError(
             f"`forward_func` must return one row for each of its {rows} input rows, got shape {shape(output)}."
         )
+    check_real("`forward_func` must return", output)
     return output
 
 
@@ -94,24 +95,54 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
     return output[(torch.arange(rows, device=output.device), *target.unbind(1))]
 
 
-def predicted_class(output: Tensor) -> Tensor:
-    """`[rows]`: an activation that gives the class with the largest output, and `NO_CLASS` where an output is nan."""
-    if not isinstance(output, Tensor) or output.dim() == 0:
+def check_threshold(threshold: float | None) -> None:
+    if threshold is not None:
+        check_finite("threshold", threshold)
+
+
+def largest_class(outputs: Tensor) -> Tensor:
+    """`[rows]`: the class with the largest of the outputs `[rows, classes]`, and `NO_CLASS` where an output is nan."""
+    return outputs.argmax(1).masked_fill(outputs.isnan().any(1), NO_CLASS)
+
+
+def predicted_class(output: Tensor, threshold: float | None = None) -> Tensor:
+    """`[rows]`: an activation that gives the predicted class, and `NO_CLASS` where an output is nan.
+
+    It is the class with the largest output. For a model with one output, it is 1 where the output is above `threshold`,
+    and else 0.
+    """
+    if not isinstance(output, Tensor) or output.dim() == 0 or output.is_complex():
         return output  # the caller's check of the output refuses it
+    if output.numel() == len(output):
+        return _above(output.reshape(len(output)), threshold)
     if output.dim() != 2:
         raise ValueError(
             f"`forward_func` must return `[rows, classes]`, so that there is a prediction; got {shape(output)}."
         )
-    return output.argmax(1).masked_fill(output.isnan().any(1), NO_CLASS)
+    if threshold is not None:
+        raise ValueError(
+            f"`threshold` is for models with one output per row; got {shape(output)}, whose largest is the prediction. "
+            "Leave it out."
+        )
+    return largest_class(output)
 
 
-def is_predicted(output: Tensor) -> Tensor:
-    """`[rows, classes]`: an activation that gives 1 for the class with the largest output and 0 for all others.
+def _above(output: Tensor, threshold: float | None) -> Tensor:
+    if threshold is None:
+        raise ValueError(
+            "`threshold` is missing: `forward_func` returns one output per row, and the largest of one is always class "
+            "0. Give threshold=0 for a logit or 0.5 for a probability, or return an output for each class."
+        )
+    return (output > threshold).long().masked_fill(output.isnan(), NO_CLASS)
 
-    A row with a nan output is nan throughout.
+
+def is_predicted(output: Tensor, threshold: float | None = None) -> Tensor:
+    """`[rows, classes]`: an activation that gives 1 for the predicted class and 0 for all others.
+
+    A model with one output has two classes, see `predicted_class`. A row with a nan output is nan throughout.
     """
-    predicted = predicted_class(output)
+    predicted = predicted_class(output, threshold)
     if predicted is output:
         return output
-    shares = one_hot(predicted.clamp(min=0), output.shape[1]).to(output.dtype)
+    shares = one_hot(predicted.clamp(min=0), 2 if threshold is not None else output.shape[1]).to(output.dtype)
     return shares.where((predicted != NO_CLASS)[:, None], torch.nan) if output.is_floating_point() else shares

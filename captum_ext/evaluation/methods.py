@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.checks import explained, missing_arguments
 from .attributions_file import open_attributions
 from .examples import Batch, Tensors
 
@@ -88,7 +89,8 @@ class Method:
             return _map(lambda a: torch.as_tensor(a[batch.indices]).detach().to(device), self.stored)
         parts = []
         for part in batch.split(limit or len(batch)):
-            result = self.explain(part.inputs, **explanation_arguments(self.explain, part, limit, len(part)))
+            arguments = explanation_arguments(self.explain, part, limit, len(part))
+            result = explained(self.explain, part.inputs, arguments, f"Method {self.name!r}")
             parts.append(_map(lambda t: t.detach(), tuple(result) if isinstance(result, list) else result))
         return joined(parts)
 
@@ -139,6 +141,11 @@ def set_arguments(function: Callable[..., Any]) -> set[str]:
 
 def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
     """A Captum class, a function of the model, a ready Captum object, or stored attributions."""
+    if isinstance(method, str) and method.isidentifier() and not os.path.exists(method):
+        raise ValueError(
+            f"Method {name!r}: there is no file {method!r}. A string is the path of stored attributions; for a method "
+            "of Captum give its class, such as captum.attr.IntegratedGradients."
+        )
     if isinstance(method, (str, os.PathLike)):
         method = open_attributions(Path(method), name)
     if _is_stored(method):
@@ -154,8 +161,21 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
             f"got {type(method).__name__}."
         )
     if (ready := _ready(method)) is not None:
-        return Method(name, ready)
-    return Method(name, _explanation(method, model, name), factory=method)
+        return Method(name, _complete(ready, name))
+    return Method(name, _complete(_explanation(method, model, name), name), factory=method)
+
+
+def _complete(explain: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Checks that the explanation needs nothing but what a batch has."""
+    missing = missing_arguments(explain, ("target", "additional_forward_args"))
+    if not missing:
+        return explain
+    of_captum = type(getattr(explain, "__self__", None)).__name__
+    made = f"{of_captum}(model).attribute" if hasattr(explain, "__self__") else "function"
+    raise TypeError(
+        f"Method {name!r} needs `{missing[0]}`, which no batch has. Set it: "
+        f"`lambda model: partial({made}, {missing[0]}=...)`."
+    )
 
 
 def _ready(method: Any) -> Callable[..., Any] | None:
@@ -174,12 +194,13 @@ def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
             f"Method {name!r} could not be made from the model: {error} Give a Captum class, a ready object, or a "
             "function of the model that returns one (`lambda model: ...`)."
         ) from error
-    if hasattr(made, "attribute"):
+    if hasattr(made, "attribute") and not isinstance(made, type):
         return made.attribute
-    if not callable(made):
+    if not callable(made) or isinstance(made, type):
+        got = f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
         raise TypeError(
-            f"Method {name!r} must make an explanation of the model, a Captum object or a function, "
-            f"got {type(made).__name__}. A function of inputs and target is given as `lambda model: function`."
+            f"Method {name!r} must make an explanation of the model, a Captum object or a function, got {got}. "
+            "A function of inputs and target is given as `lambda model: function`."
         )
     return made
 

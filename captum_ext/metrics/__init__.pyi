@@ -318,6 +318,7 @@ def infidelity(
     feature_mask: FeatureMaskType = None,
     seed: SeedType = None,
     show_progress: bool = False,
+    aggregate: str = 'sum',
 ) -> Scores: ...
 
 def insertion(
@@ -422,6 +423,7 @@ def minimal_subset(
     frozen: FrozenType = None,
     show_progress: bool = False,
     mode: str = 'deletion',
+    threshold: float | None = None,
 ) -> Scores: ...
 
 def monotonicity(
@@ -703,6 +705,7 @@ def road_accuracy(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    threshold: float | None = None,
 ) -> Scores: ...
 
 def sensitivity_avg(

@@ -118,6 +118,12 @@ def test_the_samples_that_are_classified_correctly_are_selected_and_no_more_than
         assert len(select_samples(model, data, 9, 2)[0]) == 5
 
 
+def test_a_sample_whose_output_is_nan_is_of_no_class():
+    data = [(torch.tensor([value, 0.0]), 0) for value in (1.0, torch.nan, 2.0)]
+    samples, _ = select_samples(nn.Identity(), data, 2, 3)
+    assert_array_equal(samples, [[1.0, 0.0], [2.0, 0.0]])
+
+
 def test_factories_make_models_and_methods(cnn):
     factory = BasicModelFactory(cnn)
     copy = factory()

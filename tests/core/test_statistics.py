@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from torch.testing import assert_close
 
-from captum_ext._core.statistics import CORRELATIONS, area, mean_ranks, pearson, ratio, spearman, wide
+from captum_ext._core.statistics import CORRELATIONS, area, mean_ranks, pearson, ratio, spearman, to_unit, wide
 
 from ..oracles import differ
 
@@ -93,6 +94,27 @@ def test_a_side_that_varies_by_more_than_its_rounding_has_one(name):
     closely(
         correlate(name, small[None], torch.arange(8.0).double()[None], resolution=2.3e-16), expected([1.0]), atol=1e-6
     )
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_the_scale_of_a_side_does_not_count(name, dtype):
+    a, b = normal(4, 9, seed=1).to(dtype), normal(4, 9, seed=2).to(dtype)
+    smallest, largest = torch.finfo(dtype).tiny, torch.finfo(dtype).max / a.abs().max()
+    score = correlate(name, a.double(), b.double())
+    for scale in (smallest * 64, largest):
+        power = 2.0 ** math.floor(math.log2(scale))
+        closely(correlate(name, a * power, b), score, atol=2e-2 if dtype == torch.float16 else 1e-4)
+        exactly(correlate(name, a * power, b), correlate(name, (a * power).double() / power, b))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dividing_by_a_power_of_two_rounds_nothing(dtype):
+    values = torch.tensor([[3.0, -0.7], [1e-38, 3e38], [0.0, 0.0], [1e-45, 0.0], [math.inf, 1.0]], dtype=dtype)
+    unit, power = to_unit(values)
+    exactly(unit * power, values.double())
+    finite = unit[:4].abs().amax(1)
+    assert (((finite >= 1) & (finite < 2)) | (finite == 0)).all()
 
 
 @BOTH

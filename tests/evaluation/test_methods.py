@@ -23,7 +23,7 @@ from captum.attr import (
 )
 from torch.testing import assert_close
 
-from captum_ext import attribute_dataset, metrics, random_attribution
+from captum_ext import attribute_dataset, evaluate, metrics, random_attribution
 from captum_ext.evaluation.methods import draws_at_random
 
 from .runs import (
@@ -360,6 +360,51 @@ def test_what_is_no_method_is_refused(method):
         TypeError, match="Method 'it' must be a Captum class or object, a function of the model, a tensor or a path"
     ):
         run(methods={"it": method})
+
+
+HINTS = {
+    "a class that needs more": (
+        GradientShap,
+        TypeError,
+        r"Method 'it' needs `baselines`, which no batch has. Set it: `lambda model: partial\(GradientShap\(model\)",
+    ),
+    "an object that needs more": (GradientShap(Net()), TypeError, "Method 'it' needs `baselines`"),
+    "a function that needs more": (
+        lambda model: lambda inputs, target, steps: inputs,
+        TypeError,
+        "Method 'it' needs `steps`, which no batch has. Set it: .*partial\\(function, steps=...\\)",
+    ),
+    "a name": (
+        "IntegratedGradients",
+        ValueError,
+        "Method 'it': there is no file 'IntegratedGradients'. .* give its class, such as captum.attr",
+    ),
+    "a function that gives a class": (lambda model: Saliency, TypeError, "'it' must make .*, got the class Saliency"),
+}
+
+
+@pytest.mark.parametrize(("method", "error", "match"), HINTS.values(), ids=HINTS)
+def test_what_a_method_lacks_is_said(method, error, match):
+    with pytest.raises(error, match=match):
+        run(methods={"it": method})
+
+
+class OfWords(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 3)
+
+    def forward(self, ids):
+        return self.out(self.embedding(ids).mean(1))
+
+
+@pytest.mark.parametrize("method", [Saliency, IntegratedGradients, InputXGradient, DeepLift])
+@pytest.mark.filterwarnings("ignore")  # Captum's, of integers
+def test_gradients_of_token_ids_are_refused_with_a_hint(method):
+    data = [(torch.arange(i, i + 5) % 9, 0) for i in range(3)]
+    wanted = "Method 'it' needs gradients, which `inputs` of type torch.int64 do not have. Explain the embeddings"
+    with pytest.raises(TypeError, match=wanted):
+        evaluate(OfWords().eval(), data, {"it": method}, {"sparseness": metrics.sparseness}, devices=["cpu"])
 
 
 def test_a_function_that_makes_no_explanation_is_refused():

@@ -5,6 +5,7 @@ an effect.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 
 import pytest
@@ -57,6 +58,37 @@ def test_an_output_that_is_nan_has_no_score_and_leaves_its_neighbours_alone(scor
     scores = score(inputs=broken, attributions=phi)
     assert scores.isnan().tolist() == [False, True, False]
     assert torch.equal(scores[[0, 2]], score(inputs=x, attributions=phi)[[0, 2]])
+
+
+RELATIVE = {
+    "input": metrics.relative_input_stability,
+    "output": metrics.relative_output_stability,
+    "representation": partial(metrics.relative_representation_stability, layer="0"),
+}
+
+
+class NanWhere(nn.Module):
+    """`[rows, 3]`, but NaN for rows whose first element is negative."""
+
+    def forward(self, x):
+        return classes_model(x).masked_fill(x.flatten(1)[:, :1] < 0, math.nan)
+
+
+@pytest.mark.parametrize("score", RELATIVE.values(), ids=RELATIVE)
+def test_a_copy_whose_output_is_nan_keeps_no_class(score):
+    model, x = nn.Sequential(nn.Identity(), NanWhere()), normal(3, 6).abs() + 1
+    call = {"inputs": x, "explanation_func": torch.square}
+    of_nan = score(model, perturb_func=lambda rows: -rows, **call)
+    assert of_nan.isnan().all()
+
+    def some(rows):
+        """Of every two copies of an example, the second is NaN."""
+        return torch.stack([rows[0::2] * 1.001, -rows[1::2]], 1).flatten(0, 1)
+
+    assert_close(
+        score(model, perturb_func=some, n_perturb_samples=2, **call),
+        score(model, perturb_func=lambda rows: rows * 1.001, n_perturb_samples=1, **call),
+    )
 
 
 def test_an_explanation_that_is_not_finite_has_no_complexity_and_leaves_its_neighbours_alone():
@@ -146,3 +178,33 @@ def test_road_removes_a_position_with_its_channels_where_pixels_are_the_features
     of_positions = metrics.road(model, x, phi.mean(1, keepdim=True))
     assert_close(metrics.road(model, x, phi, feature_mask=pixels), of_positions)
     assert not torch.allclose(metrics.road(model, x, phi), of_positions)
+
+
+def test_an_increase_over_nan_is_none():
+    x = torch.tensor([[1.0, math.nan], [1.0, 2.0]])
+    assert metrics.increase_in_confidence(lambda rows: rows.sum(1), x, torch.ones(2, 2).cumsum(1)).isnan().tolist() == [
+        True,
+        False,
+    ]
+
+
+OF_PROBABILITIES = {
+    "log_odds": (metrics.log_odds, -1.0),
+    "average_drop": (metrics.average_drop, -1.0),
+    "average_gain": (metrics.average_gain, 3.0),
+}
+
+
+@pytest.mark.parametrize(("score", "output"), OF_PROBABILITIES.values(), ids=OF_PROBABILITIES)
+def test_logits_in_place_of_probabilities_are_warned_of_where_no_example_has_a_score(score, output):
+    x = normal(3, 4)
+    with pytest.warns(UserWarning, match="must be a probability .* give `activation=partial") as caught:
+        assert score(lambda rows: 0 * rows[:, 0] + output, x, x).isnan().all()
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    for right in (0.5, math.nan):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            score(lambda rows, right=right: 0 * rows[:, 0] + right, x, x)
+            some = score(lambda rows: (rows[:, 0] > x[0, 0] - 1) * output + 0.5, x, x)
+        assert some.shape == (3,)

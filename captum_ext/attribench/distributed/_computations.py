@@ -18,7 +18,7 @@ from captum_ext.evaluation.files import check_writable, escaped, written_aside
 from ..._core.checks import check_count
 from ..data import AttributionsDatasetWriter, HDF5DatasetWriter
 from ..functional import compute_attributions, select_samples, train_adversarial_patches
-from ..functional._samples import warn_of_few
+from ..functional._samples import predicted, warn_of_few
 from ..functional._train_adversarial_patches import classes_of, trained, value_range
 from ..functional.metrics._plan import explanations
 from ._workers import Computation
@@ -111,7 +111,7 @@ def _no_explanation(model: Any) -> Any:
 
 @torch.no_grad()
 def _correct(forward_func: Any, inputs: Tensor, attributions: Tensor, target: Tensor) -> Tensor:
-    return (forward_func(inputs).argmax(1) == target).float()
+    return (predicted(forward_func(inputs)) == target).float()
 
 
 def _train(

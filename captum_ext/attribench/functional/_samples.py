@@ -40,7 +40,7 @@ def select_samples(
     with on_device(model, device) as place, torch.no_grad():
         for samples, labels in DataLoader(dataset, batch_size):
             samples, labels = samples.to(place), labels.to(place)
-            correct = (model(samples).argmax(1) == labels).nonzero()[:missing, 0]
+            correct = (predicted(model(samples)) == labels).nonzero()[:missing, 0]
             missing -= len(correct)
             if writer is None:
                 selected.append((samples[correct], labels[correct]))
@@ -55,6 +55,11 @@ def select_samples(
         raise ValueError("`dataset` has no samples.")
     all_samples, all_labels = map(torch.cat, zip(*selected))
     return all_samples, all_labels
+
+
+def predicted(outputs: Tensor) -> Tensor:
+    """The class of the largest output of each row `[rows, classes]`; -1, which is no class, where an output is NaN."""
+    return outputs.argmax(1).masked_fill(outputs.isnan().any(1), -1)
 
 
 def warn_of_few(found: int, wanted: int) -> None:

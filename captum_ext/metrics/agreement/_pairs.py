@@ -89,7 +89,7 @@ def beside_reference(
     methods = as_attributions(attributions, x)
     reference = attribution_maps(reference_attributions, x, "reference_attributions")
     features = Features(inputs, Attributions(None, (reference, *methods.maps)), None, feature_mask, frozen)
-    totals = features.totals(aggregate)  # [1 + methods, B, F]
+    totals = features.totals(aggregate, ["reference_attributions", *methods.labels])  # [1 + methods, B, F]
     return Pair(methods, features, totals[1:], totals[:1], sign)
 
 

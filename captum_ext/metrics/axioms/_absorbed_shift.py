@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..._core.arguments import TensorOrTuple, Tensors, broadcasts, flat
-from ..._core.checks import describe, shape
+from ..._core.checks import check_real, describe, shape
 from ..._core.forward import Forward, whole
 from ..._core.layers import as_layer, recorded
 from ..._core.statistics import norm
@@ -30,7 +30,9 @@ def as_shift(shift: float | TensorOrTuple, x: Tensors) -> Tensors:
 def _row(value: Any, x: Tensor) -> Tensor:
     if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
         raise TypeError(f"`shift` must be a number or a tensor, got {describe(value)}.")
-    row = torch.as_tensor(value).detach().to(x)
+    value = torch.as_tensor(value).detach()
+    check_real("`shift` must be", value)
+    row = value.to(x)
     if row.dim() > x.dim() or not broadcasts(row, x[:1]):
         raise ValueError(f"`shift` must be the same for all examples, of shape {shape(x[:1])}; got {shape(row)}.")
     return row.expand(1, *x.shape[1:])

@@ -12,7 +12,7 @@ from ..._core.arguments import BaselinesType
 from ..._core.draws import SeedType, draw_seeds, example_seeds, takes_seed
 from ..._core.features import Features
 from ..._core.forward import Forward, Rows, whole
-from ..._core.statistics import rounding_of_outputs
+from ..._core.statistics import rounding_of_outputs, to_unit
 from ..._core.subsets import Subsets
 
 
@@ -43,9 +43,15 @@ def single_effects(x: Features, baselines: Sequence[BaselinesType], f: Forward) 
     f_x, f_rows = f(stream(), batch + len(rows) * len(baselines)).split([batch, len(rows) * len(baselines)])
     f_rows = f_rows.reshape(len(baselines), len(rows))
     exists, row = (t.to(f_x.device) for t in _table(x.counts))
-    effects = (f_x[rows.example] - f_rows).square().mean(0).sqrt()[row].masked_fill(~exists, 0)
+    effects = _root_mean_square(f_x[rows.example] - f_rows)[row].masked_fill(~exists, 0)
     outputs = torch.cat((f_x[:, None], f_rows.abs().amax(0)[row].masked_fill(~exists, 0)), 1)
     return effects.masked_fill(effects <= rounding_of_outputs(outputs, f.dtype)[:, None], 0), exists
+
+
+def _root_mean_square(changes: Tensor) -> Tensor:
+    """Over the first axis."""
+    changes, power = to_unit(changes.T)
+    return changes.square().mean(-1).sqrt() * power[:, 0]
 
 
 def _single_features(counts: Tensor, device: torch.device) -> Subsets:

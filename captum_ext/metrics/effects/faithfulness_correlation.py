@@ -17,7 +17,7 @@ SIZES = card_of(sensitivity_n).axis  # type: ignore[union-attr]
 @metric(
     higher_is_better=True,
     range=(-1, 1),
-    rows="B + B n_perturb_samples",
+    rows="B + B len(n) n_perturb_samples",
     reference=REFERENCE,
     axis=SIZES,
 )
@@ -55,7 +55,7 @@ def faithfulness_correlation(**arguments: Any) -> Scores:
 @metric(
     higher_is_better=True,
     range=(-1, 1),
-    rows="B + B n_perturb_samples",
+    rows="B + B len(n) n_perturb_samples",
     reference=REFERENCE,
     axis=SIZES,
 )

@@ -23,9 +23,11 @@ from ..._core.arguments import (
     stacked,
 )
 from ..._core.card import metric
+from ..._core.checks import check_choice, shape
+from ..._core.features import AGGREGATES, Features
 from ..._core.perturbations import Perturbations, as_copies
 from ..._core.signature import arguments_like
-from ..._core.statistics import ratio, sum_of_parts
+from ..._core.statistics import at_least_float32, ratio, sum_of_parts, to_unit
 
 
 @metric(
@@ -35,7 +37,9 @@ from ..._core.statistics import ratio, sum_of_parts
     reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1",
 )
 @arguments_like(Perturbations, after={"normalize": "max_examples_per_batch"})
-def infidelity(attributions: AttributionsType, normalize: bool = False, **arguments: Any) -> Scores:
+def infidelity(
+    attributions: AttributionsType, normalize: bool = False, *, aggregate: str = "sum", **arguments: Any
+) -> Scores:
     r"""Mean squared difference between a perturbation's effect on the output and the effect that attributions predict.
 
     .. math:: \frac1n \sum_{j=1}^n \bigl(\beta \langle I_j, \phi\rangle - (f(x) - f(x - I_j))\bigr)^2
@@ -54,8 +58,11 @@ def infidelity(attributions: AttributionsType, normalize: bool = False, **argume
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. The methods of a
             mapping share the perturbations and the model's evaluations.
         baselines: if given, passed to `perturb_func` as its second argument; may be a function of the inputs.
-        feature_mask: passed to a `perturb_func` that takes an argument of this name, such as `segment_removal`, and
-            otherwise unused; may be a function of the inputs.
+        feature_mask: passed to a `perturb_func` that takes an argument of this name, such as `segment_removal`; may be
+            a function of the inputs. Otherwise only `aggregate="mean"` uses it.
+        aggregate: `"sum"` takes the attributions of all elements as they are, as Captum does. `"mean"` is for maps that
+            repeat one value over a group of `feature_mask`, as those of FeatureAblation, Shapley values and Lime, or
+            over the channels, in maps with one: each element gets its equal share of the group's mean.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
         max_examples_per_batch: the most rows in one model call; by default `max(B, 64)`.
 
@@ -82,9 +89,12 @@ def infidelity(attributions: AttributionsType, normalize: bool = False, **argume
         >>> bool(scores["gradient"].max() < 1e-10 < scores["zero"].min())
         True
     """
+    check_choice("aggregate", aggregate, AGGREGATES)
     drawn = Perturbations(**arguments)
     methods, x = as_attributions(attributions, drawn.inputs), drawn.inputs
     phi, explained = _over_elements(methods, x), []
+    if aggregate == "mean":
+        phi = at_least_float32(phi) * _shares(methods, x, drawn.masks)
 
     def explain(perturbations: Tensors, example: Tensor) -> None:
         explained.append(_dot(flat(perturbations), phi))
@@ -97,6 +107,7 @@ def infidelity(attributions: AttributionsType, normalize: bool = False, **argume
 def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
     """`[methods, B]`. Beta is 0 for an explanation that predicts 0 for all draws."""
     if normalize:
+        explained, _ = to_unit(explained)  # beta undoes any scale
         explained = explained * ratio(
             (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
         )
@@ -106,6 +117,14 @@ def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: boo
 def _over_elements(methods: Attributions, x: Tensors) -> Tensor:
     """`[methods, B, E]`: a map with one channel holds for every channel."""
     return stacked([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
+
+
+def _shares(methods: Attributions, x: Tensors, masks: Tensors | None) -> Tensor:
+    """`[methods, B, E]`: 1 divided by the number of elements that share an attribution."""
+    shapes = [tuple(map(shape, maps)) for maps in methods.maps]
+    one_of_each = {s: Attributions(None, (maps,)) for s, maps in zip(shapes, methods.maps)}
+    shares = {s: flat(Features(x, a, feature_mask=masks).shares()) for s, a in one_of_each.items()}
+    return stacked([shares[s] for s in shapes])
 
 
 def _dot(perturbation: Tensor, phi: Tensor) -> Tensor:
@@ -141,7 +160,8 @@ def infidelity_perturb_func_decorator(
             moved = tuple(a - p for a, p in zip(x, x_perturbed))
             if not multiply_by_inputs:
                 return moved, x_perturbed
-            return tuple(ratio(m, a - b) for m, a, b in zip(moved, x, baseline_values(baselines, inputs))), x_perturbed
+            per_distance = zip(moved, map(at_least_float32, x), baseline_values(baselines, inputs))
+            return tuple(ratio(at_least_float32(m), a - b) for m, a, b in per_distance), x_perturbed
 
         return with_perturbations
 

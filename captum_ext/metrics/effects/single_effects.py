@@ -71,7 +71,7 @@ def monotonicity_correlation(
     return given.unpack(scores)
 
 
-@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=REFERENCE)
+@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=REFERENCE, relative=True)
 @arguments_like(monotonicity_correlation)
 def non_sensitivity(*, tolerance: float = 1e-5, **arguments: Any) -> Scores:
     r"""The number of features with an attribution but no effect, or with an effect but no attribution.

@@ -20,6 +20,7 @@ from ..._core.arguments import (
     as_attributions,
     as_tuple,
     broadcasts,
+    check_sums,
     flat,
     stacked,
 )
@@ -64,6 +65,8 @@ def at_positions(
     methods = as_attributions(attributions, x)
     masks = _as_truth_mask(truth_mask, x)
     scores = stacked([flat(tuple(map(_summed, maps, masks))) for maps in methods.maps])
+    for label, sums in zip(methods.labels, scores):
+        check_sums(label, sums)
     return Positions(methods, masks, SIGNS[sign](scores))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..._core.arguments import Tensors, bare_if_single, flat
-from ..._core.checks import describe, shape
+from ..._core.checks import check_real, describe, shape
 from ..._core.statistics import pearson, ratio, spearman, wide
 
 SimilarityType = str | Callable[[Any, Any], Tensor]
@@ -40,6 +40,7 @@ def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors)
     if not isinstance(scores, Tensor) or shape(scores) != (len(a[0]),):
         got = shape(scores) if isinstance(scores, Tensor) else describe(scores)
         raise ValueError(f"`similarity` must return one number per example, of shape ({len(a[0])},); got {got}.")
+    check_real("`similarity` must return", scores)
     return wide(scores)
 
 

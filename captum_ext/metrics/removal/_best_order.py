@@ -8,21 +8,26 @@ from torch import Tensor
 from ..._core.draws import SeedType, draw_seeds, generator
 from ..._core.features import Features
 from ..._core.forward import Forward
+from ..._core.statistics import rounding_of_outputs
 from ..._core.subsets import Subsets, scores_without
 
 MOST_FEATURES = 32  # per example, as the search takes F (F + 1) rows
 
 
-def greedy_totals(x: Features, f: Forward) -> tuple[Tensor, Tensor]:
-    """Attributions `[B, width]` of two greedy orders. In one, the feature whose removal lowers the output most ranks
-    highest; in the other, the feature whose removal leaves the output highest ranks lowest.
+def greedy_totals(x: Features, f: Forward) -> tuple[Tensor, Tensor, Tensor]:
+    """Attributions `[B, width]` of two greedy orders, and the largest absolute output `[B]` that the searches saw.
+
+    In one order, the feature whose removal lowers the output most ranks highest; in the other, the feature whose
+    removal leaves the output highest ranks lowest. Of features whose outputs differ by no more than their rounding, the
+    first is taken, so that the order does not depend on which rows were in a batch together.
     """
     if x.width > MOST_FEATURES:
         raise ValueError(
             f"The search for the best order takes at most {MOST_FEATURES} features, got {x.width} in example "
             f"{int(x.counts.argmax())}. Give a `feature_mask` with fewer, such as large patches."
         )
-    return -_greedy_places(x, f, -1), _greedy_places(x, f, 1)
+    (first, of_first), (last, of_last) = (_greedy_places(x, f, sign) for sign in (-1, 1))
+    return -first, last, torch.maximum(of_first, of_last)
 
 
 def random_totals(x: Features, draws: int, seed: SeedType) -> list[Tensor]:
@@ -35,10 +40,13 @@ def random_totals(x: Features, draws: int, seed: SeedType) -> list[Tensor]:
     return list(totals.to(x.inputs[0].device))
 
 
-def _greedy_places(x: Features, f: Forward, sign: int) -> Tensor:
-    """`[B, width]`: the step in which each feature is removed. Every step leaves `sign` times the output largest."""
+def _greedy_places(x: Features, f: Forward, sign: int) -> tuple[Tensor, Tensor]:
+    """`[B, width]`: the step in which each feature is removed. Every step leaves `sign` times the output largest.
+
+    Also returns the largest absolute output `[B]`.
+    """
     exists = torch.arange(x.width) < x.counts[:, None]
-    places = torch.full(exists.shape, x.width, dtype=torch.float64)
+    places, largest = torch.full(exists.shape, x.width, dtype=torch.float64), torch.zeros(len(exists)).double()
     for step in range(x.width):
         example, feature = (exists & (places == x.width)).nonzero(as_tuple=True)
         removed = (places < step)[example]
@@ -46,8 +54,16 @@ def _greedy_places(x: Features, f: Forward, sign: int) -> Tensor:
         outputs = torch.full(exists.shape, -torch.inf, dtype=torch.float64)
         outputs[example, feature] = sign * scores_without(_rows(removed, example, x), x, f).cpu().double()
         unfinished = example.unique()
-        places[unfinished, outputs.argmax(1)[unfinished]] = step
-    return places.to(x.inputs[0].device)
+        sizes = outputs.abs().masked_fill(outputs == -torch.inf, 0)
+        places[unfinished, _first_of_largest(outputs, rounding_of_outputs(sizes, f.dtype))[unfinished]] = step
+        largest = torch.maximum(largest, sizes.amax(1))
+    return places.to(x.inputs[0].device), largest.to(x.inputs[0].device)
+
+
+def _first_of_largest(values: Tensor, rounding: Tensor) -> Tensor:
+    """`[rows]`: the first place of each row whose value is the largest, or below it by no more than the rounding."""
+    largest = values.amax(1, keepdim=True)
+    return ((values >= largest - rounding[:, None]) | (values == largest) | values.isnan()).int().argmax(1)
 
 
 def _rows(removed: Tensor, example: Tensor, x: Features) -> Subsets:

@@ -11,13 +11,13 @@ from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.removals import OPPOSITE, fractions, removals
 from ..._core.signature import arguments_like
-from .deletion import deletion_curve
+from .deletion import INSIDE, deletion_curve
 
 
 @metric(
     higher_is_better=True,
     range=(float("-inf"), float("inf")),
-    rows="2 B + M B (n_steps - 2), for M methods",
+    rows=f"2 B + M B (n_steps - 2), for M methods; at most B + M B n_steps {INSIDE}",
     reference="Samek et al. 2017, arXiv:1509.06321",
     flipped_by=("mode", "lerf"),
 )

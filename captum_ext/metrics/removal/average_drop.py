@@ -20,7 +20,7 @@ from ..._core.arguments import (
     flat,
 )
 from ..._core.card import metric
-from ..._core.forward import Forward, Rows, whole
+from ..._core.forward import Forward, Rows, warn_of_logits, whole
 from ..._core.setting import Setting
 from ..._core.sharing import shared
 from ..._core.signature import arguments_like
@@ -30,7 +30,7 @@ ROWS = "B + M B, for M methods"
 GRAD_CAM_PP = "Chattopadhyay et al. 2018, arXiv:1710.11063"
 
 
-@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP)
+@metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=GRAD_CAM_PP, relative=True)
 @arguments_like(Setting, without=("feature_mask", "aggregate", "frozen"))
 def average_drop(**arguments: Any) -> Scores:
     r"""The share of the output that is lost when the input is shown through its attribution map.
@@ -66,6 +66,7 @@ def average_drop(**arguments: Any) -> Scores:
         {'first': tensor([0.2500]), 'second': tensor([0.7500])}
     """
     shown = _through_maps(**arguments)
+    warn_of_logits(shown.f_x <= 0, "is not above 0")
     return shown.unpack((shown.f_x - shown.f_shown).clamp(min=0) / shown.f_x.where(shown.f_x > 0, torch.nan))
 
 
@@ -74,6 +75,7 @@ def average_drop(**arguments: Any) -> Scores:
     range=(0, float("inf")),
     rows=ROWS,
     reference="Zhang et al. 2023, arXiv:2301.07002",
+    relative=True,
 )
 @arguments_like(average_drop)
 def average_gain(**arguments: Any) -> Scores:
@@ -100,6 +102,7 @@ def average_gain(**arguments: Any) -> Scores:
         {'first': tensor([0.5000]), 'second': tensor([0.])}
     """
     shown = _through_maps(**arguments)
+    warn_of_logits(shown.f_x >= 1, "is not below 1")
     return shown.unpack((shown.f_shown - shown.f_x).clamp(min=0) / (1 - shown.f_x).where(shown.f_x < 1, torch.nan))
 
 
@@ -115,7 +118,7 @@ def increase_in_confidence(**arguments: Any) -> Scores:
 
     Returns:
         `[B]`, 1 or 0, or a mapping name -> `[B]`; the mean over examples is the paper's share of increases. Higher is
-        better; compare with a map of random noise. NaN where the map is constant.
+        better; compare with a map of random noise. NaN where the map is constant or an output is NaN.
 
     Raises:
         ValueError, TypeError: as `average_drop`.
@@ -130,7 +133,8 @@ def increase_in_confidence(**arguments: Any) -> Scores:
         {'first': tensor([1.]), 'second': tensor([0.])}
     """
     shown = _through_maps(**arguments)
-    return shown.unpack(wide(shown.f_shown > shown.f_x).where(~shown.f_shown.isnan(), torch.nan))
+    undefined = shown.f_x.isnan() | shown.f_shown.isnan()
+    return shown.unpack(wide(shown.f_shown > shown.f_x).masked_fill(undefined, torch.nan))
 
 
 class _Shown:

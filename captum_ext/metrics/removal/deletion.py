@@ -11,11 +11,15 @@ from ..._core.removals import OPPOSITE, area_between, fractions, fractions_of, r
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 
+INSIDE = "with start or stop inside 0..1"  # only the whole and the empty example are shared by all methods
+ROWS = f"2 B + M B (n_steps - 2), for M methods; at most M B n_steps {INSIDE}"
+ROWS_OF_BOTH = f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps {INSIDE}"
+
 
 @metric(
     higher_is_better=None,
     range=(float("-inf"), float("inf")),
-    rows="2 B + M B (n_steps - 2), for M methods",
+    rows=ROWS,
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
@@ -48,8 +52,9 @@ def deletion_curve(
 
     Returns:
         `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It falls early for a good
-        explanation under MoRF, late under LeRF. Steps with equal `k` are evaluated once: at most
-        `2 B + M B (n_steps - 2)` model rows for `M` methods.
+        explanation under MoRF, late under LeRF. Steps with equal `k` are evaluated once, and all methods share the
+        whole and the empty example: at most `2 B + M B (n_steps - 2)` model rows for `M` methods, or `M B n_steps` if
+        `start` or `stop` is neither 0 nor 1.
 
     Raises:
         ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, `start` or
@@ -72,7 +77,7 @@ def deletion_curve(
 @metric(
     higher_is_better=None,
     range=(float("-inf"), float("inf")),
-    rows="2 B + 2 M B (n_steps - 2), for M methods",
+    rows=ROWS_OF_BOTH,
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
@@ -90,7 +95,8 @@ def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) ->
     Returns:
         `[B, 2, n_steps]` on the scale of the output, or a mapping name -> such curves: first the curve under MoRF,
         which falls early for a good explanation, then the one under LeRF, which falls late. At most
-        `2 B + 2 M B (n_steps - 2)` model rows for `M` methods.
+        `2 B + 2 M B (n_steps - 2)` model rows for `M` methods, or `2 M B n_steps` if `start` or `stop` is neither 0 nor
+        1.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`.
@@ -112,7 +118,7 @@ def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) ->
 @metric(
     higher_is_better=None,
     range=(float("-inf"), float("inf")),
-    rows="2 B + M B (n_steps - 2), for M methods",
+    rows=ROWS,
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
 )
@@ -149,7 +155,7 @@ def insertion_curve(mode: str, start: float, stop: float, **arguments: Any) -> S
 @metric(
     higher_is_better=False,
     range=(float("-inf"), float("inf")),
-    rows="2 B + M B (n_steps - 2), for M methods",
+    rows=ROWS,
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     flipped_by=("mode", "lerf"),
 )
@@ -182,7 +188,7 @@ def deletion(**arguments: Any) -> Scores:
 @metric(
     higher_is_better=True,
     range=(float("-inf"), float("inf")),
-    rows="2 B + M B (n_steps - 2), for M methods",
+    rows=ROWS,
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     flipped_by=("mode", "lerf"),
 )

@@ -20,6 +20,7 @@ from .deletion import deletion_curve
     rows="2 B + M B (S - 1), for M methods and S segments",
     reference="Rieger and Hansen 2020, arXiv:2003.08747",
     flipped_by=("mode", "lerf"),
+    relative=True,
 )
 @arguments_like(deletion_curve, without=("start", "stop", "n_steps"))
 def irof(mode: str, **arguments: Any) -> Scores:

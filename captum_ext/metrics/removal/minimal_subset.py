@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.removals import fractions, removals
 from ..._core.signature import arguments_like
-from ..._core.target import NO_CLASS, predicted_class
+from ..._core.target import NO_CLASS, check_threshold, predicted_class
 from .deletion import deletion_curve
 
 
@@ -22,7 +23,7 @@ from .deletion import deletion_curve
     reference="Gevaert et al. 2022, arXiv:2202.12270",
 )
 @arguments_like(deletion_curve, without=("mode", "start", "stop", "target", "activation"))
-def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) -> Scores:
+def minimal_subset(n_steps: int, *, mode: str = "deletion", threshold: float | None = None, **arguments: Any) -> Scores:
     r"""The smallest share of the most relevant features whose removal changes the prediction, or that suffice for it.
 
     .. math:: \frac1F \min \bigl\{ k : \hat y(x_{\setminus \pi(k)}) \ne \hat y(x) \bigr\}
@@ -37,6 +38,8 @@ def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) ->
             until the prediction is that of the whole example.
         n_steps: `k` runs over :math:`\operatorname{round}(s F)` for this many evenly spaced shares `s` from 0 to 1,
             both included.
+        threshold: for a model with one output per row, which predicts class 1 where the output is above it, and else
+            class 0: 0 for a logit, 0.5 for a probability.
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`; 1 where the prediction never changes. Times `F`, the score is
@@ -44,7 +47,8 @@ def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) ->
         where an output is NaN.
 
     Raises:
-        ValueError, TypeError: as `deletion_curve`; an unknown `mode`; a model that does not return `[rows, classes]`.
+        ValueError, TypeError: as `deletion_curve`; an unknown `mode`; a model that does not return `[rows, classes]`,
+            or that returns one output and no `threshold` is given.
 
     AttriBench returns the number of features, and takes `num_steps = n_steps - 1` steps of equal size.
 
@@ -58,8 +62,9 @@ def minimal_subset(n_steps: int, *, mode: str = "deletion", **arguments: Any) ->
         {'best': tensor([0.3333]), 'worst': tensor([1.])}
     """
     check_choice("mode", mode, ("deletion", "insertion"))
+    check_threshold(threshold)
     grid = fractions(0, 1, n_steps)
-    x = removals(**arguments, target=None, activation=predicted_class)
+    x = removals(**arguments, target=None, activation=partial(predicted_class, threshold=threshold))
     counts = x.counts(grid)  # [B, n_steps]
     if mode == "deletion":
         classes = x.curve(counts, "morf")

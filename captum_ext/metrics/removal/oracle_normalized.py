@@ -16,7 +16,7 @@ from ..._core.checks import check_count
 from ..._core.draws import SeedType
 from ..._core.removals import removals
 from ..._core.signature import arguments_like
-from ..._core.statistics import wide
+from ..._core.statistics import rounding_of_outputs, wide
 from ._best_order import greedy_totals, random_totals
 from .deletion import deletion_curve
 from .srg import srg
@@ -25,7 +25,7 @@ from .srg import srg
 @metric(
     higher_is_better=True,
     range=(float("-inf"), float("inf")),
-    rows="B F (F + 1), and what the score costs for M + 2 + n_perturb_samples methods",
+    rows="B F (F + 1), and what the score costs for M methods and again for 2 + n_perturb_samples",
     reference="Wang and Wang 2024, openreview:SKPhvzxO1g",
 )
 @arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
@@ -51,7 +51,9 @@ def oracle_normalized(
 
     Returns:
         `[B]`, or a mapping name -> `[B]`. Higher is better, whichever direction `score` has; chance is 0, and an
-        attribution that beats the search scores above 1. NaN where the best order scores the same as the random ones.
+        attribution that beats the search scores above 1. NaN where the best order scores the same as the random ones,
+        up to the rounding of the outputs. `B F (F + 1)` model rows for the search, and those of `score` for the given
+        methods and again for the `2 + n_perturb_samples` orders.
 
     Raises:
         ValueError, TypeError: as `deletion_curve`; more than 32 features; a `score` without a better side.
@@ -71,7 +73,8 @@ def oracle_normalized(
     draws = check_count("n_perturb_samples", n_perturb_samples)
     features = removals(**arguments)
     drawn = random_totals(features.x, draws, seed)
-    orders = [*greedy_totals(features.x, features.f), *drawn]
+    *greedy, largest = greedy_totals(features.x, features.f)
+    orders = [*greedy, *drawn]
     maps = {i: features.x.as_maps(totals) for i, totals in enumerate(orders)}
     taken = {k: v for k, v in arguments.items() if k in inspect.signature(score).parameters}
     with warnings.catch_warnings():
@@ -79,13 +82,27 @@ def oracle_normalized(
         of_orders, given = score(**taken | {"attributions": maps, "aggregate": "mean"}), score(**taken)
     best = torch.stack([wide(of_orders[i]) for i in (0, 1)])
     oracle = best.amax(0) if higher else best.amin(0)
-    random = torch.stack([wide(of_orders[i]) for i in range(2, len(orders))]).mean(0)
-    extent = (oracle - random).where(oracle != random, torch.nan)
+    random = torch.stack([wide(of_orders[i]) for i in range(2, len(orders))])
+    rounding = _rounding(score, torch.cat((best, random)), largest, features.f.dtype)
+    random = random.mean(0)
+    extent = (oracle - random).where((oracle - random).abs() > rounding, torch.nan)
 
     def normalized(scores: Tensor) -> Tensor:
         return ((wide(scores) - random) / extent).to(scores.dtype)
 
     return each(normalized, given)
+
+
+def _rounding(score: Callable[..., Any], scores: Tensor, largest: Tensor, outputs: torch.dtype) -> Tensor:
+    """`[B]`: how far the scores `[orders, B]` of orders with equal outputs may differ, for outputs up to `largest`.
+
+    A score may be the difference of two means of outputs, such as `srg`, and so have twice their rounding.
+    """
+    dtype = outputs if outputs.is_floating_point else torch.float64
+    of_output = card_of(score).on_scale_of_output  # type: ignore[union-attr]
+    scale = largest if of_output else torch.ones_like(largest)
+    scale = scale.reshape(-1, *[1] * (scores.dim() - 2)).expand_as(scores[0])
+    return 2 * rounding_of_outputs(torch.stack((*scores, scale.to(scores)), -1), dtype)
 
 
 def _direction(score: Callable[..., Any]) -> bool:

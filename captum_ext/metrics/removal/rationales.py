@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..._core.arguments import Scores
 from ..._core.card import metric
+from ..._core.forward import warn_of_logits
 from ..._core.removals import Removals, removals
 from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes
@@ -104,6 +105,7 @@ def sufficiency(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
     range=(float("-inf"), float("inf")),
     rows="B + M B len(shares), for M methods",
     reference="Chen et al. 2020, arXiv:2004.02015",
+    relative=True,
 )
 @arguments_like(deletion_curve, without=OF_THE_CURVE)
 def log_odds(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
@@ -121,7 +123,8 @@ def log_odds(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
 
     Returns:
         `[B]` in nats, or a mapping name -> `[B]`. Lower is better; features that do not matter score 0, and a random
-        order scores below 0 where features carry the prediction. NaN where an output is not above 0.
+        order scores below 0 where features carry the prediction. NaN where an output is not above 0, with a warning if
+        it is so in every example.
 
     Raises:
         ValueError, TypeError: as `comprehensiveness`.
@@ -136,6 +139,7 @@ def log_odds(*, shares: SizeType = SHARES, **arguments: Any) -> Scores:
     """
     x = removals(**arguments)
     f_x, f_without = _without_most_relevant(x, shares)
+    warn_of_logits(((f_x <= 0) | (f_without <= 0)).any(-1), "is not above 0")
     defined = (f_x > 0) & (f_without > 0)
     return x.unpack((f_without / f_x).where(defined, torch.nan).log().mean(-1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..._core.arguments import Scores, each
@@ -9,7 +10,7 @@ from ..._core.card import metric
 from ..._core.imputation import NoisyLinear
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
-from ..._core.target import is_predicted
+from ..._core.target import check_threshold, is_predicted
 from .deletion import deletion_curve
 
 
@@ -63,7 +64,7 @@ def road(**arguments: Any) -> Scores:
     flipped_by=("mode", "lerf"),
 )
 @arguments_like(road, without=("activation",))
-def road_accuracy(**arguments: Any) -> Scores:
+def road_accuracy(*, threshold: float | None = None, **arguments: Any) -> Scores:
     r"""Remove and debias (ROAD): how often the prediction is right while positions are imputed from their neighbours.
 
     .. math:: \frac1{|S|} \sum_{s \in S} \bigl[ \hat y(x_{\setminus \pi(k)}) = y \bigr],
@@ -73,12 +74,17 @@ def road_accuracy(**arguments: Any) -> Scores:
     mean over examples is the paper's accuracy, averaged over the shares. The defaults are those of `road`, and there is
     no `activation`. The other arguments, errors and cost are as in `deletion_curve`.
 
+    Args:
+        threshold: for a model with one output per row, which predicts class 1 where the output is above it, and else
+            class 0: 0 for a logit, 0.5 for a probability. The `target` is then 0 or 1.
+
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`. Lower is better under MoRF, higher under LeRF; a random order
         has the same expected score under both. NaN where an output is NaN. `M B n_steps` model rows for `M` methods.
 
     Raises:
-        ValueError, TypeError: as `road`; a model that does not return `[rows, classes]`.
+        ValueError, TypeError: as `road`; a model that does not return `[rows, classes]`, or that returns one output and
+            no `threshold` is given.
 
     Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods",
     arXiv:2202.00449.
@@ -92,4 +98,5 @@ def road_accuracy(**arguments: Any) -> Scores:
         >>> bool(scores["best"] < scores["worst"])
         True
     """
-    return road(activation=is_predicted, **arguments)
+    check_threshold(threshold)
+    return road(activation=partial(is_predicted, threshold=threshold), **arguments)

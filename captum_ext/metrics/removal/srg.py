@@ -10,13 +10,13 @@ from ..._core.arguments import Scores, each
 from ..._core.card import metric
 from ..._core.removals import area_between
 from ..._core.signature import arguments_like
-from .deletion import deletion_curve, removal_curves
+from .deletion import ROWS_OF_BOTH, deletion_curve, removal_curves
 
 
 @metric(
     higher_is_better=True,
     range=(float("-inf"), float("inf")),
-    rows="2 B + 2 M B (n_steps - 2), for M methods",
+    rows=ROWS_OF_BOTH,
     reference="Blücher et al. 2024, arXiv:2401.06654",
 )
 @arguments_like(deletion_curve, without=("mode",))

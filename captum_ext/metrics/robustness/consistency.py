@@ -19,12 +19,12 @@ from ..._core.arguments import (
     flat,
 )
 from ..._core.card import metric
-from ..._core.checks import check_count, describe, shape
+from ..._core.checks import check_count, check_real, describe, shape
 from ..._core.forward import Forward, whole
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
-from ..._core.target import NO_CLASS, predicted_class
+from ..._core.target import NO_CLASS, largest_class
 
 Discretize = Callable[[Tensor], Tensor]
 
@@ -119,13 +119,14 @@ def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
             f"`discretize` must return `[rows, K]` for its {len(phi) + len(references)} rows of attributions, "
             f"got {got}."
         )
+    check_real("`discretize` must return", tokens)
     _, kind = tokens.unique(dim=0, return_inverse=True)
     return kind[: len(phi), None] == kind[len(phi) :]
 
 
 def _predicted(output: Tensor) -> Tensor:
     output = flat((output,))
-    return predicted_class(output) if output.shape[1] > 1 else _is_above_0(output[:, 0])
+    return largest_class(output) if output.shape[1] > 1 else _is_above_0(output[:, 0])
 
 
 def _is_above_0(output: Tensor) -> Tensor:

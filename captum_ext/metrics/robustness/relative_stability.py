@@ -16,7 +16,8 @@ from ..._core.forward import Forward
 from ..._core.layers import as_layer, joined_outputs, recorded
 from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
-from ..._core.statistics import norm, ratio, score_type
+from ..._core.statistics import at_least_float32, norm, ratio, score_type
+from ..._core.target import NO_CLASS, largest_class
 
 # Maps rows to what is compared, `[rows, K]`, and to the output.
 Observe = Callable[[Forward, Tensors, Tensor], tuple[Tensor, Tensor]]
@@ -45,8 +46,8 @@ def _largest_change(
 
     def growth(rows: Tensors, example: Tensor) -> Tensor:
         seen_after, output_after = observe(f, tuple(r.clone() for r in rows), example)
-        moved = norm(change(seen_after, seen[example]), order).clamp(min=eps_min)
-        left_out = same_class & (_class(output_after) != predicted[example])
+        moved = norm(change(at_least_float32(seen_after), at_least_float32(seen[example])), order).clamp(min=eps_min)
+        left_out = same_class & ~_same_class(_class(output_after), predicted[example])
         explained = norm(_relative_change(copies.explain(rows, example), phi[example]), order)
         return (explained / moved).masked_fill(left_out, -torch.inf)
 
@@ -76,8 +77,8 @@ def relative_input_stability(**arguments: Any) -> Tensor:
             `additional_forward_args` of `kwargs`.
         explanation_func: as in `sensitivity_max`, like `perturb_func`, `norm_ord` and `kwargs`.
         activation: applied to the model's whole output.
-        same_class: whether copies of another predicted class are left out. Give False for a model that predicts no
-            class; if the model has one output per row, all copies count anyway.
+        same_class: whether copies of another predicted class are left out, as are those whose output is NaN. Give False
+            for a model that predicts no class; if the model has one output per row, all other copies count anyway.
         eps_min: the least denominator.
         search: `"random"`, `"vertices"` or `"block"`, as in `sensitivity_max`.
         seed: an int, or one per example, for the draws of `default_perturb_func`; None follows `torch.manual_seed`.
@@ -214,4 +215,8 @@ def _relative_change(after: Tensor, before: Tensor) -> Tensor:
 
 def _class(output: Tensor) -> Tensor:
     """`[rows]`: the predicted class, which is the same for all rows of a model with one output."""
-    return flat((output,)).argmax(1)
+    return largest_class(flat((output,)))
+
+
+def _same_class(after: Tensor, before: Tensor) -> Tensor:
+    return (after == before) & (before != NO_CLASS)

@@ -5,11 +5,13 @@ from functools import partial
 
 import pytest
 import torch
+from captum.attr import FeatureAblation, KernelShap, ShapleyValues
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from captum_ext.metrics import infidelity, infidelity_perturb_func_decorator
+from captum_ext.perturbations import segment_removal, square_removal
 
 from ... import oracles
 from ...conftest import smooth_model
@@ -382,3 +384,82 @@ def test_a_perturb_func_that_returns_something_else_is_named(perturb, error, wor
 def test_an_output_of_several_values_needs_a_target(x, phi):
     with pytest.raises(ValueError, match="`target` is missing"):
         infidelity(lambda rows: rows[:, :3], gaussian, x, phi)
+
+
+# ---------------------------------------------------------------- attributions that are repeated over a group
+
+PAIR_MASK = (torch.tensor([[0, 0, 3]]), torch.tensor([[[3, 3], [7, 7]]]))  # the group 3 lies in both tensors
+IN_GROUPS = {
+    "groups": (normal(3, 6), torch.tensor([[4, 4, 0, 9, 9, 9]])),
+    "groups of each example": (
+        normal(3, 6),
+        torch.tensor([[4, 4, 0, 9, 9, 9], [1, 1, 1, 1, 0, 0], [0, 1, 2, 3, 4, 5]]),
+    ),
+    "positions": (normal(3, 2, 2, 2), torch.arange(4).reshape(1, 1, 2, 2)),
+    "blocks of images": (normal(3, 2, 2, 2), torch.tensor([[[[0, 0], [1, 2]]]])),
+    "a tuple": ((normal(3, 3), normal(3, 2, 2, seed=5)), PAIR_MASK),
+    "no mask": (normal(3, 6), None),
+}
+remove = partial(segment_removal, n=2, multiply_by_inputs=True)
+
+
+def shared_out(phi, x, mask):
+    """Each element's part of what its group has, by counting the elements of the group."""
+    features = oracles.features_of(x, mask)
+    shared = tuple(p.clone() for p in oracles.tensors_of(phi))
+    for b, groups in enumerate(features):
+        for group in groups:
+            for t, flat in group:
+                shared[t][b].view(-1)[flat] /= len(group)
+    return shared if isinstance(phi, tuple) else shared[0]
+
+
+@pytest.mark.parametrize(("x", "mask"), IN_GROUPS.values(), ids=IN_GROUPS)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_mean_gives_each_element_its_share_of_the_group(x, mask, normalize):
+    phi = tuple(t.cos() for t in x) if isinstance(x, tuple) else x.cos()
+    call = {"feature_mask": mask, "seed": 0, "normalize": normalize, "n_perturb_samples": 6}
+    wanted = infidelity(smooth_model, remove, x, shared_out(phi, x, mask), **call)
+    closely(infidelity(smooth_model, remove, x, phi, aggregate="mean", **call), wanted)
+    exactly(
+        infidelity(smooth_model, remove, x, phi, aggregate="sum", **call),
+        infidelity(smooth_model, remove, x, phi, **call),
+    )
+
+
+def additive(*tensors):
+    return sum((t.flatten(1) * torch.arange(1.0, 1 + t[0].numel()).double()).sum(1) for t in tensors)
+
+
+@pytest.mark.parametrize(("x", "mask"), IN_GROUPS.values(), ids=IN_GROUPS)
+def test_ablations_of_groups_are_perfect_by_their_mean(x, mask):
+    """Captum repeats the value of a group at each of its elements."""
+    phi = FeatureAblation(additive).attribute(x, **({} if mask is None else {"feature_mask": mask}))
+    call = {"feature_mask": mask, "seed": 0}
+    closely(infidelity(additive, remove, x, phi, aggregate="mean", **call), torch.zeros(3).double())
+    if mask is not None:
+        assert infidelity(additive, remove, x, phi, **call).max() > 1e-3
+
+
+@pytest.mark.parametrize("method", [ShapleyValues, KernelShap])
+def test_shapley_values_of_groups_are_perfect_by_their_mean(method):
+    x, mask = normal(1, 6), torch.tensor([[1, 1, 0, 2, 2, 2]])
+    phi = method(additive).attribute(x, feature_mask=mask)
+    score = infidelity(additive, remove, x, phi, feature_mask=mask, aggregate="mean", seed=0)
+    closely(score, torch.zeros(1).double(), atol=1e-8)
+
+
+def test_the_mean_of_a_map_with_one_channel_is_one_value_for_all_channels():
+    x, w = normal(3, 2, 2, 2), normal(2, 2, 2, seed=3)
+    phi = (w * x).sum(1, keepdim=True)  # what a position adds
+
+    def linear(rows):
+        return (rows * w).flatten(1).sum(1)
+
+    squares = partial(square_removal, size=1, multiply_by_inputs=True)
+    closely(infidelity(linear, squares, x, phi, aggregate="mean"), torch.zeros(3).double())
+    whole = {"position": phi, "element": w * x}
+    together = infidelity(linear, squares, x, whole, aggregate="mean")
+    for name, maps in whole.items():  # a method scores as if alone, whatever shape another has
+        exactly(together[name], infidelity(linear, squares, x, maps, aggregate="mean"))
+        closely(together[name], torch.zeros(3).double())

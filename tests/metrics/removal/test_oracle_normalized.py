@@ -132,6 +132,45 @@ def test_where_nothing_matters_it_is_nan():
     assert oracle_normalized(lambda rows: 0 * rows[:, 0] + 1, x, x, score=irof, seed=0).isnan().all()
 
 
+@pytest.mark.parametrize("score", [srg, deletion, aopc, irof, partial(deletion, mode="lerf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_the_best_order_is_a_random_one_up_to_rounding_it_is_nan(score, dtype):
+    x, phi = normal(200, 2).to(dtype), normal(200, 2, seed=1).to(dtype)
+    call = {"score": score, "seed": 0, "n_perturb_samples": 3}
+    one = oracle_normalized(lambda rows: rows.sum(1).sin() + 2, x[:, :1], phi[:, :1], **call)
+    assert one.isnan().all()
+    two = oracle_normalized(lambda rows: (3 * rows[:, 0]).sin() + rows[:, 1], x, phi, **call)
+    assert two.isnan().any()  # all three random orders are the best one of two
+    assert two.nan_to_num().abs().max() < 1e3
+    even = oracle_normalized(lambda rows: rows.sum(1), torch.full_like(x, 0.1).repeat(1, 3), phi.repeat(1, 3), **call)
+    assert even.isnan().all()
+    flat = oracle_normalized(lambda rows: (36 + rows.sum(1) / 10).sigmoid(), x.repeat(1, 3), phi.repeat(1, 3), **call)
+    assert flat.isnan().all()
+
+
+@pytest.mark.parametrize("score", [srg, irof])
+def test_a_span_far_below_the_output_but_above_its_rounding_counts(score):
+    x, phi = normal(4, 5), normal(4, 5, seed=1)
+    level = oracle_normalized(lambda rows: smooth_model(rows) + 1e8, x, phi, score=score, seed=0)
+    wanted = oracle_normalized(smooth_model, x, phi, score=srg, seed=0)
+    assert level.isfinite().all()
+    if score is srg:
+        assert_close(level, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 40])
+def test_the_limit_chooses_no_other_best_order_where_features_do_nothing(limit):
+    """In float32, where a row's output depends on the rows beside it by its rounding."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 33), torch.nn.Linear(33, 1))
+    x, phi = normal(6, 8).float(), normal(6, 8, seed=1).float()
+    x[:, ::2] = 0
+    call = {"score": partial(srg, n_steps=9), "seed": 0}
+    of_all = oracle_normalized(net, x, phi, max_examples_per_batch=10_000, **call)
+    limited = oracle_normalized(net, x, phi, max_examples_per_batch=limit, **call)
+    assert_close(limited, of_all, rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
 def test_positions_of_images_and_tuples_are_features_too(smooth):
     x, phi = normal(2, 3, 2, 2), normal(2, 1, 2, 2, seed=1)
     positions = torch.arange(4).reshape(1, 1, 2, 2)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...result import ImpactCoverageResult
+from .._samples import predicted
 from ._plan import CPU, Method, Plan, Seeds, computed, explanations
 from ._scores import Outputs
 
@@ -98,14 +99,14 @@ class Attack:
 
     def _attacked(self, model: Outputs, images: Tensor, labels: Tensor, seeds: Seeds) -> Attacked:
         tries = [attempts(self.patches, images.shape[2:], seed) for seed in seeds]
-        before, attacked = model(images).argmax(1), images.clone()
+        before, attacked = predicted(model(images)), images.clone()
         under, classes = torch.zeros_like(images[:, :1], dtype=torch.bool), torch.zeros_like(labels)
         rows = torch.arange(len(images), device=images.device)
         for _ in range(ATTEMPTS):
             for row in rows.tolist():
                 classes[row], top, left = next(tries[row])
                 self._put(int(classes[row]), top, left, images[row], attacked[row], under[row])
-            now, wanted = model(attacked[rows]).argmax(1), classes[rows]
+            now, wanted = predicted(model(attacked[rows])), classes[rows]
             rows = rows[(now != wanted) | (before[rows] == wanted) | (labels[rows] == wanted)]
             if not len(rows):
                 break
