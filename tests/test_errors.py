@@ -260,6 +260,12 @@ BAD_ARGUMENTS = [
     ),
     value(r"`baselines` must broadcast .* got \(3, 8\)", baselines=lambda rows: rows.flatten(1), only=ON_FEATURES),
     value(r"`baselines` must broadcast .* got \(2, 2, 2\)", baselines=x[0], only=ON_FEATURES),
+    value(
+        r"`baselines` must be a value that `inputs` of type torch.int64 can hold, got 0.5. Give such a value, or floating",
+        inputs=x.long(),
+        baselines=0.5,
+        only=ON_FEATURES,
+    ),
     # feature_mask
     kind("`feature_mask` must be a tensor or a tuple of tensors, got a list of Tensor", feature_mask=[MASK]),
     kind("`feature_mask` must be a tensor or a tuple of tensors, got str 'slic'", feature_mask="slic"),

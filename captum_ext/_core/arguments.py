@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, describe, shape
+from .checks import check_count, describe, is_exact, shape
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -175,6 +175,7 @@ def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[An
 
 
 def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
+    check_exact("baselines", value, x)
     if not isinstance(value, Tensor):
         return value
     if value.dim() not in (0, x.dim()) or not broadcasts(value, x):
@@ -182,6 +183,24 @@ def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
             f"`baselines` must broadcast to `inputs` {shape(x)} with 1 or {len(x)} rows, got {shape(value)}."
         )
     return value.detach().to(x).reshape(value.shape if value.dim() else (1,) * x.dim())
+
+
+def check_exact(name: str, value: float | Tensor, x: Tensor) -> None:
+    """Checks that inputs of an integer type, or booleans, can take a value as it is."""
+    if not is_exact(x) or x.is_meta:
+        return
+    low, high = (0, 1) if x.dtype == torch.bool else (torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max)
+    if not isinstance(value, Tensor):
+        wrong = [] if low <= value <= high and value == int(value) else [value]
+    elif is_exact(value):
+        wrong = value[(value.long() < low) | (value.long() > high)][:1].tolist()
+    else:
+        wrong = value[~((value >= low) & (value < float(high + 1)) & (value == value.round()))][:1].tolist()
+    if wrong:
+        raise ValueError(
+            f"`{name}` must be a value that `inputs` of type {x.dtype} can hold, got {wrong[0]}. "
+            "Give such a value, or floating point inputs."
+        )
 
 
 def as_replacements(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor | Fill, ...]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
-from .checks import describe, shape
-from .statistics import score_type
+from .checks import describe, is_exact, shape
+from .statistics import score_type, wide
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
 
@@ -47,7 +47,7 @@ class Explanation:
                     f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
                 )
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
-        return flat(tuple(part.detach() for part in parts))
+        return flat(tuple(wide(part.detach()) if is_exact(part) else part.detach() for part in parts))
 
     def maps(self, elements: Tensor) -> Tensors:
         """Splits `[rows, elements]` into the tensors that were concatenated."""

@@ -14,6 +14,20 @@ def shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
+def is_exact(tensor: Tensor) -> bool:
+    """Whether the type is that of integers or of booleans, such as token ids, images of bytes and fingerprints."""
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def check_floating(tensors: Iterable[Tensor], why: str) -> None:
+    types = [t.dtype for t in tensors]
+    if not all(t.is_floating_point for t in types):
+        raise TypeError(
+            f"`inputs` must be of a floating point type, as {why}, got {[str(t) for t in types]}. "
+            "For token ids give the embeddings, for images of bytes `inputs.float()`."
+        )
+
+
 def describe(value: object) -> str:
     if isinstance(value, (tuple, list)):
         inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"

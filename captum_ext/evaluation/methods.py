@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.checks import is_exact
 from .attributions_file import open_attributions
 from .examples import Batch, Tensors
 
@@ -21,7 +22,7 @@ from .examples import Batch, Tensors
 def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[..., Any]:
     """The control: attributions that are standard normal noise, for `methods={"random": random_attribution, ...}`.
 
-    The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not matter; several
+    Integer inputs, such as token ids, get maps of the default floating point type. The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not matter; several
     controls are ``partial(random_attribution, seed=1)`` and so on. `forward_func` is not used.
 
     Returns:
@@ -40,7 +41,8 @@ def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | T
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
     contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
     generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
-    maps = tuple(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x) for x in tensors)
+    noise = (torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]) for x in tensors)
+    maps = tuple(e.to(x.device if is_exact(x) else x) for e, x in zip(noise, tensors))
     return maps[0] if isinstance(inputs, Tensor) else maps
 
 

@@ -25,7 +25,7 @@ from ..._core.arguments import (
 from ..._core.card import metric
 from ..._core.perturbations import Perturbations, as_copies
 from ..._core.signature import arguments_like
-from ..._core.statistics import ratio, sum_of_parts
+from ..._core.statistics import difference, ratio, sum_of_parts
 
 
 @metric(
@@ -138,10 +138,11 @@ def infidelity_perturb_func_decorator(
             result = perturb_func(inputs, **passed) if baselines is None else perturb_func(inputs, baselines, **passed)
             x = as_tuple(inputs)
             x_perturbed = as_copies(result, x, "perturbed inputs")
-            moved = tuple(a - p for a, p in zip(x, x_perturbed))
+            moved = tuple(map(difference, x, x_perturbed))
             if not multiply_by_inputs:
                 return moved, x_perturbed
-            return tuple(ratio(m, a - b) for m, a, b in zip(moved, x, baseline_values(baselines, inputs))), x_perturbed
+            steps = map(difference, x, baseline_values(baselines, inputs))
+            return tuple(map(ratio, moved, steps)), x_perturbed
 
         return with_perturbations
 

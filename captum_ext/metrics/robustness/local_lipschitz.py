@@ -10,7 +10,7 @@ from ..._core.arguments import as_norm_order, flat
 from ..._core.card import metric
 from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
-from ..._core.statistics import norm, ratio
+from ..._core.statistics import difference, norm, ratio
 from .sensitivity_max import sensitivity_max
 
 
@@ -93,7 +93,7 @@ def _steepest(copies: PerturbedExplanations, order: float, order_of_inputs: floa
     x, phi = flat(copies.inputs), copies.of_examples(copies.explain)
 
     def slope(rows: tuple[Tensor, ...], example: Tensor) -> Tensor:
-        distance = norm(flat(rows) - x[example], order_of_inputs)
+        distance = norm(difference(flat(rows), x[example]), order_of_inputs)
         return ratio(norm(copies.explain(rows, example) - phi[example], order), distance)
 
     return copies.of_copies(slope).amax(1).to(copies.explain.dtype)

@@ -16,7 +16,7 @@ from ..._core.forward import Forward
 from ..._core.layers import as_layer, joined_outputs, recorded
 from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
-from ..._core.statistics import norm, ratio, score_type
+from ..._core.statistics import difference, norm, ratio, score_type
 
 # Maps rows to what is compared, `[rows, K]`, and to the output.
 Observe = Callable[[Forward, Tensors, Tensor], tuple[Tensor, Tensor]]
@@ -136,7 +136,7 @@ def relative_output_stability(**arguments: Any) -> Tensor:
         >>> relative_output_stability(lambda x: x.sum(1), torch.square, x, lambda x: x + 0.1)  # 2 * 0.21 / 0.4
         tensor([1.0500, 1.0500])
     """
-    return _largest_change(observe=_output_twice, change=torch.sub, **arguments)
+    return _largest_change(observe=_output_twice, change=difference, **arguments)
 
 
 @metric(
@@ -209,7 +209,7 @@ def _output_twice(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, T
 
 
 def _relative_change(after: Tensor, before: Tensor) -> Tensor:
-    return ratio(after - before, before)
+    return ratio(difference(after, before), before)
 
 
 def _class(output: Tensor) -> Tensor:
