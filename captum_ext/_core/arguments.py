@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, describe, is_exact, shape
+from .checks import check_count, check_exact, describe, shape
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -95,8 +95,8 @@ def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:
 class Attributions:
     """The attributions of a batch by one or several methods.
 
-    `maps[method][tensor]` has the shape of the input tensor, or one channel in place of all. `names` is None where the
-    caller gave the attributions of one method without a name.
+    `maps[method][tensor]` has the shape of the input tensor, or size 1 along axes of which all elements share a value,
+    such as the channels. `names` is None where the caller gave the attributions of one method without a name.
     """
 
     names: tuple[str, ...] | None
@@ -127,13 +127,28 @@ def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensor
             f"`{name}` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}."
         )
     for a, x in zip(maps, inputs):
-        if a.shape != x.shape and not (x.dim() > 2 and a.shape == (len(x), 1, *x.shape[2:])):
-            one_channel = f" or, one value per position, {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
-            raise ValueError(f"`{name}` must have the shape of `inputs` {shape(x)}{one_channel}, got {shape(a)}.")
+        if not _is_map_of(a, x):
+            spanned = f" or size 1 along some axes, such as {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
+            raise ValueError(
+                f"`{name}` must have the shape of `inputs` {shape(x)}{spanned}, got {shape(a)}.{_other_shape(a, x)}"
+            )
         check_not_nan(name, a)
     return tuple(
         (a if a.is_floating_point() else a.to(torch.get_default_dtype())).to(x.device) for a, x in zip(maps, inputs)
     )
+
+
+def _is_map_of(a: Tensor, x: Tensor) -> bool:
+    """Whether a map has the shape of its input, or size 1 along axes of which all elements share a value."""
+    return a.shape == x.shape or (a.dim() == x.dim() > 2 and len(a) == len(x) and broadcasts(a, x))
+
+
+def _other_shape(a: Tensor, x: Tensor) -> str:
+    """Says how to bring a map into a shape that fits, where that is known."""
+    if a.shape[:-1] == x.shape:
+        return " For one value per token or position, add up the last axis: use .sum(-1)."
+    axes = [axis for axis in range(1, x.dim()) if a.dim() == x.dim() - 1 and _is_map_of(a.unsqueeze(axis), x)]
+    return f" For one value per position use .unsqueeze({axes[0]})." if axes else ""
 
 
 def check_not_nan(name: str, tensor: Tensor) -> None:
@@ -183,24 +198,6 @@ def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
             f"`baselines` must broadcast to `inputs` {shape(x)} with 1 or {len(x)} rows, got {shape(value)}."
         )
     return value.detach().to(x).reshape(value.shape if value.dim() else (1,) * x.dim())
-
-
-def check_exact(name: str, value: float | Tensor, x: Tensor) -> None:
-    """Checks that inputs of an integer type, or booleans, can take a value as it is."""
-    if not is_exact(x) or x.is_meta:
-        return
-    low, high = (0, 1) if x.dtype == torch.bool else (torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max)
-    if not isinstance(value, Tensor):
-        wrong = [] if low <= value <= high and value == int(value) else [value]
-    elif is_exact(value):
-        wrong = value[(value.long() < low) | (value.long() > high)][:1].tolist()
-    else:
-        wrong = value[~((value >= low) & (value < float(high + 1)) & (value == value.round()))][:1].tolist()
-    if wrong:
-        raise ValueError(
-            f"`{name}` must be a value that `inputs` of type {x.dtype} can hold, got {wrong[0]}. "
-            "Give such a value, or floating point inputs."
-        )
 
 
 def as_replacements(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor | Fill, ...]:

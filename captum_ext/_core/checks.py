@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -25,6 +26,24 @@ def check_floating(tensors: Iterable[Tensor], why: str) -> None:
         raise TypeError(
             f"`inputs` must be of a floating point type, as {why}, got {[str(t) for t in types]}. "
             "For token ids give the embeddings, for images of bytes `inputs.float()`."
+        )
+
+
+def check_exact(name: str, value: float | Tensor, x: Tensor) -> None:
+    """Checks that inputs of an integer type, or booleans, can take a value as it is."""
+    if not is_exact(x) or x.is_meta:
+        return
+    low, high = (0, 1) if x.dtype == torch.bool else (torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max)
+    if not isinstance(value, Tensor):
+        wrong = [] if low <= value <= high and value == int(value) else [value]
+    elif is_exact(value):
+        wrong = value[(value.long() < low) | (value.long() > high)][:1].tolist()
+    else:
+        wrong = value[~((value >= low) & (value < float(high + 1)) & (value == value.round()))][:1].tolist()
+    if wrong:
+        raise ValueError(
+            f"`{name}` must be a value that `inputs` of type {x.dtype} can hold, got {wrong[0]}. "
+            "Give such a value, or floating point inputs."
         )
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ... import baselines
-from ..._core.arguments import check_exact
-from ..._core.checks import check_choice, shape
+from ..._core.checks import check_choice, check_exact, shape
 from ._masker import Indices, Masker
 
 

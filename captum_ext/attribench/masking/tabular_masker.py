@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..._core.arguments import check_exact
+from ..._core.checks import check_exact
 from ._masker import Masker
 
 
