@@ -22,7 +22,7 @@ from .job import Job
 from .methods import as_method
 from .model import in_eval_mode, model_on
 from .randomness import example_seeds
-from .store import Arrays, side_by_side
+from .store import Arrays, other_size, side_by_side
 
 Scores = dict[str, Tensor]  # by method
 
@@ -65,7 +65,21 @@ class Worker:
             arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
             if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
                 arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
+        if self.job.keep_attributions:
+            self._check_sizes(arrays, batch)
         return arrays
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of an example's attributions, as they were first seen."""
+        return {}
+
+    def _check_sizes(self, arrays: Arrays, batch: Batch) -> None:
+        """Checks that attributions fit into one array for all examples."""
+        for key, maps in arrays.items():
+            if (size := self._sizes.setdefault(key, maps.shape[2:])) != maps.shape[2:]:
+                method = list(self.methods)[int(key.partition(".")[0])]
+                raise ValueError(other_size(method, size, maps.shape[2:], batch.indices[0]))
 
     def _halves(
         self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]

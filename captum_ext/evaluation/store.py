@@ -193,6 +193,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
     return lines
 
 
+def other_size(method: str, first: tuple[int, ...], size: tuple[int, ...], example: int) -> str:
+    return (
+        f"`data` must give attributions of one shape for all examples: those of method {method!r} have shape {first} in "
+        f"the first examples, but {size} in example {example}. Pad or resize the examples."
+    )
+
+
 def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """Along the examples; a batch in which every method failed did not know the further axes."""
     further = max((p.shape[2:] for p in parts), key=len)
