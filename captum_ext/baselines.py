@@ -4,7 +4,8 @@ Captum's methods take what they return as `baselines`. Set their options with `f
 
     deletion(model, images, attributions, baselines=partial(box_blur, kernel_size=0.25), target=0)
 
-Each takes a tensor or a tuple and returns the same form, in its type and on its device.
+Each takes a tensor or a tuple and returns the same form, in its type and on its device. Means of integers are computed
+as floating point numbers and then rounded. Noise is for floating point inputs only.
 
 A fill may also depend on what is removed. It is then an object with a method `fill(inputs, mask)`, such as
 `NoisyLinear()`, that returns copies of the rows `inputs`, filled in where `mask` is true. Metrics that remove features
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ._core.arguments import TensorOrTuple, as_given, as_tuple
-from ._core.checks import check_count, shape
+from ._core.checks import check_count, is_exact, shape
 from ._core.draws import SeedType, draw_seeds, normal, uniform
 from ._core.imputation import NoisyLinear as NoisyLinear
+from ._core.statistics import rounded, wide
 
 __all__ = ["NoisyLinear", "box_blur", "channel_mean", "gaussian_blur", "gaussian_noise", "uniform_noise"]
 
@@ -108,7 +110,9 @@ def gaussian_noise(inputs: TensorOrTuple, mean: float = 0.0, std: float = 1.0, s
 
 
 def _each(inputs: TensorOrTuple, function: Callable[[Tensor], Tensor]) -> TensorOrTuple:
-    return as_given(tuple(function(x) for x in as_tuple(inputs)), inputs)
+    return as_given(
+        tuple(rounded(function(wide(x)), x) if is_exact(x) else function(x) for x in as_tuple(inputs)), inputs
+    )
 
 
 def _spatial(x: Tensor) -> list[int]:

@@ -38,7 +38,7 @@ from ._core.draws import SeedType, draw_seeds, generator, normal
 from ._core.features import Features
 from ._core.grids import positions
 from ._core.sizes import as_sizes
-from ._core.statistics import at_least_float32, ratio
+from ._core.statistics import at_least_float32, difference, ratio
 
 __all__ = ["gaussian", "noisy_baseline", "segment_removal", "square_removal"]
 
@@ -212,7 +212,7 @@ def _removed(
     if multiply_by_inputs:
         moved = tuple(m.expand_as(a).to(a) for m, a in zip(masks, x))
     else:
-        moved = tuple(a - p for a, p in zip(x, perturbed))
+        moved = tuple(map(difference, x, perturbed))
     return as_given(moved, inputs), as_given(perturbed, inputs)
 
 

@@ -231,8 +231,8 @@ BAD_ARGUMENTS = [
         attributions=phi,
     ),
     value(
-        r"`attributions` must have the shape of `inputs` \(3, 2, 2, 2\) or, one value per position, \(3, 1, 2, 2\), "
-        r"got \(3, 2, 2\)",
+        r"`attributions` must have the shape of `inputs` \(3, 2, 2, 2\) or size 1 along some axes, such as "
+        r"\(3, 1, 2, 2\), got \(3, 2, 2\). For one value per position use .unsqueeze\(1\)",
         attributions=phi[:, 0],
     ),
     value(r"`attributions` must have the shape of `inputs` \(3, 2, 2, 2\).*, got \(2, 2, 2, 2\)", attributions=phi[:2]),
@@ -309,6 +309,12 @@ BAD_ARGUMENTS = [
     ),
     value(r"`baselines` must broadcast .* got \(3, 8\)", baselines=lambda rows: rows.flatten(1), only=ON_FEATURES),
     value(r"`baselines` must broadcast .* got \(2, 2, 2\)", baselines=x[0], only=ON_FEATURES),
+    value(
+        r"`baselines` must be a value that `inputs` of type torch.int64 can hold, got 0.5. Give such a value",
+        inputs=x.long(),
+        baselines=0.5,
+        only=ON_FEATURES,
+    ),
     # feature_mask
     kind("`feature_mask` must be a tensor or a tuple of tensors, got a list of Tensor", feature_mask=[MASK]),
     kind("`feature_mask` must be a tensor or a tuple of tensors, got str 'slic'", feature_mask="slic"),
@@ -335,8 +341,8 @@ BAD_ARGUMENTS = [
     value(r"`feature_mask` must broadcast .* got \(2, 1, 2, 2\)", feature_mask=MASK.expand(2, 1, 2, 2)),
     value(r"`feature_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", feature_mask=MASK[None]),
     value(
-        r"Attributions with one channel score positions, but `feature_mask` separates the channels. "
-        r"Give the mask one channel too, shape \(1, 1, 2, 2\)",
+        r"`attributions` have one value for all of axis 1, but `feature_mask` separates its elements. "
+        r"Give the mask size 1 there too, shape \(1, 1, 2, 2\)",
         attributions=phi[:, :1],
         feature_mask=torch.arange(8).reshape(1, 2, 2, 2),
         only=ON_FEATURES,
@@ -386,7 +392,8 @@ BAD_ARGUMENTS = [
     value(r"`truth_mask` must broadcast .* got \(2, 1, 2, 2\)", truth_mask=TRUTH.expand(2, 1, 2, 2)),
     value(r"`truth_mask` must broadcast .* got \(1, 1, 1, 2, 2\)", truth_mask=TRUTH[None, None, None]),
     value(
-        r"`truth_mask` \(1, 2, 2, 2\) must have one channel, as `attributions` \(3, 1, 2, 2\) have one",
+        r"`truth_mask` \(1, 2, 2, 2\) must have size 1 along axis 1, as `attributions` \(3, 1, 2, 2\) have. Give, for "
+        r"example, truth_mask.any\(1, keepdim=True\)",
         attributions=phi[:, :1],
         truth_mask=TRUTH.expand(1, 2, 2, 2),
     ),
@@ -400,6 +407,13 @@ BAD_ARGUMENTS = [
         inputs=x.flatten(1),
         attributions=phi.flatten(1),
         truth_mask=TRUTH.flatten().repeat(2),
+        tolerance=1,
+        only=(pointing_game,),
+    ),
+    value(
+        "`tolerance` is a distance along the axes after the channels, but `attributions` have size 1 along one of them",
+        attributions=phi[..., :1],
+        truth_mask=TRUTH[..., :1],
         tolerance=1,
         only=(pointing_game,),
     ),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_real, describe, shape
+from .checks import check_count, check_exact, check_real, describe, shape
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -96,8 +96,8 @@ def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:
 class Attributions:
     """The attributions of a batch by one or several methods.
 
-    `maps[method][tensor]` has the shape of the input tensor, or one channel in place of all. `names` is None where the
-    caller gave the attributions of one method without a name.
+    `maps[method][tensor]` has the shape of the input tensor, or size 1 along axes of which all elements share a value,
+    such as the channels. `names` is None where the caller gave the attributions of one method without a name.
     """
 
     names: tuple[str, ...] | None
@@ -133,13 +133,28 @@ def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensor
             f"`{name}` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}."
         )
     for a, x in zip(maps, inputs):
-        if a.shape != x.shape and not (x.dim() > 2 and a.shape == (len(x), 1, *x.shape[2:])):
-            one_channel = f" or, one value per position, {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
-            raise ValueError(f"`{name}` must have the shape of `inputs` {shape(x)}{one_channel}, got {shape(a)}.")
+        if not _is_map_of(a, x):
+            spanned = f" or size 1 along some axes, such as {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
+            raise ValueError(
+                f"`{name}` must have the shape of `inputs` {shape(x)}{spanned}, got {shape(a)}.{_other_shape(a, x)}"
+            )
         check_not_nan(name, a)
     return tuple(
         (a if a.is_floating_point() else a.to(torch.get_default_dtype())).to(x.device) for a, x in zip(maps, inputs)
     )
+
+
+def _is_map_of(a: Tensor, x: Tensor) -> bool:
+    """Whether a map has the shape of its input, or size 1 along axes of which all elements share a value."""
+    return a.shape == x.shape or (a.dim() == x.dim() > 2 and len(a) == len(x) and broadcasts(a, x))
+
+
+def _other_shape(a: Tensor, x: Tensor) -> str:
+    """Says how to bring a map into a shape that fits, where that is known."""
+    if a.shape[:-1] == x.shape:
+        return " For one value per token or position, add up the last axis: use .sum(-1)."
+    axes = [axis for axis in range(1, x.dim()) if a.dim() == x.dim() - 1 and _is_map_of(a.unsqueeze(axis), x)]
+    return f" For one value per position use .unsqueeze({axes[0]})." if axes else ""
 
 
 def check_not_nan(name: str, tensor: Tensor) -> None:
@@ -192,6 +207,7 @@ def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[An
 
 
 def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
+    check_exact("baselines", value, x)
     if not isinstance(value, Tensor):
         return value
     if value.dim() not in (0, x.dim()) or not broadcasts(value, x):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
 from .checks import check_real, describe, explained, missing_arguments, shape
-from .statistics import score_type
+from .statistics import at_least_float32, score_type
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
 
@@ -53,7 +53,7 @@ class Explanation:
         check_real(f"{self.name} must return", *parts)
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
         # At least float32, as the difference of two numbers of a smaller type may overflow.
-        return flat(tuple(part.detach().to(self.dtype) for part in parts))
+        return flat(tuple(at_least_float32(part.detach()) for part in parts))
 
     def maps(self, elements: Tensor) -> Tensors:
         """Splits `[rows, elements]` into the tensors that were concatenated."""

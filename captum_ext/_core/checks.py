@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 # What errors of torch say where a gradient of integers is wanted, or where Captum made floats of them.
@@ -17,6 +18,38 @@ EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")  # a 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
+
+
+def is_exact(tensor: Tensor) -> bool:
+    """Whether the type is that of integers or of booleans, such as token ids, images of bytes and fingerprints."""
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def check_floating(tensors: Iterable[Tensor], why: str) -> None:
+    types = [t.dtype for t in tensors]
+    if not all(t.is_floating_point for t in types):
+        raise TypeError(
+            f"`inputs` must be of a floating point type, as {why}, got {[str(t) for t in types]}. "
+            "For token ids give the embeddings, for images of bytes `inputs.float()`."
+        )
+
+
+def check_exact(name: str, value: float | Tensor, x: Tensor) -> None:
+    """Checks that inputs of an integer type, or booleans, can take a value as it is."""
+    if not is_exact(x) or x.is_meta:
+        return
+    low, high = (0, 1) if x.dtype == torch.bool else (torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max)
+    if not isinstance(value, Tensor):
+        wrong = [] if low <= value <= high and value == int(value) else [value]
+    elif is_exact(value):
+        wrong = value[(value.long() < low) | (value.long() > high)][:1].tolist()
+    else:
+        wrong = value[~((value >= low) & (value < float(high + 1)) & (value == value.round()))][:1].tolist()
+    if wrong:
+        raise ValueError(
+            f"`{name}` must be a value that `inputs` of type {x.dtype} can hold, got {wrong[0]}. "
+            "Give such a value, or floating point inputs."
+        )
 
 
 def describe(value: object) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .arguments import Tensors, as_sequence
-from .checks import check_count
+from .checks import check_count, check_floating
 
 SeedType = None | int | Sequence[int] | Tensor
 
@@ -58,6 +58,7 @@ def _noise_type(x: Tensor) -> torch.dtype:
 
 def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors:
     """Draws on the CPU, a row for each seed. The tensors of a row are drawn one after the other from one generator."""
+    check_floating(like, "noise is drawn in their type")
     noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_noise_type(x)) for x in like)
     for row, g in enumerate(map(generator, seeds)):
         for e in noise:

@@ -1,12 +1,14 @@
 """The removable features of a batch.
 
-They are the groups of `feature_mask`. Without a mask they are single elements, or positions for maps with one channel.
+They are the groups of `feature_mask`. Without a mask they are single elements; where a map has size 1 along an axis,
+such as the channels, a feature spans that axis.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -29,6 +31,7 @@ from .arguments import (
     stacked,
 )
 from .checks import check_choice, shape
+from .forward import frames_of_package
 from .statistics import wide
 
 SORTED = 2**19  # elements sorted at a time, as a sort needs several times their memory
@@ -72,6 +75,9 @@ class Features:
             self.grids = [shape(m)[1:] for m in masks]
             self.index, self.counts = _numbered_groups(masks, len(self.inputs[0]), self.frozen)
         self.width = int(self.counts.max())
+        _warn_of_one_feature(
+            self.inputs, self.width, "`attributions` have" if masks is None else "`feature_mask` leaves"
+        )
 
     def with_baselines(self, baselines: BaselinesType) -> Features:
         """Returns the same features with other replacements."""
@@ -164,20 +170,31 @@ def _rank(ranks: Tensor, totals: Tensor, counts: Tensor) -> None:
 
 
 def _default_grid(x: Tensor, maps: Tensors) -> tuple[int, ...]:
-    """Returns a grid with a point per element, or per position where the map of a method has one channel."""
-    return shape(x)[1:] if all(a.shape == x.shape for a in maps) else (1, *shape(x)[2:])
+    """Returns a grid with a point per element, and size 1 along every axis that a map of a method spans."""
+    return tuple(map(min, *(shape(t)[1:] for t in (x, *maps))))
 
 
 def _matched_to_maps(mask: Tensor, maps: Tensors) -> Tensor:
-    """Returns the mask with one channel where a map has only one."""
-    if mask.dim() < 3 or all(a.shape[1] >= mask.shape[1] for a in maps):
-        return mask
-    if mask.is_meta or (mask == mask[:, :1]).all():
-        return mask[:, :1]
-    raise ValueError(
-        "Attributions with one channel score positions, but `feature_mask` separates the channels. "
-        f"Give the mask one channel too, shape {(len(mask), 1, *mask.shape[2:])}, or attributions for every channel."
-    )
+    """Returns the mask with size 1 along every axis that a map spans."""
+    for axis in range(1, mask.dim()):
+        if any(a.shape[axis] < mask.shape[axis] for a in maps):
+            first = mask.narrow(axis, 0, 1)
+            if not mask.is_meta and (mask != first).any():
+                raise ValueError(
+                    f"`attributions` have one value for all of axis {axis}, but `feature_mask` separates its elements. "
+                    f"Give the mask size 1 there too, shape {shape(first)}, or attributions for every element."
+                )
+            mask = first
+    return mask
+
+
+def _warn_of_one_feature(inputs: Tensors, width: int, cause: str) -> None:
+    if width == 1 < sum(x[0].numel() for x in inputs):
+        warnings.warn(
+            f"{cause} one feature in each example, so features cannot be compared. "
+            "For series (B, time, channels), masks of windows need axis=1.",
+            stacklevel=frames_of_package(),
+        )
 
 
 def _numbered_groups(masks: Tensors, batch: int, frozen: Tensor) -> tuple[Tensor, Tensor]:

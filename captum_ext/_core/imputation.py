@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from .checks import check_count, shape
 from .draws import draw_seeds, normal
-from .statistics import wide
+from .statistics import rounded, wide
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,11 @@ class NoisyLinear:
             raise ValueError(f"`noise` must be at least 0, got {self.noise}.")
         seeds = draw_seeds(check_count("seed", self.seed, least=0), 1, 1)[0]
         mask = mask.expand_as(inputs)
-        (noise,) = normal(seeds, (inputs,), 0.0, self.noise)
         solve = solved_directly if inputs.device.type == "cpu" else solved_by_iteration
-        return torch.where(mask, solve(wide(inputs), mask).to(inputs) + noise, inputs)
+        filled = rounded(solve(wide(inputs), mask), inputs)
+        if self.noise > 0:
+            filled = filled + normal(seeds, (inputs,), 0.0, self.noise)[0]
+        return torch.where(mask, filled, inputs)
 
 
 # Both functions solve `weights * v - neighbours(v) = neighbours(x)` at the places of the mask. The equation of each

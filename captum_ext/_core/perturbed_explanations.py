@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_tuple, flat
 from .captum import Explanation
-from .checks import check_choice, check_count
+from .checks import check_choice, check_count, check_floating
 from .draws import SeedType, draw_seeds
 from .forward import Batches, Rows, whole
 from .perturbations import (
@@ -56,6 +56,8 @@ class PerturbedExplanations:
         check_perturb_func(perturb_func)
         own = perturb_func is default_perturb_func
         check_search(search, own)
+        if own:
+            check_floating(self.inputs, "noise is added to them")
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.explain = Explanation(explanation_func, inputs, kwargs)

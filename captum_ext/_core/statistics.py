@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from .checks import is_exact
 
 
 def wide(tensor: Tensor) -> Tensor:
     """Converts to the type in which statistics are computed: float64, or float32 on devices without float64."""
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def rounded(values: Tensor, like: Tensor) -> Tensor:
+    """Converts to the type of another tensor, to the nearest integers where that is an integer type."""
+    return (values.round() if is_exact(like) else values).to(like)
 
 
 def score_type(*parts: torch.dtype) -> torch.dtype:
@@ -23,8 +31,8 @@ def score_type(*parts: torch.dtype) -> torch.dtype:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Converts smaller types, in which differences and ratios may overflow."""
-    return tensor.to(score_type(tensor.dtype))
+    """Converts smaller types, in which differences and ratios may overflow, and integers to the type of statistics."""
+    return wide(tensor) if is_exact(tensor) else tensor.to(score_type(tensor.dtype))
 
 
 def to_unit(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +65,15 @@ def sum_of_parts(function: Callable[..., Tensor], *tensors: Tensor, size: int = 
     return functools.reduce(Tensor.add, (function(*map(wide, part)) for part in parts))
 
 
+def difference(a: Tensor, b: float | Tensor) -> Tensor:
+    """Subtracts in the type of `a`; integers and booleans as int64, so that small types do not wrap."""
+    return _signed(a) - _signed(b)
+
+
+def _signed(values: Any) -> Any:
+    return values.long() if isinstance(values, Tensor) and is_exact(values) else values
+
+
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Divides; a denominator of exactly 0 counts as 1, as in Captum."""
     return numerator / torch.where(denominator == 0, torch.ones_like(denominator), denominator)
@@ -64,6 +81,7 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def norm(vectors: Tensor, order: float = 2.0) -> Tensor:
     """`[rows]`: the norm of each row, in the type of statistics."""
+    vectors = wide(vectors) if is_exact(vectors) else vectors
     return torch.linalg.vector_norm(vectors, ord=order, dim=1, dtype=wide(vectors[:0]).dtype)
 
 

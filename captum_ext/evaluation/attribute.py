@@ -19,7 +19,7 @@ from .files import check_writable, escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import kept_beside
 from .model import made
-from .store import ShardStore
+from .store import ShardStore, other_size
 
 
 def attribute_dataset(
@@ -104,11 +104,13 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
         for shard in range(len(store)):
             for key, rows in store.read(shard).items():
                 if key != "failures":
-                    method, tensor = key.split(".")
-                    name = f"{escaped(methods[int(method)])}/{tensor}"
-                    _write_rows(file, name, rows[0], store.edges(shard), store.manifest["examples"])
+                    number, tensor = key.split(".")
+                    method, at = methods[int(number)], store.edges(shard)
+                    array = _array_of(file, f"{escaped(method)}/{tensor}", rows[0], store.manifest["examples"])
+                    if array.shape[1:] != rows.shape[2:]:
+                        raise ValueError(other_size(method, array.shape[1:], rows.shape[2:], at.start))
+                    array[at.start : at.stop] = rows[0]
 
 
-def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:
-    array = file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)
-    array[at.start : at.stop] = rows
+def _array_of(file: h5py.File, name: str, rows: np.ndarray[Any, Any], examples: int) -> Any:
+    return file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._core.checks import explained, missing_arguments
+from .._core.checks import explained, is_exact, missing_arguments
 from .attributions_file import open_attributions
 from .examples import Batch, Tensors
 
@@ -23,7 +23,8 @@ def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[.
     """The control: attributions that are standard normal noise, for `methods={"random": random_attribution, ...}`.
 
     The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not
-    matter; for several controls use ``partial(random_attribution, seed=1)`` and so on. `forward_func` is not used.
+    matter; for several controls use ``partial(random_attribution, seed=1)`` and so on. Inputs of an integer type, such
+    as token ids, get maps of the default floating point type. `forward_func` is not used.
 
     Returns:
         a function with Captum's arguments that gives noise in the shape of the inputs.
@@ -41,7 +42,8 @@ def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | T
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
     contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
     generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
-    maps = tuple(torch.stack([_noise(x, g) for g in generators]).to(x) for x in tensors)
+    noise = (torch.stack([_noise(x, g) for g in generators]) for x in tensors)
+    maps = tuple(e.to(x.device if is_exact(x) else x) for e, x in zip(noise, tensors))
     return maps[0] if isinstance(inputs, Tensor) else maps
 
 

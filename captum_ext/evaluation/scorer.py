@@ -23,7 +23,7 @@ from .job import Job
 from .methods import as_method
 from .model import in_eval_mode, model_on
 from .randomness import seeds_by_index
-from .store import Arrays, side_by_side
+from .store import Arrays, other_size, side_by_side
 
 Scores = dict[str, Tensor]  # by method
 
@@ -38,6 +38,7 @@ class Scorer:
     def __init__(self, job: Job):
         self.job = job
         self.failures: list[dict[str, Any]] = []
+        self._sizes: dict[str, tuple[int, ...]] = {}  # the shape of an example's attributions, as it was first seen
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
             self.examples = Examples(job.data)
@@ -70,11 +71,20 @@ class Scorer:
             arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
             if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
                 arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
+        if self.job.keep_attributions:
+            self._check_sizes(arrays, batch)
         return arrays
 
     def _kept(self, attributions: dict[str, Any]) -> Arrays:
         each = {i: a if isinstance(a, tuple) else (a,) for i, a in enumerate(attributions.values())}
         return {f"{i}.{t}": a.cpu().numpy()[None] for i, maps in each.items() for t, a in enumerate(maps)}
+
+    def _check_sizes(self, arrays: Arrays, batch: Batch) -> None:
+        """Checks that attributions fit into one array for all examples."""
+        for key, maps in arrays.items():
+            if (size := self._sizes.setdefault(key, maps.shape[2:])) != maps.shape[2:]:
+                method = list(self.methods)[int(key.partition(".")[0])]
+                raise ValueError(other_size(method, size, maps.shape[2:], batch.indices[0]))
 
     def _halves(
         self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]

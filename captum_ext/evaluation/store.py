@@ -194,6 +194,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
     return lines
 
 
+def other_size(method: str, first: tuple[int, ...], size: tuple[int, ...], example: int) -> str:
+    return (
+        f"`data` must give attributions of one shape for all examples: those of method {method!r} have shape {first} "
+        f"in the first examples, but {size} in example {example}. Pad or resize the examples."
+    )
+
+
 def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """Joins batches along the examples; where every method failed, the metric's own axes are missing and are added."""
     further = max((p.shape[2:] for p in parts), key=len)

@@ -202,7 +202,7 @@ MISFITS = {
         normal(2, 1, 1, 1),
         torch.tensor([0, 1]).reshape(1, 2, 1, 1),
         ValueError,
-        "Attributions with one channel score positions",
+        "`attributions` have one value for all of axis 1, but `feature_mask` separates its elements",
     ),
 }
 

@@ -24,7 +24,9 @@ from captum.attr import (
 from torch.testing import assert_close
 
 from captum_ext import attribute_dataset, evaluate, metrics, random_attribution
+from captum_ext.evaluation.attribute import _export
 from captum_ext.evaluation.methods import draws_at_random
+from captum_ext.evaluation.store import ShardStore
 
 from .runs import (
     FEW_METRICS,
@@ -430,3 +432,33 @@ def test_stored_attributions_have_no_sensitivity_and_say_so():
     assert scores(result, "s", "live").isfinite().all()
     assert {(f["attribution"], f["metric"]) for f in result.failures} == {("it", "s")}
     assert result.failures[0]["error"] == "stored attributions cannot be computed for other inputs"
+
+
+# ---- examples of several sizes
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 1), (3, 1, 3), (1, 3, 3), (3, 3, 5)])
+def test_attributions_of_another_shape_are_refused_where_they_come(tmp_path, sizes):
+    """HDF5 would repeat a single value, or fail after all work."""
+    seen = []
+
+    def noted(model):
+        return lambda x, **_: seen.append(len(x)) or x
+
+    data = [(torch.rand(size), 0) for size in (*sizes, 3, 3)]
+    with pytest.raises(ValueError, match=r"`data` must give attributions of one shape.*method 'x'.*in example"):
+        attribute_dataset(lambda x: x.sum(1), data, {"x": noted}, tmp_path / "maps.h5", batch_size=1)
+    assert len(seen) <= 3
+    assert not (tmp_path / "maps.h5").exists()
+
+
+def test_shards_of_several_processes_may_not_differ_in_shape_either(tmp_path):
+    """Each process knows only the shapes that it has seen: those of all are compared when the file is written."""
+    store = ShardStore(tmp_path / "parts", {"examples": 2, "shard_size": 1})
+    for shard, size in enumerate((3, 1)):
+        store.write(shard, {"0.0": np.ones((1, 1, size)), "failures": np.array("[]")})
+    with pytest.raises(
+        ValueError, match=r"`data` must .* have shape \(3,\) in the first examples, but \(1,\) in example 1"
+    ):
+        _export(store, ["x"], tmp_path / "maps.h5")
+    assert not (tmp_path / "maps.h5").exists()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ... import baselines
-from ..._core.checks import check_choice, shape
+from ..._core.checks import check_choice, check_exact, shape
 from ._masker import Indices, Masker
 
 
@@ -85,6 +85,7 @@ class ConstantImageMasker(ImageMasker):
         self.mask_value = mask_value
 
     def _initialize_baselines(self, samples: Tensor) -> None:
+        check_exact("mask_value", self.mask_value, samples)
         self.baseline = torch.full_like(samples, self.mask_value)
 
 

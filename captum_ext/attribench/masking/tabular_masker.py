@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..._core.checks import check_exact
 from ._masker import Masker
 
 
@@ -25,7 +26,9 @@ class TabularMasker(Masker):
         self.mask_value = mask_value
 
     def _initialize_baselines(self, samples: Tensor) -> None:
-        value = torch.as_tensor(self.mask_value).to(samples)
+        given = torch.as_tensor(self.mask_value)
+        check_exact("mask_value", given, samples)
+        value = given.to(samples)
         if value.dim() and value.shape != samples.shape[1:]:
             wanted = f"a number, or one for each of the columns {tuple(samples.shape[1:])}"
             raise ValueError(f"`mask_value` must be {wanted}; got {self.mask_value}.")

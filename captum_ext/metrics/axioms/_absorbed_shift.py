@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..._core.arguments import TensorOrTuple, Tensors, broadcasts, flat
-from ..._core.checks import check_real, describe, shape
+from ..._core.checks import check_floating, check_real, describe, shape
 from ..._core.forward import Forward, whole
 from ..._core.layers import as_layer, recorded
 from ..._core.statistics import norm
@@ -19,6 +19,7 @@ AFFINE = (nn.Linear, nn.modules.conv._ConvNd)
 
 def as_shift(shift: float | TensorOrTuple, x: Tensors) -> Tensors:
     """A row `[1, ...]` for each input tensor."""
+    check_floating(x, "a shift is added to them")
     values = shift if isinstance(shift, tuple) else (shift,) * len(x)
     if len(values) != len(x):
         raise ValueError(

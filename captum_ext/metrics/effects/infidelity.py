@@ -27,7 +27,7 @@ from ..._core.checks import check_choice, shape
 from ..._core.features import AGGREGATES, Features
 from ..._core.perturbations import Perturbations, as_copies
 from ..._core.signature import arguments_like
-from ..._core.statistics import at_least_float32, ratio, sum_of_parts, to_unit
+from ..._core.statistics import at_least_float32, difference, ratio, sum_of_parts, to_unit
 
 
 @metric(
@@ -157,7 +157,7 @@ def infidelity_perturb_func_decorator(
             result = perturb_func(inputs, **passed) if baselines is None else perturb_func(inputs, baselines, **passed)
             x = as_tuple(inputs)
             x_perturbed = as_copies(result, x, "perturbed inputs")
-            moved = tuple(a - p for a, p in zip(x, x_perturbed))
+            moved = tuple(map(difference, x, x_perturbed))
             if not multiply_by_inputs:
                 return moved, x_perturbed
             per_distance = zip(moved, map(at_least_float32, x), baseline_values(baselines, inputs))

@@ -92,9 +92,10 @@ def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
 def _summed(a: Tensor, mask: Tensor) -> Tensor:
     """`[B, *grid]`: the attribution at each element of the mask."""
     if not broadcasts(mask, a):
+        axis = next(i for i in range(1, a.dim()) if mask.shape[i] > a.shape[i])
         raise ValueError(
-            f"`truth_mask` {shape(mask)} must have one channel, as `attributions` {shape(a)} have one. "
-            "Give, for example, truth_mask.any(1, keepdim=True)."
+            f"`truth_mask` {shape(mask)} must have size 1 along axis {axis}, as `attributions` {shape(a)} have. "
+            f"Give, for example, truth_mask.any({axis}, keepdim=True)."
         )
     return wide(a).sum_to_size(len(a), *mask.shape[1:])
 

@@ -8,7 +8,7 @@ from ..._core.arguments import AttributionsType, Scores, TensorOrTuple, Tensors,
 from ..._core.card import metric
 from ..._core.checks import describe, shape
 from ..._core.statistics import wide
-from ._positions import at_positions, near
+from ._positions import Positions, at_positions, near
 
 
 @metric(
@@ -65,6 +65,7 @@ def pointing_game(
     """
     _check_tolerance(tolerance, as_tuple(inputs))
     p = at_positions(inputs, attributions, truth_mask, sign)
+    _check_distances(tolerance, as_tuple(inputs), p)
     highest = p.scores == p.scores.amax(-1, keepdim=True)
     close = p.per_position(tuple(near(m, tolerance) for m in p.masks))
     return p.unpack(wide(highest & close).sum(-1) / highest.sum(-1))
@@ -79,4 +80,13 @@ def _check_tolerance(tolerance: object, inputs: Tensors) -> None:
         raise ValueError(
             f"`tolerance` needs axes after the channels, which `inputs` {[shape(x) for x in inputs]} lack. "
             "Leave it out, or give the inputs an axis of channels, shape (B, 1, ...)."
+        )
+
+
+def _check_distances(tolerance: float, inputs: Tensors, p: Positions) -> None:
+    """Distances are along the axes after the channels, so no map may span one of them, as maps of (B, H, W, C) do."""
+    if tolerance and any(a.shape[2:] != x.shape[2:] for maps in p.methods.maps for a, x in zip(maps, inputs)):
+        raise ValueError(
+            "`tolerance` is a distance along the axes after the channels, but `attributions` have size 1 along one of "
+            "them. Leave it out, or bring the channels to the second axis: use .movedim(-1, 1)."
         )

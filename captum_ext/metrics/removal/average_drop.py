@@ -20,6 +20,7 @@ from ..._core.arguments import (
     flat,
 )
 from ..._core.card import metric
+from ..._core.checks import check_floating
 from ..._core.forward import Forward, Rows, warn_of_logits, whole
 from ..._core.setting import Setting
 from ..._core.sharing import shared
@@ -153,11 +154,7 @@ def _through_maps(
 ) -> _Shown:
     x = as_tuple(inputs)
     methods = as_attributions(attributions, x)
-    if not all(t.is_floating_point() for t in x):
-        raise TypeError(
-            f"`inputs` must be of a floating point type, as maps scale them, got {[str(t.dtype) for t in x]}. "
-            "For token ids give the embeddings."
-        )
+    check_floating(x, "maps scale them")
     b = as_baselines(baselines, inputs)
     f = Forward(inputs=x, **of_model)
     n_methods, constant = len(methods.maps), []
