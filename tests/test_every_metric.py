@@ -7,6 +7,7 @@ import inspect
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
@@ -22,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
 
-from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, map_of, options, takes, tiny
+from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, each, map_of, options, takes, tiny
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 B = 5
@@ -454,6 +455,98 @@ def overwriting_gradient(model: Net, overwrite: bool = True) -> Callable[..., Te
         return gradient
 
     return explain
+
+
+class WritesIntoWhatIsShared(Net):
+    """A model that gets the tensor `shared` in every call, and may write into it."""
+
+    def __init__(self, writes: bool):
+        super().__init__()
+        self.writes = writes
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        out = super().forward(x * (1 + further[0]["shared"].sum()))
+        with torch.no_grad():
+            if self.writes:
+                further[0]["shared"].add_(1)
+        return out
+
+
+@every_plain_model
+def test_what_all_calls_share_is_the_same_in_every_call_whatever_the_model_writes(case):
+    """Also the tensors within a dict. That a model writes is said once, by its name."""
+
+    def score(model: Net, shared: Tensor, limit: int | None) -> Tensor:
+        setting = replace(tiny(), model=model, module=model)
+        return case(setting, additional_forward_args=({"shared": shared},), max_examples_per_batch=limit)
+
+    reads, writes = WritesIntoWhatIsShared(False).eval(), WritesIntoWhatIsShared(True).eval()
+    expected = score(reads, torch.full((7,), 0.01, dtype=torch.float64), None)
+    for limit in (2, None):
+        shared = torch.full((7,), 0.01, dtype=torch.float64)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert_same(score(writes, shared, limit), expected)
+        assert shared._version == 0
+        said = [str(w.message) for w in caught if "writes into a tensor" in str(w.message)]
+        assert said
+        assert len(said) == len(set(said))
+
+
+def in_place(function: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """A function of the inputs that leaves its result in their place."""
+
+    def writes(inputs: Any, *_: Any, **__: Any) -> Any:
+        return each(inputs, lambda x: x.copy_(function(x)))
+
+    return writes
+
+
+class FillsInPlace:
+    """Removes values, and writes into all that it is given."""
+
+    def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        inputs[mask] = 0.25
+        mask.fill_(False)
+        return inputs
+
+
+WRITING = {  # argument -> a function that writes, and a value that means the same
+    "baselines": (in_place(lambda x: x / 4), lambda x, seed=None: x / 4),
+    "perturb_func": (in_place(lambda x: 0.9 * x), lambda x, *_: 0.9 * x),
+    "feature_mask": (
+        lambda x: x.mul_(0)[0].flatten().cumsum(0).add(torch.arange(12)).long().reshape(2, 2, 3) // 3,
+        torch.arange(12).reshape(2, 2, 3) // 3,
+    ),
+    "similarity": (
+        lambda a, b: (a.mul_(2) - b.mul_(3)).flatten(1).mean(1),
+        lambda a, b: (2 * a - 3 * b).flatten(1).mean(1),
+    ),
+}
+
+
+@of_every(lambda case: any(map(case.takes, WRITING)), sets=0)
+def test_functions_that_write_into_what_they_are_given_score_as_if_they_did_not(case):
+    for name, (writes, reads) in WRITING.items():
+        if case.takes(name):
+            if case.metric is exported.infidelity and name == "perturb_func":
+                decorated = exported.infidelity_perturb_func_decorator(multiply_by_inputs=False)
+                writes, reads = decorated(writes), decorated(reads)
+            setting = tiny()
+            assert_same(case(setting, **{name: writes}), case(tiny(), **{name: reads}))
+            assert setting.inputs._version == tiny().inputs._version, name
+
+
+REMOVES = [name for name, metric in METRICS.items() if takes(metric, "baselines") and takes(metric, "attributions")]
+
+
+@pytest.mark.parametrize("metric", [name for name in REMOVES if takes(METRICS[name], "feature_mask")])
+def test_a_fill_that_writes_into_its_mask_scores_as_its_values(metric):
+    removes, setting = METRICS[metric], tiny()
+    if removes is exported.infidelity:  # its baselines are its `perturb_func`'s
+        return
+    assert_same(setting.call(removes, baselines=FillsInPlace()), tiny().call(removes, baselines=0.25))
+    assert setting.inputs._version == tiny().inputs._version
 
 
 # ---- several methods at once

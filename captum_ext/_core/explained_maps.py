@@ -37,10 +37,11 @@ class MapsOfModels:
         self.x = as_tuple(inputs)
         self.batches = Batches(max_examples_per_batch, len(self.x[0]))
         self.dtype = torch.float32  # of scores made from the maps; set by each call of `maps`
+        self.warned: set[str] = set()  # explanations that write into what they are given
 
     def maps(self, model: nn.Module) -> Tensors:
         explain = Explanation(
-            self.factory(model), self.inputs, self.kwargs, "What `explanation_factory` makes of a model"
+            self.factory(model), self.inputs, self.kwargs, "What `explanation_factory` makes of a model", self.warned
         )
         maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
         self.dtype = explain.dtype

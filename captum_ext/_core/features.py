@@ -202,6 +202,6 @@ def _erase(x: Tensor, baseline: float | Tensor | Fill, mask: Tensor, example: Te
     if isinstance(baseline, (int, float)):
         return rows.masked_fill_(mask, baseline)
     if not isinstance(baseline, Tensor):
-        filled = baseline.fill(rows.clone(), mask.expand_as(rows))
+        filled = baseline.fill(rows.clone(), mask.expand_as(rows).clone())
         return torch.where(mask, filled.to(rows), rows, out=rows)
     return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows, out=rows)

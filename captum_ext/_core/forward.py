@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
+from .guard import Guard, frames_of_package, versions
 from .statistics import wide
 from .target import TargetType, as_target, check_output, select_target
 
@@ -56,11 +55,12 @@ class Batches:
 
     def _within_memory(self, function: Callable[[Tensors, Tensor], T], batch: Rows) -> Iterator[T]:
         rows, example = batch
+        before = versions(rows)
         try:
             yield function(rows, example)
             return
         except OutOfMemory:
-            if len(example) == 1:
+            if len(example) == 1 or versions(rows) != before:  # rows that the model wrote into cannot be tried again
                 raise
         half = -(-len(example) // 2)
         self._halve(half)
@@ -111,6 +111,7 @@ class Forward:
         self.batch = len(inputs[0])
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.args, self.target = as_args(additional_forward_args), as_target(target, self.batch)
+        self.model = Guard(forward_func, f"`forward_func` ({self._name})", self.args)
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         warn_of_training(forward_func)
 
@@ -130,7 +131,7 @@ class Forward:
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
         args = (of_rows(a, example, self.batch) for a in self.args)
-        output = self.forward_func(*rows, *args)
+        output = self.model(*rows, *args)
         output = check_output(output if self.activation is None else self.activation(output), len(example))
         self.dtype = output.dtype
         return output
@@ -138,15 +139,6 @@ class Forward:
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
-
-
-def frames_of_package() -> int:
-    """Returns the `stacklevel` at which a warning points to the line that called this package."""
-    return next(
-        level
-        for level, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 1)
-        if frame.f_globals.get("__name__", "").partition(".")[0] != "captum_ext"
-    )
 
 
 def warn_of_training(forward_func: Any) -> None:

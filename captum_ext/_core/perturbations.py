@@ -24,6 +24,7 @@ from .arguments import (
 from .checks import check_count, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
+from .guard import Guard
 from .target import TargetType
 
 
@@ -111,7 +112,12 @@ def _moved(
 def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tensors:
     """Returns the rows as perturbed by a `perturb_func` of the kind that `sensitivity_max` takes."""
     tensors, _ = rows
-    return as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs")
+    return own(as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs"))
+
+
+def own(tensors: Tensors) -> Tensors:
+    """Copies what a `perturb_func` returns and the model may write into: it may be a tensor that the function keeps."""
+    return tuple(t.clone() for t in tensors)
 
 
 class Perturbations:
@@ -133,11 +139,12 @@ class Perturbations:
         show_progress: bool = False,
     ):
         check_perturb_func(perturb_func)
-        self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
+        self.inputs = as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
         masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = masks if takes(perturb_func, "feature_mask") else None
+        self.perturb = Guard(perturb_func, "`perturb_func`", self.baselines, self.feature_mask)
         n = check_count("n_perturb_samples", n_perturb_samples)
         self.n, self.per_draw = _keywords_per_draw(perturb_func, self.inputs, n, seed)
         self.f = Forward(
@@ -177,14 +184,14 @@ class Perturbations:
         extra = () if self.baselines is None else (self._of_rows(self.baselines, example),)
         if self.feature_mask is not None:
             keywords["feature_mask"] = self._of_rows(self.feature_mask, example)
-        result = self.perturb_func(bare_if_single(tensors), *extra, **keywords)
+        result = self.perturb(bare_if_single(tensors), *extra, **keywords)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ValueError(
                 "`perturb_func` must return two things, the perturbations and the perturbed inputs; "
                 f"got {describe(result)}. To return the perturbed inputs alone, decorate it with "
                 "infidelity_perturb_func_decorator()."
             )
-        return as_copies(result[0], tensors, "perturbations"), as_copies(result[1], tensors, "perturbed inputs")
+        return as_copies(result[0], tensors, "perturbations"), own(as_copies(result[1], tensors, "perturbed inputs"))
 
     def _of_rows(self, values: tuple[Any, ...], example: Tensor) -> Any:
         return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))

@@ -14,6 +14,7 @@ from .captum import Explanation
 from .checks import check_choice, check_count
 from .draws import SeedType, draw_seeds
 from .forward import Batches, Rows, whole
+from .guard import Guard
 from .perturbations import (
     at_corners,
     by_example,
@@ -87,8 +88,9 @@ class PerturbedExplanations:
             yield from place(self.inputs, self.radius, self.seeds, lambda: self.batches.limit)
             return
         radius = (self.radius,) if takes_radius(self.perturb_func) else ()
+        perturb = Guard(self.perturb_func, "`perturb_func`", radius)
         for copies in call_by_call(self.inputs, self.calls):
-            yield perturbed(self.perturb_func, copies, *radius), copies[1]
+            yield perturbed(perturb, copies, *radius), copies[1]
 
     def _by_blocks(self, function: OfRows) -> Tensor:
         """Starts at a random corner and flips block after block, keeping a flip if it makes the value larger.

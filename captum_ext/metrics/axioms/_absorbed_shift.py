@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..._core.arguments import TensorOrTuple, Tensors, broadcasts, flat
 from ..._core.checks import describe, shape
 from ..._core.forward import Forward, whole
+from ..._core.guard import Guard
 from ..._core.layers import as_layer, recorded
 from ..._core.statistics import norm
 
@@ -59,7 +60,7 @@ def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
 def absorbing(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> nn.Module:
     """A copy of the model whose layer `name` subtracts what the shift adds, so that its bias is :math:`b - W s`."""
     f_shifted, shifted_model = copy.copy(f), copy.deepcopy(model)
-    f_shifted.forward_func = shifted_model
+    f_shifted.model = Guard(shifted_model, f.model.name, f.args, warned=f.model.warned)
     layer, row = shifted_model.get_submodule(name), torch.arange(1)
     with recorded(layer) as outputs:
         f_shifted.output(tuple(torch.zeros_like(s) for s in shift), row)

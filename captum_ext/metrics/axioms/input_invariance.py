@@ -79,6 +79,7 @@ def input_invariance(
     explained, explained_shifted = (
         MapsOfModels(explanation_factory, tensors, max_examples_per_batch, kwargs) for tensors in (inputs, shifted)
     )
+    explained_shifted.warned = explained.warned
     f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
     with torch.no_grad():
         shifted_model = absorbing(f, model, name, x, steps)

@@ -75,8 +75,9 @@ def random_logit(
     classes = check_count("n_classes", n_classes, least=2)
     own = _class_of_each(target, classes, batch)
     step = 1 + draw_seeds(seed, batch, 1)[:, 0] % (classes - 1)
+    warned: set[str] = set()
     explanations = [
-        Explanation(explanation_func, inputs, {**kwargs, "target": c.to(x[0].device)})
+        Explanation(explanation_func, inputs, {**kwargs, "target": c.to(x[0].device)}, warned=warned)
         for c in (own, (own + step.to(own.device)) % classes)
     ]
     with torch.no_grad():
