@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import re
 import warnings
@@ -105,6 +106,14 @@ def smaller(output: Any) -> Any:
 
 
 MODULE = nn.Sequential(nn.Flatten(), nn.Linear(8, 4))  # for metrics that need parameters
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TorchScript is deprecated
+    UNCHANGEABLE = {
+        "scripted": torch.jit.script(MODULE),
+        "traced": torch.jit.trace(MODULE, torch.zeros(3, 2, 2, 2)),
+        "frozen": torch.jit.freeze(torch.jit.script(copy.deepcopy(MODULE).eval())),
+        "exported": torch.export.export(MODULE, (torch.zeros(3, 2, 2, 2),)).module(),
+    }
 
 
 def good(model: Any) -> dict[str, Any]:
@@ -480,6 +489,15 @@ BAD_ARGUMENTS = [
         forward_func=half,
     ),
     value("`forward_func` must have parameters to randomise, got ReLU", RANDOMISED, forward_func=nn.ReLU()),
+    *(
+        kind(
+            r"`forward_func` must be a module whose layers and parameters can be changed, got "
+            rf"\w+, which is .*{made}.*\. Give the module that it was made from",
+            (*RANDOMISED, input_invariance),
+            forward_func=module,
+        )
+        for made, module in UNCHANGEABLE.items()
+    ),
     kind(
         r"`explanation_factory` must be a Captum class, or a function .*`lambda model: ...`\); got Saliency",
         explanation_factory=Saliency(MODULE),

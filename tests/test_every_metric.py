@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import inspect
 import pickle
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -16,7 +18,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from captum.attr import InputXGradient
+from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -455,6 +459,75 @@ def overwriting_gradient(model: Net, overwrite: bool = True) -> Callable[..., Te
         return gradient
 
     return explain
+
+
+def hooked(layer: nn.Module) -> None:
+    layer.register_forward_hook(lambda module, arguments, output: setattr(module, "activation", output))
+
+
+UNCOPYABLE: dict[str, Callable[[nn.Module], Any]] = {
+    "a hook keeps the activation": hooked,
+    "weight_norm": nn.utils.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "pruning": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "a lock": lambda layer: setattr(layer, "lock", threading.Lock()),
+}
+
+
+@of_every(lambda case: case.takes("explanation_factory"), sets=0)
+def test_a_model_that_cannot_be_copied_is_scored_and_has_the_same_objects_afterwards(case):
+    def objects() -> list[Any]:
+        of_modules = [[vars(m), m._parameters, m._buffers, m._forward_hooks] for m in net.modules()]
+        return [{k: id(v) for k, v in part.items()} for parts in of_modules for part in parts]
+
+    class Failed(Exception):
+        pass
+
+    def fails_in_the_end(model: nn.Module) -> Any:
+        made.append(InputXGradient(model))
+        if len(made) == steps:
+            raise Failed
+        return made[-1]
+
+    for change in UNCOPYABLE.values():
+        setting = tiny()
+        net = setting.module
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            change(net.hidden)
+        loss = net(setting.inputs).sum()
+        with pytest.raises((RuntimeError, TypeError)):
+            copy.deepcopy(net)
+        before, versions = objects(), [t._version for t in net.state_dict().values()]
+        made: list[Any] = []
+        steps = 0
+        scores = case(setting, explanation_factory=fails_in_the_end)
+        assert scores.isfinite().all()
+        made, steps = [], len(made)
+        with pytest.raises(Failed):
+            case(setting, explanation_factory=fails_in_the_end)
+        activation = {"activation"} if change is hooked else set()  # of the model's own explanation
+        weight = {"weight"} if hasattr(net.hidden, "weight_mask") or hasattr(net.hidden, "weight_orig") else set()
+        weight |= {"weight"} if hasattr(net.hidden, "weight_v") else set()
+        for after, was in zip(objects(), before, strict=True):
+            assert {k for k in was.keys() | after.keys() if was.get(k) != after.get(k)} <= activation | weight
+        assert [t._version for t in net.state_dict().values()] == versions
+        loss.backward()
+
+
+@of_every(lambda case: True, sets=0)
+def test_inference_mode_around_a_call_changes_nothing(case):
+    """Also with inputs that were made in it, and so have no version counter, and with further arguments."""
+    setting, expected = tiny(), score_of(case)
+    with torch.inference_mode():
+        assert_same(case(setting), expected)
+        made_inside = replace(tiny(), module=setting.module, model=setting.model)
+        assert made_inside.inputs.is_inference()
+        assert_same(case(made_inside), expected)
+        if case.calls_a_model:
+            further = {"additional_forward_args": (torch.ones(B), torch.ones(7)), "max_examples_per_batch": 2}
+            assert_same(case(made_inside, **further), expected)
+    assert_same(case(made_inside), expected)
 
 
 class WritesIntoWhatIsShared(Net):

@@ -1,4 +1,4 @@
-"""Calls of the caller's functions that may write into what they are given: no tensor of the caller's changes by them."""
+"""Calls of functions that may write into what they are given, so that no tensor of the caller's changes by it."""
 
 from __future__ import annotations
 
