@@ -1081,7 +1081,8 @@ def test_a_model_in_training_mode_is_warned_of(metric, layer):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         call(metric, model.eval())
-        call(metric, Regularised(nn.Identity()).train())
+        call(metric, Regularised(nn.Identity()).eval())
+        call(metric, nn.Sequential(LAYER, nn.Linear(8, 4)))  # as it was made, and no different in training mode
 
 
 def test_the_warning_of_training_mode_points_at_the_caller():

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations, cycle
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from captum.attr import InputXGradient
+from captum.attr import InputXGradient, NoiseTunnel
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.testing import assert_close
@@ -418,6 +419,32 @@ def test_the_model_and_the_callers_tensors_are_left_as_they_were(case):
             assert value._version == versions[name], name
             assert value.grad is None, name
             assert value.requires_grad == (training and value.is_floating_point()), name
+
+
+class DropsOut(Net):
+    """Random in training mode, with no module that says so."""
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        return super().forward(nn.functional.dropout(x, training=self.training))
+
+
+@every_plain_model
+def test_a_model_in_training_mode_is_warned_of_also_behind_an_explanation(case):
+    training, evaluated = DropsOut().train(), DropsOut().eval()
+    if case.takes("explanation_func"):
+        forms = [InputXGradient(training), NoiseTunnel(InputXGradient(training)).attribute]
+        settings = [(replace(tiny(), model=evaluated, module=evaluated), {"explanation_func": form}) for form in forms]
+    else:
+        settings = [(replace(tiny(), model=training, module=training), {})]
+    for setting, changes in settings:
+        with pytest.warns(UserWarning, match="is in training mode and has a DropsOut") as caught:
+            with suppress(ValueError):  # what is random does not undo the shift of `input_invariance`
+                case(setting, **changes)
+        assert len([w for w in caught if "training mode" in str(w.message)]) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Input Tensor")
+        case(replace(tiny(), model=evaluated, module=evaluated))
 
 
 class WorksInPlace(Net):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
 from .checks import describe, shape
-from .guard import Guard, versions
+from .guard import Guard, tensors_in, versions
 from .statistics import score_type
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
@@ -35,7 +35,7 @@ class Explanation:
         if kwargs.get("return_convergence_delta"):
             raise ValueError("`return_convergence_delta` must be left out: the metric needs the attributions alone.")
         self.like, self.kwargs = inputs, kwargs
-        self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", kwargs, warned=warned)
+        self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
         self.dtype = torch.float32  # of scores made from the attributions; set by each call
@@ -71,6 +71,12 @@ class Explanation:
         if isinstance(value, tuple):
             return tuple(of_rows(v, example, self.batch) for v in value)
         return of_rows(value, example, self.batch)
+
+
+def _to_keep(kwargs: dict[str, Any]) -> list[Tensor]:
+    """Returns the tensors that an explanation must not write into: all but those that it may differentiate by itself."""
+    named = [(name, t) for name, value in kwargs.items() for t in tensors_in(value)]
+    return [t for name, t in named if name in PER_EXAMPLE or not t.requires_grad]
 
 
 def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:

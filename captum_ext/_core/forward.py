@@ -9,13 +9,14 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
 from .guard import Guard, frames_of_package, versions
 from .statistics import wide
 from .target import TargetType, as_target, check_output, select_target
+from .training import warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
@@ -139,15 +140,3 @@ class Forward:
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
-
-
-def warn_of_training(forward_func: Any) -> None:
-    changing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    if isinstance(forward_func, nn.Module) and any(
-        isinstance(m, changing) and m.training for m in forward_func.modules()
-    ):
-        warnings.warn(
-            "`forward_func` is in training mode and has dropout or batch normalisation, so its output is random "
-            "or depends on the batch. Call model.eval() first.",
-            stacklevel=frames_of_package(),
-        )

@@ -27,6 +27,7 @@ from .perturbations import (
     signs,
     takes_radius,
 )
+from .training import warn_of_training
 
 OfRows = Callable[[Tensors, Tensor], Tensor]  # from rows and their examples to a value per row
 SEARCHES = ("random", "vertices", "block")
@@ -60,6 +61,7 @@ class PerturbedExplanations:
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.explain = Explanation(explanation_func, inputs, kwargs)
+        warn_of_training(explanation_func, "The model of `explanation_func`")
         # With seed None, torch's global generator is not advanced for a `perturb_func` of the caller's.
         self.seeds = draw_seeds(seed if own or seed is not None else 0, self.batch, self.draws)
         self.calls = [self.draws] if own else draws_per_call(self.draws, self.batch, max_examples_per_batch)

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from .checks import is_exported
 from .guard import replaced
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
@@ -22,7 +23,7 @@ def check_swappable(forward_func: nn.Module) -> None:
     """Refuses modules whose code holds their parameters, or whose layers are gone."""
     for module in forward_func.modules():
         scripted = isinstance(module, torch.jit.ScriptModule)
-        if scripted or any(kind.__module__.startswith("torch.export.") for kind in type(module).__mro__):
+        if scripted or is_exported(module):
             made = "scripted, traced or frozen" if scripted else "exported"
             raise TypeError(
                 "`forward_func` must be a module whose layers and parameters can be changed, "

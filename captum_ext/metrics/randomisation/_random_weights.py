@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..._core.checks import check_choice, check_count, describe
 from ..._core.draws import example_seeds
-from ..._core.forward import warn_of_training
 from ..._core.statistics import wide
 from ..._core.swapped import check_swappable, swapped
+from ..._core.training import warn_of_training
 
 ORDERS = ("top_down", "bottom_up", "independent", "full")
 
