@@ -437,9 +437,9 @@ def test_a_model_in_training_mode_is_warned_of_also_behind_an_explanation(case):
     else:
         settings = [(replace(tiny(), model=training, module=training), {})]
     for setting, changes in settings:
-        with pytest.warns(UserWarning, match="is in training mode and has a DropsOut") as caught:
-            with suppress(ValueError):  # what is random does not undo the shift of `input_invariance`
-                case(setting, **changes)
+        said = pytest.warns(UserWarning, match="is in training mode and has a DropsOut")
+        with said as caught, suppress(ValueError):  # what is random does not undo the shift of `input_invariance`
+            case(setting, **changes)
         assert len([w for w in caught if "training mode" in str(w.message)]) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -555,6 +555,29 @@ def test_inference_mode_around_a_call_changes_nothing(case):
             further = {"additional_forward_args": (torch.ones(B), torch.ones(7)), "max_examples_per_batch": 2}
             assert_same(case(made_inside, **further), expected)
     assert_same(case(made_inside), expected)
+
+
+def scaled_by_cosine(x: Tensor, **_: Any) -> Tensor:
+    return x.cos() * x
+
+
+def scaled_on_the_default_device(x: Tensor, **_: Any) -> Tensor:
+    assert torch.empty(0).device.type == "meta"  # the caller's code has the caller's device
+    return scaled_by_cosine(x)
+
+
+@every_case
+def test_the_default_device_changes_nothing(case):
+    """As under `torch.set_default_device`. On `meta` there are no values: a tensor put there by mistake is noticed."""
+
+    def explained_by(function: Callable[..., Tensor]) -> dict[str, Any]:
+        own = {"explanation_func": function, "explanation_factory": lambda net: function}  # Captum's use the device
+        return case.of(tiny()) | {name: value for name, value in own.items() if case.takes(name)}
+
+    expected, arguments = case.metric(**explained_by(scaled_by_cosine)), explained_by(scaled_on_the_default_device)
+    with torch.device("meta"):
+        scores = case.metric(**arguments)
+    assert_same(scores, expected)
 
 
 class WritesIntoWhatIsShared(Net):

@@ -74,7 +74,7 @@ class Explanation:
 
 
 def _to_keep(kwargs: dict[str, Any]) -> list[Tensor]:
-    """Returns the tensors that an explanation must not write into: all but those that it may differentiate by itself."""
+    """Returns the tensors that an explanation must not write into: all but those that it may differentiate."""
     named = [(name, t) for name, value in kwargs.items() for t in tensors_in(value)]
     return [t for name, t in named if name in PER_EXAMPLE or not t.requires_grad]
 
@@ -82,7 +82,7 @@ def _to_keep(kwargs: dict[str, Any]) -> list[Tensor]:
 def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:
     """Returns the target of the copies in the form it was given in; numpy integers become Python's, as Captum needs."""
     if isinstance(target, np.ndarray):
-        target = torch.as_tensor(target)
+        target = torch.as_tensor(target, device="cpu")
     if isinstance(target, Tensor):
         return of_rows(target, example, batch) if target.numel() > 1 else target
     if isinstance(target, list):

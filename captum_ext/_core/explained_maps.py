@@ -60,7 +60,7 @@ def mean_maps(explain: Explanation, copies: Iterable[Rows], batches: Batches) ->
         examples.append(example)
         return phi
 
-    total, rows = torch.zeros(()), 0
+    total, rows = torch.zeros((), device="cpu"), 0
     for phi in batches.map(noted, copies):
         total = phi.new_zeros(explain.batch, phi.shape[1]) if rows == 0 else total
         total.index_add_(0, examples.pop().to(phi.device), phi)

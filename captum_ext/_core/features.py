@@ -65,7 +65,7 @@ class Features:
         self.index: Tensor | None = None
         if masks is None:
             self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]
-            self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)))
+            self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)), device="cpu")
         else:
             masks = tuple(_matched_to_maps(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
             self.grids = [shape(m)[1:] for m in masks]
@@ -128,7 +128,7 @@ class Features:
 
     def as_maps(self, totals: Tensor) -> Tensors:
         """Returns attributions that have the mean `totals` (`[B, width]`) over each feature."""
-        parts = self.spread(totals, torch.arange(len(totals)))
+        parts = self.spread(totals, torch.arange(len(totals), device="cpu"))
         return tuple(part if self.index is None else part.expand_as(x) for part, x in zip(parts, self.inputs))
 
     def spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:

@@ -25,7 +25,7 @@ OutOfMemory = torch.cuda.OutOfMemoryError
 
 def whole(inputs: Tensors) -> Rows:
     """Returns every example once, unperturbed."""
-    return copies_of(inputs, torch.arange(len(inputs[0])))
+    return copies_of(inputs, torch.arange(len(inputs[0]), device="cpu"))
 
 
 def copies_of(inputs: Tensors, example: Tensor) -> Rows:

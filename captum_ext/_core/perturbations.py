@@ -40,7 +40,7 @@ def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: i
 def call_by_call(inputs: Tensors, calls: list[int]) -> Iterator[Rows]:
     """Yields copies of all examples for each call. The copies of one example follow each other, as in Captum."""
     for draws in calls:
-        yield copies_of(inputs, torch.arange(len(inputs[0])).repeat_interleave(draws))
+        yield copies_of(inputs, torch.arange(len(inputs[0]), device="cpu").repeat_interleave(draws))
 
 
 def by_example(scores: Tensor, batch: int, calls: list[int]) -> Tensor:
@@ -101,7 +101,7 @@ def default_perturb_func(inputs: TensorOrTuple, perturb_radius: float = 0.02) ->
 def _moved(
     inputs: Tensors, seeds: Tensor, size: Callable[[], int], noise: Callable[[Tensor, Tensor], Tensors]
 ) -> Iterator[Rows]:
-    seed, example = seeds.flatten(), torch.arange(len(seeds)).repeat_interleave(seeds.shape[1])
+    seed, example = seeds.flatten(), torch.arange(len(seeds), device="cpu").repeat_interleave(seeds.shape[1])
     start = 0
     while start < len(seed):
         rows = slice(start, start := start + size())
@@ -208,7 +208,7 @@ def _keywords_per_draw(
         seed = example_seeds(seed, len(x[0]))
     positions = n_positions(perturb_func, x)
     if positions is not None and positions <= n:
-        return positions, {"position": torch.arange(positions).expand(len(x[0]), -1)}
+        return positions, {"position": torch.arange(positions, device="cpu").expand(len(x[0]), -1)}
     return n, {"seed": draw_seeds(seed, len(x[0]), n)} if takes_seed(perturb_func) else {}
 
 

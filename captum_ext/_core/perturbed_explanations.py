@@ -112,7 +112,7 @@ class PerturbedExplanations:
 
     def _at(self, corner: Tensor, function: OfRows) -> Tensor:
         def copies() -> Iterator[Rows]:
-            for example in torch.arange(self.batch).split(self.batches.limit):
+            for example in torch.arange(self.batch, device="cpu").split(self.batches.limit):
                 up = corner[example].split([x[0].numel() for x in self.inputs], 1)
                 steps = (torch.where(u, self.radius, -self.radius).to(x) for u, x in zip(up, self.inputs))
                 yield tuple(x[example] + s.reshape(-1, *x.shape[1:]) for s, x in zip(steps, self.inputs)), example

@@ -40,7 +40,9 @@ def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | T
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
     contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
     generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
-    maps = tuple(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x) for x in tensors)
+    maps = tuple(
+        torch.stack([torch.randn(x.shape[1:], generator=g, device="cpu") for g in generators]).to(x) for x in tensors
+    )
     return maps[0] if isinstance(inputs, Tensor) else maps
 
 

@@ -169,3 +169,15 @@ def test_evaluate_gives_every_method_and_metric_the_batch_as_the_data_has_it():
         assert [s for s in said if "plain" not in s] == ["Method 'ablation'", "Metric 'own again'", "Metric 'own'"]
         assert set(said[3:]) == {"The metric plain"}
         assert all(torch.equal(row, original) for (row, _), original in zip(data, x))
+
+
+def test_an_evaluation_within_inference_mode_is_that_outside():
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64)
+    chosen = {"deletion": metrics.deletion, "share": largest_share, "repeats": repeats, "drawn": drawn}
+    options = {"metrics": chosen, "batch_size": 2, "max_examples_per_batch": 2}
+    outside = evaluate(model, [(row, 1) for row in x], METHODS, **options).dataset
+    with torch.inference_mode():
+        inside = evaluate(model, [(row * 1, 1) for row in x], METHODS, **options).dataset
+    for name in chosen:
+        assert_close(inside[name].values, outside[name].values)

@@ -32,7 +32,7 @@ def as_shift(shift: float | TensorOrTuple, x: Tensors) -> Tensors:
 def _row(value: Any, x: Tensor) -> Tensor:
     if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
         raise TypeError(f"`shift` must be a number or a tensor, got {describe(value)}.")
-    row = torch.as_tensor(value).detach().to(x)
+    row = torch.as_tensor(value, device=x.device).detach().to(x)
     if row.dim() > x.dim() or not broadcasts(row, x[:1]):
         raise ValueError(f"`shift` must be the same for all examples, of shape {shape(x[:1])}; got {shape(row)}.")
     return row.expand(1, *x.shape[1:])
