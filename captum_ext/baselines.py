@@ -54,7 +54,7 @@ def box_blur(inputs: TensorOrTuple, kernel_size: float = 0.5) -> TensorOrTuple:
 
     def blur(x: Tensor) -> Tensor:
         size = max(int(kernel_size * x.shape[-1]), 1)
-        return _convolve(x, torch.full((size,), 1 / size, dtype=torch.float64))
+        return _convolve(x, torch.full((size,), 1 / size, dtype=torch.float64, device="cpu"))
 
     return _each(inputs, blur)
 
@@ -75,7 +75,7 @@ def gaussian_blur(inputs: TensorOrTuple, kernel_size: int = 11, sigma: float = 5
     size = check_count("kernel_size", kernel_size)
     if not sigma > 0:
         raise ValueError(f"`sigma` must be above 0, got {sigma}.")
-    weights = torch.exp(-((torch.arange(size, dtype=torch.float64) - size // 2) ** 2) / (2 * sigma**2))
+    weights = torch.exp(-((torch.arange(size, dtype=torch.float64, device="cpu") - size // 2) ** 2) / (2 * sigma**2))
     return _each(inputs, lambda x: _convolve(x, weights / weights.sum()))
 
 
@@ -132,7 +132,7 @@ def _convolve(x: Tensor, weights: Tensor) -> Tensor:
 
 def _mirrored(length: int, window: int) -> Tensor:
     """Returns the places that windows over `length` places cover, mirrored at the first and the last place."""
-    places = torch.arange(-(window // 2), length + window - 1 - window // 2)
+    places = torch.arange(-(window // 2), length + window - 1 - window // 2, device="cpu")
     period = max(2 * (length - 1), 1)
     places = places.abs() % period
     return torch.minimum(places, period - places) if length > 1 else torch.zeros_like(places)

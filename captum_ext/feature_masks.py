@@ -145,4 +145,4 @@ def words(word_ids: Sequence[Sequence[int | None]]) -> Tensor:
     for word in (word for text in word_ids for word in text if word is not None):
         if isinstance(word, bool) or not isinstance(word, int) or word < 0:
             raise ValueError(f"`word_ids` must be numbers of words from 0 on, or None, got {describe(word)}.")
-    return torch.tensor([[-1 if word is None else word for word in text] for text in word_ids])[..., None]
+    return torch.tensor([[-1 if word is None else word for word in text] for text in word_ids], device="cpu")[..., None]

@@ -149,9 +149,10 @@ def square_removal(
     x, b = as_tuple(inputs), as_baselines(baselines, inputs)
     places = n_squares(inputs, size)
     if position is None:
-        drawn = [int(torch.randint(places, (), generator=generator(s))) for s in _seeds(seed, x)]
-        position = torch.tensor(drawn)
-    place = torch.as_tensor(position).expand(len(x[0]))
+        drawn = [int(torch.randint(places, (), generator=generator(s), device="cpu")) for s in _seeds(seed, x)]
+        position = torch.tensor(drawn, device="cpu")
+    place = position if isinstance(position, Tensor) else torch.as_tensor(position, device="cpu")
+    place = place.expand(len(x[0]))
     if ((place < 0) | (place >= places)).any():
         raise ValueError(
             f"`position` must be from 0 to {places - 1}, the last place of a square, got {place.tolist()}."
@@ -188,10 +189,10 @@ def segment_removal(
     x = as_tuple(inputs)
     features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
     sizes, _ = as_sizes("n", n, features.counts)
-    removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool)
+    removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool, device="cpu")
     for row, count, size, s in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _seeds(seed, x)):
-        row[torch.randperm(count, generator=generator(s))[:size]] = True
-    masks = tuple(features.spread(removed.to(x[0].device), torch.arange(len(x[0]))))
+        row[torch.randperm(count, generator=generator(s), device="cpu")[:size]] = True
+    masks = tuple(features.spread(removed.to(x[0].device), torch.arange(len(x[0]), device="cpu")))
     return _removed(masks, x, as_baselines(baselines, inputs), inputs, multiply_by_inputs)
 
 

@@ -43,7 +43,7 @@ def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tenso
 def _as_boxes(boxes: Any) -> Tensor:
     """`[n, 4]`: the boxes of one example."""
     try:
-        corners = torch.as_tensor(boxes).double()
+        corners = (boxes if isinstance(boxes, Tensor) else torch.as_tensor(boxes, device="cpu")).double()
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(
             f"`boxes` of an example must be a tensor or lists of 4 numbers, got {describe(boxes)}."
@@ -101,7 +101,7 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
         >>> made.inputs.shape, made.target.tolist(), made.truth_mask.sum((1, 2, 3)).tolist()
         (torch.Size([5, 1, 2, 2]), [0, 0, 0, 0, 0], [2, 2, 2, 2, 2])
     """
-    (images,), labels = as_tuple(images, "images"), torch.as_tensor(labels)
+    (images,), labels = as_tuple(images, "images"), torch.as_tensor(labels, device="cpu")
     if images.dim() != 4 or shape(labels) != (len(images),):
         raise ValueError(
             f"`images` must have shape (B, C, H, W) and `labels` (B), got {shape(images)} and {shape(labels)}."
@@ -113,7 +113,7 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
             "`labels` must have a class with two images or more, and two images of other classes, "
             f"got {labels.tolist()}."
         )
-    draw = torch.Generator().manual_seed(check_count("seed", seed, least=0))
+    draw = torch.Generator("cpu").manual_seed(check_count("seed", seed, least=0))
     drawn = [_mosaic(labels.cpu(), classes.cpu(), draw) for _ in range(check_count("n_mosaics", n_mosaics))]
     target, indices = (torch.stack(part).to(images.device) for part in zip(*drawn))
     truth = (labels.to(images.device)[indices] == target[:, None])[:, :, None, None, None]
@@ -122,12 +122,12 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
 
 def _mosaic(labels: Tensor, classes: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draws the target's class, and the numbers of the four images in the order of their places."""
-    target = classes[torch.randint(len(classes), (), generator=draw)]
+    target = classes[torch.randint(len(classes), (), generator=draw, device="cpu")]
     of_class, others = (
-        where.nonzero().flatten()[torch.randperm(int(where.sum()), generator=draw)[:2]]
+        where.nonzero().flatten()[torch.randperm(int(where.sum()), generator=draw, device="cpu")[:2]]
         for where in (labels == target, labels != target)
     )
-    return target, torch.cat((of_class, others))[torch.randperm(4, generator=draw)]
+    return target, torch.cat((of_class, others))[torch.randperm(4, generator=draw, device="cpu")]
 
 
 def _tiled(parts: Tensor) -> Tensor:

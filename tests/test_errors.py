@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import re
 import warnings
@@ -120,6 +121,14 @@ def smaller(output: Any) -> Any:
 
 
 MODULE = nn.Sequential(nn.Flatten(), nn.Linear(8, 4))  # for metrics that need parameters
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TorchScript is deprecated
+    UNCHANGEABLE = {
+        "scripted": torch.jit.script(MODULE),
+        "traced": torch.jit.trace(MODULE, torch.zeros(3, 2, 2, 2)),
+        "frozen": torch.jit.freeze(torch.jit.script(copy.deepcopy(MODULE).eval())),
+        "exported": torch.export.export(MODULE, (torch.zeros(3, 2, 2, 2),)).module(),
+    }
 
 
 def good(model: Any) -> dict[str, Any]:
@@ -550,6 +559,15 @@ BAD_ARGUMENTS = [
         forward_func=half,
     ),
     value("`forward_func` must have parameters to randomise, got ReLU", RANDOMISED, forward_func=nn.ReLU()),
+    *(
+        kind(
+            r"`forward_func` must be a module whose layers and parameters can be changed, got "
+            rf"\w+, which is .*{made}.*\. Give the module that it was made from",
+            (*RANDOMISED, input_invariance),
+            forward_func=module,
+        )
+        for made, module in UNCHANGEABLE.items()
+    ),
     kind(
         r"`explanation_factory` must be a Captum class, or a function .*`lambda model: ...`\); got Saliency",
         explanation_factory=Saliency(MODULE),
@@ -1277,7 +1295,8 @@ def test_a_model_in_training_mode_is_warned_of(metric, layer):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         call(metric, model.eval())
-        call(metric, Regularised(nn.Identity()).train())
+        call(metric, Regularised(nn.Identity()).eval())
+        call(metric, nn.Sequential(LAYER, nn.Linear(8, 4)))  # as it was made, and no different in training mode
 
 
 def test_the_warning_of_training_mode_points_at_the_caller():

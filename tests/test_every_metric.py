@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import inspect
 import pickle
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import combinations, cycle
@@ -15,7 +19,9 @@ from typing import Any
 
 import pytest
 import torch
+from captum.attr import InputXGradient, NoiseTunnel
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,7 +31,7 @@ from captum_ext._core.card import arguments_of_partial, card_of
 from captum_ext.perturbations import segment_removal
 
 from . import oracles
-from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, map_of, options, takes, tiny
+from .calls import ARGUMENTS, CLASH, METRICS, Case, Metric, Net, Setting, cases_of, each, map_of, options, takes, tiny
 from .forms import for_each
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -599,6 +605,32 @@ def test_the_model_and_the_callers_tensors_are_left_as_they_were(case):
             assert value.requires_grad == (training and value.is_floating_point()), name
 
 
+class DropsOut(Net):
+    """Random in training mode, with no module that says so."""
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        return super().forward(nn.functional.dropout(x, training=self.training))
+
+
+@every_plain_model
+def test_a_model_in_training_mode_is_warned_of_also_behind_an_explanation(case):
+    training, evaluated = DropsOut().train(), DropsOut().eval()
+    if case.takes("explanation_func"):
+        forms = [InputXGradient(training), NoiseTunnel(InputXGradient(training)).attribute]
+        settings = [(replace(tiny(), model=evaluated, module=evaluated), {"explanation_func": form}) for form in forms]
+    else:
+        settings = [(replace(tiny(), model=training, module=training), {})]
+    for setting, changes in settings:
+        said = pytest.warns(UserWarning, match="is in training mode and has a DropsOut")
+        with said as caught, suppress(ValueError):  # what is random does not undo the shift of `input_invariance`
+            case(setting, **changes)
+        assert len([w for w in caught if "training mode" in str(w.message)]) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Input Tensor")
+        case(replace(tiny(), model=evaluated, module=evaluated))
+
+
 class WorksInPlace(Net):
     def forward(self, x: Tensor, *further: Any) -> Tensor:
         out = super().forward(x, *further)
@@ -638,6 +670,190 @@ def overwriting_gradient(model: Net, overwrite: bool = True) -> Callable[..., Te
         return gradient
 
     return explain
+
+
+def hooked(layer: nn.Module) -> None:
+    layer.register_forward_hook(lambda module, arguments, output: setattr(module, "activation", output))
+
+
+UNCOPYABLE: dict[str, Callable[[nn.Module], Any]] = {
+    "a hook keeps the activation": hooked,
+    "weight_norm": nn.utils.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "pruning": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "a lock": lambda layer: setattr(layer, "lock", threading.Lock()),
+}
+
+
+@of_every(lambda case: case.takes("explanation_factory"), sets=0)
+def test_a_model_that_cannot_be_copied_is_scored_and_has_the_same_objects_afterwards(case):
+    def objects() -> list[Any]:
+        of_modules = [[vars(m), m._parameters, m._buffers, m._forward_hooks] for m in net.modules()]
+        return [{k: id(v) for k, v in part.items()} for parts in of_modules for part in parts]
+
+    class Failed(Exception):
+        pass
+
+    def fails_in_the_end(model: nn.Module) -> Any:
+        made.append(InputXGradient(model))
+        if len(made) == steps:
+            raise Failed
+        return made[-1]
+
+    for change in UNCOPYABLE.values():
+        setting = tiny()
+        net = setting.module
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            change(net.hidden)
+        loss = net(setting.inputs).sum()
+        with pytest.raises((RuntimeError, TypeError)):
+            copy.deepcopy(net)
+        before, versions = objects(), [t._version for t in net.state_dict().values()]
+        made: list[Any] = []
+        steps = 0
+        scores = case(setting, explanation_factory=fails_in_the_end)
+        assert scores.isfinite().all()
+        made, steps = [], len(made)
+        with pytest.raises(Failed):
+            case(setting, explanation_factory=fails_in_the_end)
+        activation = {"activation"} if change is hooked else set()  # of the model's own explanation
+        weight = {"weight"} if hasattr(net.hidden, "weight_mask") or hasattr(net.hidden, "weight_orig") else set()
+        weight |= {"weight"} if hasattr(net.hidden, "weight_v") else set()
+        for after, was in zip(objects(), before, strict=True):
+            assert {k for k in was.keys() | after.keys() if was.get(k) != after.get(k)} <= activation | weight
+        assert [t._version for t in net.state_dict().values()] == versions
+        loss.backward()
+
+
+@of_every(lambda case: True, sets=0)
+def test_inference_mode_around_a_call_changes_nothing(case):
+    """Also with inputs that were made in it, and so have no version counter, and with further arguments."""
+    setting, expected = tiny(), score_of(case)
+    with torch.inference_mode():
+        assert_same(case(setting), expected)
+        made_inside = replace(tiny(), module=setting.module, model=setting.model)
+        assert made_inside.inputs.is_inference()
+        assert_same(case(made_inside), expected)
+        if case.calls_a_model:
+            further = {"additional_forward_args": (torch.ones(B), torch.ones(7)), "max_examples_per_batch": 2}
+            assert_same(case(made_inside, **further), expected)
+    assert_same(case(made_inside), expected)
+
+
+def scaled_by_cosine(x: Tensor, **_: Any) -> Tensor:
+    return x.cos() * x
+
+
+def scaled_on_the_default_device(x: Tensor, **_: Any) -> Tensor:
+    assert torch.empty(0).device.type == "meta"  # the caller's code has the caller's device
+    return scaled_by_cosine(x)
+
+
+@every_case
+def test_the_default_device_changes_nothing(case):
+    """As under `torch.set_default_device`. On `meta` there are no values: a tensor put there by mistake is noticed."""
+
+    def explained_by(function: Callable[..., Tensor]) -> dict[str, Any]:
+        own = {"explanation_func": function, "explanation_factory": lambda net: function}  # Captum's use the device
+        return case.of(tiny()) | {name: value for name, value in own.items() if case.takes(name)}
+
+    expected, arguments = case.metric(**explained_by(scaled_by_cosine)), explained_by(scaled_on_the_default_device)
+    with torch.device("meta"):
+        scores = case.metric(**arguments)
+    assert_same(scores, expected)
+
+
+class WritesIntoWhatIsShared(Net):
+    """A model that gets the tensor `shared` in every call, and may write into it."""
+
+    def __init__(self, writes: bool):
+        super().__init__()
+        self.writes = writes
+
+    def forward(self, x: Tensor, *further: Any) -> Tensor:
+        out = super().forward(x * (1 + further[0]["shared"].sum()))
+        with torch.no_grad():
+            if self.writes:
+                further[0]["shared"].add_(1)
+        return out
+
+
+@every_plain_model
+def test_what_all_calls_share_is_the_same_in_every_call_whatever_the_model_writes(case):
+    """Also the tensors within a dict. That a model writes is said once, by its name."""
+
+    def score(model: Net, shared: Tensor, limit: int | None) -> Tensor:
+        setting = replace(tiny(), model=model, module=model)
+        return case(setting, additional_forward_args=({"shared": shared},), max_examples_per_batch=limit)
+
+    reads, writes = WritesIntoWhatIsShared(False).eval(), WritesIntoWhatIsShared(True).eval()
+    expected = score(reads, torch.full((7,), 0.01, dtype=torch.float64), None)
+    for limit in (2, None):
+        shared = torch.full((7,), 0.01, dtype=torch.float64)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert_same(score(writes, shared, limit), expected)
+        assert shared._version == 0
+        said = [str(w.message) for w in caught if "writes into a tensor" in str(w.message)]
+        assert said
+        assert len(said) == len(set(said))
+
+
+def in_place(function: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """A function of the inputs that leaves its result in their place."""
+
+    def writes(inputs: Any, *_: Any, **__: Any) -> Any:
+        return each(inputs, lambda x: x.copy_(function(x)))
+
+    return writes
+
+
+class FillsInPlace:
+    """Removes values, and writes into all that it is given."""
+
+    def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        inputs[mask] = 0.25
+        mask.fill_(False)
+        return inputs
+
+
+WRITING = {  # argument -> a function that writes, and a value that means the same
+    "baselines": (in_place(lambda x: x / 4), lambda x, seed=None: x / 4),
+    "perturb_func": (in_place(lambda x: 0.9 * x), lambda x, *_: 0.9 * x),
+    "feature_mask": (
+        lambda x: x.mul_(0)[0].flatten().cumsum(0).add(torch.arange(12)).long().reshape(2, 2, 3) // 3,
+        torch.arange(12).reshape(2, 2, 3) // 3,
+    ),
+    "similarity": (
+        lambda a, b: (a.mul_(2) - b.mul_(3)).flatten(1).mean(1),
+        lambda a, b: (2 * a - 3 * b).flatten(1).mean(1),
+    ),
+}
+
+
+@of_every(lambda case: any(map(case.takes, WRITING)), sets=0)
+def test_functions_that_write_into_what_they_are_given_score_as_if_they_did_not(case):
+    for name, (writes, reads) in WRITING.items():
+        if case.takes(name):
+            if case.metric is exported.infidelity and name == "perturb_func":
+                decorated = exported.infidelity_perturb_func_decorator(multiply_by_inputs=False)
+                writes, reads = decorated(writes), decorated(reads)
+            setting = tiny()
+            assert_same(case(setting, **{name: writes}), case(tiny(), **{name: reads}))
+            assert setting.inputs._version == tiny().inputs._version, name
+
+
+REMOVES = [name for name, metric in METRICS.items() if takes(metric, "baselines") and takes(metric, "attributions")]
+
+
+@pytest.mark.parametrize("metric", [name for name in REMOVES if takes(METRICS[name], "feature_mask")])
+def test_a_fill_that_writes_into_its_mask_scores_as_its_values(metric):
+    removes, setting = METRICS[metric], tiny()
+    if removes is exported.infidelity:  # its baselines are its `perturb_func`'s
+        return
+    assert_same(setting.call(removes, baselines=FillsInPlace()), tiny().call(removes, baselines=0.25))
+    assert setting.inputs._version == tiny().inputs._version
 
 
 # ---- several methods at once

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "truth_masks": ("_core",),
     "baselines": ("_core",),
     "perturbations": ("_core",),
-    "evaluation": ("evaluation", "_core.card", "_core.checks", "_core.sharing", "_version"),
+    "evaluation": ("evaluation", "_core.card", "_core.checks", "_core.guard", "_core.sharing", "_version"),
     "plots": ("evaluation", "_core.checks"),
     "report": ("evaluation", "plots", "report", "_core.checks", "_version"),
 }

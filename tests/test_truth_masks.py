@@ -100,3 +100,11 @@ def test_mosaics_are_data_of_an_evaluation():
     maps = made.truth_mask * 3.0 + 1.0
     result = evaluate(model, data, {"partly": maps}, {"focus": focus}, batch_size=4)
     assert_close(torch.from_numpy(result.dataset["focus"].values), torch.full((1, 6), 0.8))
+
+
+def test_the_default_device_changes_nothing():
+    images, labels = torch.arange(6.0).reshape(6, 1, 1, 1), torch.tensor([0, 0, 0, 1, 1, 2])
+    expected = mosaics(images, labels, n_mosaics=4, seed=1)
+    with torch.device("meta"):
+        found = mosaics(images, labels, n_mosaics=4, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected))

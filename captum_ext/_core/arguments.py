@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_count, check_exact, check_real, describe, shape
+from .guard import Guard
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -191,7 +192,7 @@ def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[An
     tensors = as_tuple(inputs)
     if callable(baselines):
         with torch.no_grad():
-            baselines = baselines(as_given(tensors, inputs))
+            baselines = Guard(baselines, "The function `baselines`", tensors)(as_given(tensors, inputs))
     if baselines is None or isinstance(baselines, (int, float)):
         return (baselines or 0,) * len(tensors)
     values = baselines if isinstance(baselines, tuple) else (baselines,)
@@ -247,7 +248,7 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
     if feature_mask is None:
         return None
     if callable(feature_mask):
-        feature_mask = feature_mask(inputs)
+        feature_mask = Guard(feature_mask, "The function `feature_mask`", inputs)(inputs)
     inputs = as_tuple(inputs)
     masks = (feature_mask,) if isinstance(feature_mask, Tensor) else feature_mask
     if not isinstance(masks, tuple) or not all(isinstance(m, Tensor) for m in masks):

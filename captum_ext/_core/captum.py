@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
 from .checks import check_real, describe, explained, missing_arguments, shape
+from .guard import Guard, tensors_in, versions
 from .statistics import at_least_float32, score_type
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
@@ -23,7 +24,12 @@ class Explanation:
     """An explanation as a function of rows that returns `[rows, elements]`, the tensors of a tuple concatenated."""
 
     def __init__(
-        self, explanation_func: Any, inputs: TensorOrTuple, kwargs: dict[str, Any], name: str = "`explanation_func`"
+        self,
+        explanation_func: Any,
+        inputs: TensorOrTuple,
+        kwargs: dict[str, Any],
+        name: str = "`explanation_func`",
+        warned: set[str] | None = None,
     ):
         self.function, self.name = explanation_of(explanation_func, f"{name} must be"), name
         if missing := missing_arguments(self.function, kwargs):
@@ -33,6 +39,7 @@ class Explanation:
         if kwargs.get("return_convergence_delta"):
             raise ValueError("`return_convergence_delta` must be left out: the metric needs the attributions alone.")
         self.like, self.kwargs = inputs, kwargs
+        self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
         self.dtype = torch.float32  # of scores made from the attributions; set by each call
@@ -40,8 +47,10 @@ class Explanation:
 
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
+        before = versions(rows)
         with torch.enable_grad():
-            result = explained(self.function, as_given(rows, self.like), kwargs, self.name)
+            result = explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
+        self.guarded.note(versions(rows) != before)
         parts = result if isinstance(result, (tuple, list)) else (result,)
         for part in parts:
             if not isinstance(part, Tensor):
@@ -70,10 +79,16 @@ class Explanation:
         return of_rows(value, example, self.batch)
 
 
+def _to_keep(kwargs: dict[str, Any]) -> list[Tensor]:
+    """Returns the tensors that an explanation must not write into: all but those that it may differentiate."""
+    named = [(name, t) for name, value in kwargs.items() for t in tensors_in(value)]
+    return [t for name, t in named if name in PER_EXAMPLE or not t.requires_grad]
+
+
 def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:
     """Returns the target of the copies in the form it was given in; numpy integers become Python's, as Captum needs."""
     if isinstance(target, np.ndarray):
-        target = torch.as_tensor(target)
+        target = torch.as_tensor(target, device="cpu")
     if isinstance(target, Tensor):
         return of_rows(target, example, batch) if target.numel() > 1 else target
     if isinstance(target, list):
@@ -104,6 +119,14 @@ def explanation_of(explanation: Any, must_be: str = "`explanation_func` must be"
     if not callable(explanation):
         raise TypeError(f"{must_be} a function or a Captum attribution object, got {describe(explanation)}.")
     return explanation
+
+
+def name_of(explanation: Callable[..., Any]) -> str:
+    """Returns the class of the object whose `attribute` this is, or the name of a function."""
+    while isinstance(explanation, functools.partial):
+        explanation = explanation.func
+    owner = getattr(explanation, "__self__", None)
+    return getattr(explanation, "__name__", type(explanation).__name__) if owner is None else type(owner).__name__
 
 
 def check_factory(explanation_factory: Any) -> None:

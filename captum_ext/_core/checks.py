@@ -69,6 +69,11 @@ def check_real(must: str, *tensors: Tensor) -> None:
             )
 
 
+def is_exported(module: object) -> bool:
+    """Whether a module was made by `torch.export`: a graph, without the layers that it was made from."""
+    return any(kind.__module__.startswith("torch.export.") for kind in type(module).__mro__)
+
+
 def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")

@@ -22,7 +22,7 @@ SeedType = None | int | Sequence[int] | Tensor
 def example_seeds(seed: SeedType, batch: int) -> list[int]:
     """Returns one seed per example: those given, or made from one number and the example's place in the batch."""
     if seed is None:
-        seed = int(torch.randint(2**62, ()))  # so that torch.manual_seed makes it repeatable
+        seed = int(torch.randint(2**62, (), device="cpu"))  # so that torch.manual_seed makes it repeatable
     seeds, single = as_sequence(seed)
     seeds = [check_count("seed", s, least=0) for s in seeds]
     if single:
@@ -34,12 +34,12 @@ def example_seeds(seed: SeedType, batch: int) -> list[int]:
 
 def draw_seeds(seed: SeedType, batch: int, draws: int) -> Tensor:
     """`[B, draws]`: a seed for each draw of each example. More draws begin with those of fewer draws."""
-    streams = (torch.Generator().manual_seed(s) for s in example_seeds(seed, batch))
-    return torch.stack([torch.randint(2**62, (draws,), generator=g) for g in streams])
+    streams = (torch.Generator("cpu").manual_seed(s) for s in example_seeds(seed, batch))
+    return torch.stack([torch.randint(2**62, (draws,), generator=g, device="cpu") for g in streams])
 
 
 def generator(seed: Tensor) -> torch.Generator:
-    return torch.Generator().manual_seed(int(seed))
+    return torch.Generator("cpu").manual_seed(int(seed))
 
 
 def uniform(seeds: Tensor, like: Tensors, low: float, high: float) -> Tensors:
@@ -59,10 +59,10 @@ def _noise_type(x: Tensor) -> torch.dtype:
 def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors:
     """Draws on the CPU, a row for each seed. The tensors of a row are drawn one after the other from one generator."""
     check_floating(like, "noise is drawn in their type")
-    noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_noise_type(x)) for x in like)
+    noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_noise_type(x), device="cpu") for x in like)
     for row, g in enumerate(map(generator, seeds)):
         for e in noise:
-            draw(e.shape[1:], generator=g, out=e[row])
+            draw(e.shape[1:], generator=g, device="cpu", out=e[row])
     return noise
 
 

@@ -37,10 +37,11 @@ class MapsOfModels:
         self.x = as_tuple(inputs)
         self.batches = Batches(max_examples_per_batch, len(self.x[0]))
         self.dtype = torch.float32  # of scores made from the maps; set by each call of `maps`
+        self.warned: set[str] = set()  # explanations that write into what they are given
 
     def maps(self, model: nn.Module) -> Tensors:
         explain = Explanation(
-            self.factory(model), self.inputs, self.kwargs, "What `explanation_factory` makes of a model"
+            self.factory(model), self.inputs, self.kwargs, "What `explanation_factory` makes of a model", self.warned
         )
         maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
         self.dtype = explain.dtype
@@ -59,7 +60,7 @@ def mean_maps(explain: Explanation, copies: Iterable[Rows], batches: Batches) ->
         examples.append(example)
         return phi
 
-    total, rows = torch.zeros(()), 0
+    total, rows = torch.zeros((), device="cpu"), 0
     for phi in batches.map(noted, copies):
         total = phi.new_zeros(explain.batch, phi.shape[1]) if rows == 0 else total
         total.index_add_(0, examples.pop().to(phi.device), phi)

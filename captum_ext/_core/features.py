@@ -31,7 +31,7 @@ from .arguments import (
     stacked,
 )
 from .checks import check_choice, shape
-from .forward import frames_of_package
+from .guard import frames_of_package
 from .statistics import wide
 
 SORTED = 2**19  # elements sorted at a time, as a sort needs several times their memory
@@ -69,7 +69,7 @@ class Features:
         self.index: Tensor | None = None
         if masks is None:
             self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]
-            self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)))
+            self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)), device="cpu")
         else:
             masks = tuple(_matched_to_maps(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
             self.grids = [shape(m)[1:] for m in masks]
@@ -135,7 +135,7 @@ class Features:
     def shares(self) -> Tensors:
         """Returns, for each element of the inputs, 1 divided by the number of elements of its feature."""
         ones = tuple(torch.ones_like(x[:1], dtype=torch.float32).expand_as(x) for x in self.inputs)
-        example = torch.arange(len(self.counts))
+        example = torch.arange(len(self.counts), device="cpu")
         return tuple((1 / n).expand_as(x) for n, x in zip(self.spread(self.sums(ones, example), example), ones))
 
     def without(self, removed: Tensor, example: Tensor) -> Tensors:
@@ -147,7 +147,7 @@ class Features:
 
     def as_maps(self, totals: Tensor) -> Tensors:
         """Returns attributions that have the mean `totals` (`[B, width]`) over each feature."""
-        parts = self.spread(totals, torch.arange(len(totals)))
+        parts = self.spread(totals, torch.arange(len(totals), device="cpu"))
         return tuple(part if self.index is None else part.expand_as(x) for part, x in zip(parts, self.inputs))
 
     def spread(self, values: Tensor, example: Tensor) -> Iterator[Tensor]:
@@ -232,6 +232,6 @@ def _erase(x: Tensor, baseline: float | Tensor | Fill, mask: Tensor, example: Te
     if isinstance(baseline, (int, float)):
         return rows.masked_fill_(mask, baseline)
     if not isinstance(baseline, Tensor):
-        filled = baseline.fill(rows.clone(), mask.expand_as(rows))
+        filled = baseline.fill(rows.clone(), mask.expand_as(rows).clone())
         return torch.where(mask, filled.to(rows), rows, out=rows)
     return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows, out=rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -11,12 +9,14 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
+from .guard import Guard, frames_of_package, versions
 from .statistics import wide
 from .target import TargetType, as_target, check_output, select_target
+from .training import warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
@@ -25,7 +25,7 @@ OutOfMemory = torch.cuda.OutOfMemoryError
 
 def whole(inputs: Tensors) -> Rows:
     """Returns every example once, unperturbed."""
-    return copies_of(inputs, torch.arange(len(inputs[0])))
+    return copies_of(inputs, torch.arange(len(inputs[0]), device="cpu"))
 
 
 def copies_of(inputs: Tensors, example: Tensor) -> Rows:
@@ -56,11 +56,12 @@ class Batches:
 
     def _within_memory(self, function: Callable[[Tensors, Tensor], T], batch: Rows) -> Iterator[T]:
         rows, example = batch
+        before = versions(rows)
         try:
             yield function(rows, example)
             return
         except OutOfMemory:
-            if len(example) == 1:
+            if len(example) == 1 or versions(rows) != before:  # rows that the model wrote into cannot be tried again
                 raise
         half = -(-len(example) // 2)
         self._halve(half)
@@ -111,6 +112,7 @@ class Forward:
         self.batch = len(inputs[0])
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.args, self.target = as_args(additional_forward_args), as_target(target, self.batch)
+        self.model = Guard(forward_func, f"`forward_func` ({self._name})", self.args)
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         warn_of_training(forward_func)
 
@@ -130,7 +132,7 @@ class Forward:
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
         args = (of_rows(a, example, self.batch) for a in self.args)
-        output = self.forward_func(*rows, *args)
+        output = self.model(*rows, *args)
         output = check_output(output if self.activation is None else self.activation(output), len(example))
         self.dtype = output.dtype
         return output
@@ -140,32 +142,11 @@ class Forward:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
 
 
-def frames_of_package() -> int:
-    """Returns the `stacklevel` at which a warning points to the line that called this package."""
-    return next(
-        level
-        for level, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 1)
-        if frame.f_globals.get("__name__", "").partition(".")[0] != "captum_ext"
-    )
-
-
 def warn_of_logits(undefined: Tensor, outputs: str) -> None:
     """Warns if no example has a score because all `undefined` outputs are no probabilities."""
     if not undefined.is_meta and undefined.all():
         warnings.warn(
             f"All scores are NaN, as the output must be a probability and {outputs} in every example. If the model "
             "returns logits give `activation=partial(torch.softmax, dim=1)`, or torch.sigmoid for a single one.",
-            stacklevel=frames_of_package(),
-        )
-
-
-def warn_of_training(forward_func: Any) -> None:
-    changing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    if isinstance(forward_func, nn.Module) and any(
-        isinstance(m, changing) and m.training for m in forward_func.modules()
-    ):
-        warnings.warn(
-            "`forward_func` is in training mode and has dropout or batch normalisation, so its output is random "
-            "or depends on the batch. Call model.eval() first.",
             stacklevel=frames_of_package(),
         )

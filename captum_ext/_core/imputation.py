@@ -79,17 +79,21 @@ def _factorised(removed: Tensor) -> Callable[[Any], Any]:
     from scipy.sparse import csc_matrix  # slow to import
     from scipy.sparse.linalg import splu
 
-    number = torch.full(removed.shape, -1)
-    number[removed] = torch.arange(int(removed.sum()))
+    number = torch.full(removed.shape, -1, device="cpu")
+    number[removed] = torch.arange(int(removed.sum()), device="cpu")
     around = pad(number, (1, 1, 1, 1), value=-1)
     height, width = removed.shape
     rows, columns = [number[removed]], [number[removed]]
-    entries = [_neighbours(torch.ones(removed.shape).double())[removed]]
+    entries = [_neighbours(torch.ones(removed.shape, device="cpu").double())[removed]]
     for down, right in (d for d in itertools.product((0, 1, 2), repeat=2) if d != (1, 1)):
         other = around[down : down + height, right : right + width][removed]
         rows.append(number[removed][other >= 0])
         columns.append(other[other >= 0])
-        entries.append(torch.full((len(columns[-1]),), -1 / 6 if 1 in (down, right) else -1 / 12, dtype=torch.float64))
+        entries.append(
+            torch.full(
+                (len(columns[-1]),), -1 / 6 if 1 in (down, right) else -1 / 12, dtype=torch.float64, device="cpu"
+            )
+        )
     places = (torch.cat(rows).numpy(), torch.cat(columns).numpy())
     matrix = csc_matrix((torch.cat(entries).numpy(), places))
     solve: Callable[[Any], Any] = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve

@@ -24,6 +24,7 @@ from .arguments import (
 from .checks import check_count, check_real, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
+from .guard import Guard
 from .target import TargetType
 
 
@@ -39,7 +40,7 @@ def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: i
 def call_by_call(inputs: Tensors, calls: list[int]) -> Iterator[Rows]:
     """Yields copies of all examples for each call. The copies of one example follow each other, as in Captum."""
     for draws in calls:
-        yield copies_of(inputs, torch.arange(len(inputs[0])).repeat_interleave(draws))
+        yield copies_of(inputs, torch.arange(len(inputs[0]), device="cpu").repeat_interleave(draws))
 
 
 def by_example(scores: Tensor, batch: int, calls: list[int]) -> Tensor:
@@ -100,7 +101,7 @@ def default_perturb_func(inputs: TensorOrTuple, perturb_radius: float = 0.02) ->
 def _moved(
     inputs: Tensors, seeds: Tensor, size: Callable[[], int], noise: Callable[[Tensor, Tensor], Tensors]
 ) -> Iterator[Rows]:
-    seed, example = seeds.flatten(), torch.arange(len(seeds)).repeat_interleave(seeds.shape[1])
+    seed, example = seeds.flatten(), torch.arange(len(seeds), device="cpu").repeat_interleave(seeds.shape[1])
     start = 0
     while start < len(seed):
         rows = slice(start, start := start + size())
@@ -111,7 +112,12 @@ def _moved(
 def perturbed(perturb_func: Callable[..., Any], rows: Rows, *extra: Any) -> Tensors:
     """Returns the rows as perturbed by a `perturb_func` of the kind that `sensitivity_max` takes."""
     tensors, _ = rows
-    return as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs")
+    return own(as_copies(perturb_func(bare_if_single(tensors), *extra), tensors, "perturbed inputs"))
+
+
+def own(tensors: Tensors) -> Tensors:
+    """Copies what a `perturb_func` returns and the model may write into: it may be a tensor that the function keeps."""
+    return tuple(t.clone() for t in tensors)
 
 
 class Perturbations:
@@ -133,11 +139,12 @@ class Perturbations:
         show_progress: bool = False,
     ):
         check_perturb_func(perturb_func)
-        self.perturb_func, self.inputs = perturb_func, as_tuple(inputs)
+        self.inputs = as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
         self.masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
+        self.perturb = Guard(perturb_func, "`perturb_func`", self.baselines, self.feature_mask)
         n = check_count("n_perturb_samples", n_perturb_samples)
         self.n, self.per_draw = _keywords_per_draw(perturb_func, self.inputs, n, seed)
         self.f = Forward(
@@ -177,7 +184,7 @@ class Perturbations:
         extra = () if self.baselines is None else (self._of_rows(self.baselines, example),)
         if self.feature_mask is not None:
             keywords["feature_mask"] = self._of_rows(self.feature_mask, example)
-        result = self.perturb_func(bare_if_single(tensors), *extra, **keywords)
+        result = self.perturb(bare_if_single(tensors), *extra, **keywords)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ValueError(
                 "`perturb_func` must return two things, the perturbations and the perturbed inputs; "
@@ -186,7 +193,7 @@ class Perturbations:
             )
         # At least float32, as a perturbation divided by a distance may be too large for the type of the inputs.
         perturbations = as_copies(result[0], tensors, "perturbations", torch.float32)
-        return perturbations, as_copies(result[1], tensors, "perturbed inputs")
+        return perturbations, own(as_copies(result[1], tensors, "perturbed inputs"))
 
     def _of_rows(self, values: tuple[Any, ...], example: Tensor) -> Any:
         return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))
@@ -203,7 +210,7 @@ def _keywords_per_draw(
         seed = example_seeds(seed, len(x[0]))
     positions = n_positions(perturb_func, x)
     if positions is not None and positions <= n:
-        return positions, {"position": torch.arange(positions).expand(len(x[0]), -1)}
+        return positions, {"position": torch.arange(positions, device="cpu").expand(len(x[0]), -1)}
     return n, {"seed": draw_seeds(seed, len(x[0]), n)} if takes_seed(perturb_func) else {}
 
 

@@ -14,6 +14,7 @@ from .captum import Explanation
 from .checks import check_choice, check_count, check_floating
 from .draws import SeedType, draw_seeds
 from .forward import Batches, Rows, whole
+from .guard import Guard
 from .perturbations import (
     at_corners,
     by_example,
@@ -26,6 +27,7 @@ from .perturbations import (
     signs,
     takes_radius,
 )
+from .training import warn_of_training
 
 OfRows = Callable[[Tensors, Tensor], Tensor]  # from rows and their examples to a value per row
 SEARCHES = ("random", "vertices", "block")
@@ -61,6 +63,7 @@ class PerturbedExplanations:
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.explain = Explanation(explanation_func, inputs, kwargs)
+        warn_of_training(explanation_func, "The model of `explanation_func`")
         # With seed None, torch's global generator is not advanced for a `perturb_func` of the caller's.
         self.seeds = draw_seeds(seed if own or seed is not None else 0, self.batch, self.draws)
         self.calls = [self.draws] if own else draws_per_call(self.draws, self.batch, max_examples_per_batch)
@@ -89,8 +92,9 @@ class PerturbedExplanations:
             yield from place(self.inputs, self.radius, self.seeds, lambda: self.batches.limit)
             return
         radius = (self.radius,) if takes_radius(self.perturb_func) else ()
+        perturb = Guard(self.perturb_func, "`perturb_func`", radius)
         for copies in call_by_call(self.inputs, self.calls):
-            yield perturbed(self.perturb_func, copies, *radius), copies[1]
+            yield perturbed(perturb, copies, *radius), copies[1]
 
     def _by_blocks(self, function: OfRows) -> Tensor:
         """Starts at a random corner and flips block after block, keeping a flip if it makes the value larger.
@@ -110,7 +114,7 @@ class PerturbedExplanations:
 
     def _at(self, corner: Tensor, function: OfRows) -> Tensor:
         def copies() -> Iterator[Rows]:
-            for example in torch.arange(self.batch).split(self.batches.limit):
+            for example in torch.arange(self.batch, device="cpu").split(self.batches.limit):
                 up = corner[example].split([x[0].numel() for x in self.inputs], 1)
                 steps = (torch.where(u, self.radius, -self.radius).to(x) for u, x in zip(up, self.inputs))
                 yield tuple(x[example] + s.reshape(-1, *x.shape[1:]) for s, x in zip(steps, self.inputs)), example

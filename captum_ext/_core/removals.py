@@ -30,7 +30,7 @@ class Removals:
     def __init__(self, x: Features, f: Forward, totals: Tensor):
         self.x, self.f, self.sizes = x, f, x.counts  # [B]: the number of features of each example
         self.ranks = x.ranks(totals)  # [methods, B, F], the most relevant first
-        self.keys = torch.empty(0, dtype=torch.long)  # ascending; example, ordering and count
+        self.keys = torch.empty(0, dtype=torch.long, device="cpu")  # ascending; example, ordering and count
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
 
     def counts(self, fractions: Tensor) -> Tensor:
@@ -43,11 +43,13 @@ class Removals:
 
     def every_count(self) -> Tensor:
         """`[B, width + 1]`: 0, 1, ... up to the number of features of each example, which then repeats."""
-        return torch.minimum(torch.arange(self.x.width + 1), self.sizes[:, None])
+        return torch.minimum(torch.arange(self.x.width + 1, device="cpu"), self.sizes[:, None])
 
     def curves(self, counts: Tensor, *modes: str) -> Tensor:
         """`[methods, B, modes, points]`: scores without the first `counts [B, points]` features of each order."""
-        keys = self._keys(counts[:, None], torch.tensor([list(OPPOSITE).index(mode) for mode in modes])[:, None])
+        keys = self._keys(
+            counts[:, None], torch.tensor([list(OPPOSITE).index(mode) for mode in modes], device="cpu")[:, None]
+        )
         self._evaluate(keys.unique())
         return self.scores[torch.searchsorted(self.keys, keys)]
 
@@ -62,8 +64,8 @@ class Removals:
     def _keys(self, counts: Tensor, least_first: Tensor) -> Tensor:
         methods, batch, width = self.ranks.shape
         shared_rows = (counts == 0) | (counts == self.sizes[:, None, None])
-        ordering = (2 * torch.arange(methods)[:, None, None, None] + least_first) * ~shared_rows
-        example = torch.arange(batch)[:, None, None]
+        ordering = (2 * torch.arange(methods, device="cpu")[:, None, None, None] + least_first) * ~shared_rows
+        example = torch.arange(batch, device="cpu")[:, None, None]
         return (example * 2 * methods + ordering) * (width + 1) + counts
 
     def _evaluate(self, keys: Tensor) -> None:
@@ -97,7 +99,7 @@ def fractions(start: float, stop: float, n_steps: int) -> Tensor:
     start, stop = check_fraction("start", start), check_fraction("stop", stop)
     if start == stop:
         raise ValueError(f"`start` and `stop` must differ, got {start} for both.")
-    step = torch.arange(check_count("n_steps", n_steps, least=2), dtype=torch.float64)
+    step = torch.arange(check_count("n_steps", n_steps, least=2), dtype=torch.float64, device="cpu")
     return (start * step.flip(0) + stop * step) / step[-1]
 
 

@@ -95,18 +95,21 @@ def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, de
     """Draws subsets of `sizes [B, K]` from the `counts [B]` features of each example."""
     batch, n_sizes = sizes.shape
     existing = torch.tensor(
-        [[_subsets_up_to(f, n, draws + 1) for n in row] for f, row in zip(counts.tolist(), sizes.tolist())]
+        [[_subsets_up_to(f, n, draws + 1) for n in row] for f, row in zip(counts.tolist(), sizes.tolist())],
+        device="cpu",
     )[..., None]
-    exact, valid = existing <= draws, torch.arange(draws) < existing
+    exact, valid = existing <= draws, torch.arange(draws, device="cpu") < existing
     # Orderings from number `draws` on are enumerated, not random.
-    ordering = torch.arange(draws) + exact * draws * (1 + torch.arange(n_sizes)[:, None])
+    ordering = torch.arange(draws, device="cpu") + exact * draws * (1 + torch.arange(n_sizes, device="cpu")[:, None])
 
     def table(first: int, rest: Tensor) -> Tensor:
         """`[B, 1 + draws * K]`: a column for the whole example, then all sizes of each draw in turn."""
-        return torch.cat((torch.full((batch, 1), first), rest.expand(batch, n_sizes, draws).mT.reshape(batch, -1)), 1)
+        return torch.cat(
+            (torch.full((batch, 1), first, device="cpu"), rest.expand(batch, n_sizes, draws).mT.reshape(batch, -1)), 1
+        )
 
     kept = table(1, valid.long()).bool()
-    example = torch.arange(batch)[:, None].expand_as(kept)
+    example = torch.arange(batch, device="cpu")[:, None].expand_as(kept)
     ranks = _RandomRanks(counts, sizes, draw_seeds(seed, batch, draws), device)
     rows = Subsets(example[kept], table(0, ordering)[kept], table(0, sizes[..., None])[kept], ranks)
     place = kept.flatten().cumsum(0).reshape(kept.shape) - 1
@@ -122,7 +125,7 @@ class _RandomRanks:
     def __call__(self, example: Tensor, ordering: Tensor) -> Tensor:
         pairs, row = torch.stack((example, ordering), 1).unique_consecutive(dim=0, return_inverse=True)
         width = int(self.counts.max())
-        ranks = torch.full((len(pairs), width), width, dtype=torch.int32)
+        ranks = torch.full((len(pairs), width), width, dtype=torch.int32, device="cpu")
         for out, (b, j) in zip(ranks, pairs.tolist()):
             self._fill(out, b, j)
         return ranks.to(self.device)[row.to(self.device)]
@@ -130,7 +133,7 @@ class _RandomRanks:
     def _fill(self, out: Tensor, b: int, j: int) -> None:
         count, draws = int(self.counts[b]), self.seeds.shape[1]
         if j < draws:
-            torch.randperm(count, generator=generator(self.seeds[b, j]), out=out[:count])
+            torch.randperm(count, generator=generator(self.seeds[b, j]), device="cpu", out=out[:count])
         else:
             out[_combinations(count, int(self.sizes[b, j // draws - 1]))[j % draws]] = 0
 
@@ -148,4 +151,4 @@ def _subsets_up_to(count: int, size: int, most: int) -> int:
 
 @lru_cache(maxsize=64)
 def _combinations(count: int, size: int) -> Tensor:
-    return torch.tensor(list(combinations(range(count), size)))
+    return torch.tensor(list(combinations(range(count), size)), device="cpu")

@@ -21,7 +21,7 @@ def as_target(target: TargetType, batch: int) -> Tensor | None:
     if target is None:
         return None
     if isinstance(target, (Tensor, np.ndarray)):
-        return _tensor_target(torch.as_tensor(target), batch)
+        return _tensor_target(target if isinstance(target, Tensor) else torch.as_tensor(target, device="cpu"), batch)
     if isinstance(target, list):
         if len(target) != batch:
             raise ValueError(
@@ -30,8 +30,8 @@ def as_target(target: TargetType, batch: int) -> Tensor | None:
         rows = [_indices(t) for t in target]
         if len({len(r) for r in rows}) > 1:
             raise ValueError("All tuples of a list `target` must have the same length, got different ones.")
-        return torch.tensor(rows)
-    return torch.tensor([_indices(target)]).expand(batch, -1)
+        return torch.tensor(rows, device="cpu")
+    return torch.tensor([_indices(target)], device="cpu").expand(batch, -1)
 
 
 def _tensor_target(target: Tensor, batch: int) -> Tensor:

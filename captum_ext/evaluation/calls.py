@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._core.card import arguments_of_partial
+from .._core.card import arguments_of_partial, configured
+from .._core.guard import Guard
 from .._core.sharing import forget, sharing
 from .examples import Batch
 from .methods import Method, explanation_arguments, joined, set_arguments
@@ -25,9 +26,16 @@ class Calls:
     def __init__(self, model: Any, device: torch.device, limit: int | None, seed: int):
         self.model, self.device, self.limit, self.seed = model, device, limit, seed
         self.drawing: set[tuple[str, ...]] = set()
+        self.writers: set[str] = set()  # methods and metrics that write into what they are given, as was warned of
 
     def attributions(self, method: Method, batch: Batch) -> Any:
-        call = lambda part: method.attributions(part, self.limit)  # noqa: E731
+        def explained(part: Batch) -> Any:
+            return method.attributions(part, self.limit)
+
+        def call(part: Batch) -> Any:
+            parts = part.split(self.limit or len(part))
+            return joined([self._on_a_copy(f"Method {method.name!r}", explained, p) for p in parts])
+
         return self._by_draws((method.name,), self.seed, batch, call, method)
 
     def scores(
@@ -36,7 +44,11 @@ class Calls:
         """Scores of one method, or of several by name, depending on whose attributions the batch has."""
 
         def call(part: Batch) -> Any:
-            return self._metric(name, metric, seed, part, explanation)
+            if configured(metric).__module__.startswith("captum_ext."):  # keeps the batch as it is
+                return self._metric(name, metric, seed, part, explanation)
+            return self._on_a_copy(
+                f"Metric {name!r}", lambda own: self._metric(name, metric, seed, own, explanation), part
+            )
 
         key = (name, explanation.name if explanation else "")
         scores = self._by_draws(key, seed, batch, call, explanation)
@@ -47,6 +59,11 @@ class Calls:
                     f"Metric {name!r} must return a tensor with a row for each of {len(batch)} examples, got {got}."
                 )
         return scores
+
+    def _on_a_copy(self, name: str, call: Callable[[Batch], Any], batch: Batch) -> Any:
+        """Calls with a copy of the batch, so that what the call writes into it reaches no other method or metric."""
+        given = batch.inputs, batch.target, batch.additional_forward_args, batch.extra, batch.attributions
+        return Guard(lambda *parts: call(Batch(batch.indices, *parts)), name, given, warned=self.writers)(*given)
 
     def _by_draws(
         self, key: tuple[str, ...], seed: int, batch: Batch, call: Callable[[Batch], Any], method: Method | None

@@ -49,7 +49,8 @@ def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | T
 
 def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
     """Of one example, with the resolution of float64 where that is the type of the inputs."""
-    return torch.randn(x.shape[1:], generator=generator, dtype=torch.float64 if x.dtype == torch.float64 else None)
+    dtype = torch.float64 if x.dtype == torch.float64 else None
+    return torch.randn(x.shape[1:], generator=generator, device="cpu", dtype=dtype)
 
 
 def _checksum(row: Tensor) -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from .._core.card import Coordinates
 from .._core.card import metric as with_card
 from .._core.checks import EXPLANATIONS
+from .._core.guard import Guard
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,13 +91,14 @@ def _one_method_at_a_time(function: F) -> F:
     @functools.wraps(function)
     def of_one_or_several(*args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind(*args, **kwargs)
+        guarded = Guard(function, f"The metric {function.__name__}", args, kwargs)
         several = arguments.arguments.get("attributions")
         if not isinstance(several, Mapping):
-            return function(*args, **kwargs)
+            return guarded(*args, **kwargs)
         scores = {}
         for name, attributions in several.items():
             arguments.arguments["attributions"] = attributions
-            scores[name] = function(*arguments.args, **arguments.kwargs)
+            scores[name] = guarded(*arguments.args, **arguments.kwargs)
         return scores
 
     return of_one_or_several  # type: ignore[return-value]

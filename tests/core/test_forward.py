@@ -246,9 +246,10 @@ def test_arguments_with_a_row_per_example_follow_the_rows_and_others_are_passed_
     seen = []
 
     def model(rows, e, o, t, n, nothing, s, text):
-        assert t is for_two
-        assert n is number
-        assert s is settings
+        assert torch.equal(t, for_two)
+        assert torch.equal(n, number)
+        assert torch.equal(s["a"], own)
+        assert not {id(t), id(n), id(s["a"])} & {id(for_two), id(number), id(own)}  # copies, as a model may write
         assert (nothing, text) == (None, "three")
         assert len(e) == len(o) == len(rows)
         exactly(o, own[e])
@@ -365,3 +366,15 @@ def test_a_model_in_training_mode_is_warned_of_and_left_so(layer, x, phi):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         deletion(model, x, phi)
+
+
+def test_rows_that_the_model_wrote_into_are_not_tried_again_where_memory_runs_out(x, phi):
+    def model(rows):
+        rows += 1
+        if len(rows) > 10:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return rows.sum(1)
+
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        deletion(model, x, phi, max_examples_per_batch=16)
+    exactly(deletion(model, x, phi, max_examples_per_batch=8), deletion(lambda rows: (rows + 1).sum(1), x, phi))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from functools import partial
 
 import pytest
 import torch
-from captum.attr import InputXGradient, Saliency
+from captum.attr import FeatureAblation, InputXGradient, Saliency
 from torch.testing import assert_close
 
 from captum_ext import evaluate, metrics, plots
@@ -117,3 +118,66 @@ def test_another_body_is_another_run(run, tmp_path):
     assert run(wanted(1), path=tmp_path / "scores.h5").dataset.equals(first.dataset)
     with pytest.raises(ValueError, match="holds another run"):
         run(wanted(2), path=tmp_path / "scores.h5")
+
+
+@metrics.metric(higher_is_better=True)
+def writes(inputs, attributions):
+    attributions *= inputs.sub_(1)
+    return attributions.flatten(1).sum(1)
+
+
+def test_a_metric_that_writes_into_what_it_is_given_gives_each_method_the_same_and_changes_no_tensor():
+    x = torch.ones(2, 4) * 3
+    phi = {"a": torch.ones(2, 4), "b": torch.ones(2, 4)}
+    with pytest.warns(UserWarning, match="The metric writes writes into a tensor") as caught:
+        scores = writes(x, phi)
+    assert len(caught) == 1
+    assert {name: s.tolist() for name, s in scores.items()} == {"a": [8, 8], "b": [8, 8]}
+    assert [t._version for t in (x, *phi.values())] == [0, 0, 0]
+
+
+def test_evaluate_gives_every_method_and_metric_the_batch_as_the_data_has_it():
+    """Whatever a model, an explanation or a metric before it wrote; and says once which of them writes."""
+
+    class InPlace(torch.nn.Module):
+        def forward(self, x):
+            x -= 5
+            return x.cumsum(1)
+
+    def plain(inputs, attributions, target):
+        inputs.mul_(0)
+        target.add_(1)
+        attributions.mul_(0)
+        return inputs.sum(1)
+
+    decorated = metrics.metric(higher_is_better=True)(plain)
+
+    x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)) + 5
+    data, noise = list(zip(x.clone(), [0, 1, 2, 3, 0, 1, 2])), x.cos()
+    alone = evaluate(InPlace(), data, {"noise": noise}, {"deletion": metrics.deletion}, batch_size=3).dataset
+    methods = {"ablation": FeatureAblation, "noise": noise}
+    chosen = {"own": plain, "marked": decorated, "deletion": metrics.deletion, "own again": plain}
+    for limit in (None, 2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            options = {"batch_size": 3, "max_examples_per_batch": limit}
+            after = evaluate(InPlace(), data, methods, chosen, **options).dataset
+        assert_close(
+            after["deletion"].sel(attribution="noise").values, alone["deletion"].sel(attribution="noise").values
+        )
+        said = sorted(str(w.message).partition(" writes into")[0] for w in caught if "writes into" in str(w.message))
+        assert [s for s in said if "plain" not in s] == ["Method 'ablation'", "Metric 'own again'", "Metric 'own'"]
+        assert set(said[3:]) == {"The metric plain"}
+        assert all(torch.equal(row, original) for (row, _), original in zip(data, x))
+
+
+def test_an_evaluation_within_inference_mode_is_that_outside():
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64)
+    chosen = {"deletion": metrics.deletion, "share": largest_share, "repeats": repeats, "drawn": drawn}
+    options = {"metrics": chosen, "batch_size": 2, "max_examples_per_batch": 2}
+    outside = evaluate(model, [(row, 1) for row in x], METHODS, **options).dataset
+    with torch.inference_mode():
+        inside = evaluate(model, [(row * 1, 1) for row in x], METHODS, **options).dataset
+    for name in chosen:
+        assert_close(inside[name].values, outside[name].values)

@@ -1,8 +1,9 @@
-"""A copy of a model whose first layer undoes a constant shift of the inputs."""
+"""A model whose first layer undoes, for a while, a constant shift of the inputs."""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..._core.checks import check_floating, check_real, describe, shape
 from ..._core.forward import Forward, whole
 from ..._core.layers import as_layer, recorded
 from ..._core.statistics import norm
+from ..._core.swapped import check_swappable, swapped
 
 AFFINE = (nn.Linear, nn.modules.conv._ConvNd)
 
@@ -31,7 +33,7 @@ def as_shift(shift: float | TensorOrTuple, x: Tensors) -> Tensors:
 def _row(value: Any, x: Tensor) -> Tensor:
     if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
         raise TypeError(f"`shift` must be a number or a tensor, got {describe(value)}.")
-    value = torch.as_tensor(value).detach()
+    value = torch.as_tensor(value, device=x.device).detach()
     check_real("`shift` must be", value)
     row = value.to(x)
     if row.dim() > x.dim() or not broadcasts(row, x[:1]):
@@ -42,6 +44,7 @@ def _row(value: Any, x: Tensor) -> Tensor:
 def check_module(forward_func: Any) -> nn.Module:
     if not isinstance(forward_func, nn.Module):
         raise TypeError(f"`forward_func` must be a module with a first layer to change, got {describe(forward_func)}.")
+    check_swappable(forward_func)
     return forward_func
 
 
@@ -59,29 +62,42 @@ def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
     raise ValueError("`layer` must be a part of `forward_func`, got another module.")
 
 
-def absorbing(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> nn.Module:
-    """A copy of the model whose layer `name` subtracts what the shift adds, so that its bias is :math:`b - W s`."""
-    f_shifted, shifted_model = copy.copy(f), copy.deepcopy(model)
-    f_shifted.forward_func = shifted_model
-    layer, row = shifted_model.get_submodule(name), torch.arange(1)
-    with recorded(layer) as outputs:
-        f_shifted.output(tuple(torch.zeros_like(s) for s in shift), row)
-        f_shifted.output(tuple(s.clone() for s in shift), row)
-    if len(outputs) != 2 or not isinstance(outputs[0], Tensor):
-        raise ValueError(
-            f"`layer` must be called once and return one tensor, got {len(outputs) // 2} calls of {name!r}."
-        )
-    added = outputs[1] - outputs[0]
-    layer.register_forward_hook(lambda module, arguments, output: output - added)
-    _check_undone(f, f_shifted, name, x, shift)
-    return shifted_model
+def change_by(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> Tensor:
+    """What the shift adds to the output of the layer `name`, if taking it off there leaves the outputs as they were."""
+    with swapped(model):
+        layer, row = model.get_submodule(name), torch.arange(1, device="cpu")
+        with recorded(layer) as outputs:
+            f.output(tuple(torch.zeros_like(s) for s in shift), row)
+            f.output(tuple(s.clone() for s in shift), row)
+        if len(outputs) != 2 or not isinstance(outputs[0], Tensor):
+            raise ValueError(
+                f"`layer` must be called once and return one tensor, got {len(outputs) // 2} calls of {name!r}."
+            )
+        added, before = outputs[1] - outputs[0], _outputs(f, x)
+        with absorbing(model, name, added):
+            _check_undone(before, _outputs(f, tuple(t + s for t, s in zip(x, shift))), name)
+    return added
 
 
-def _check_undone(f: Forward, f_shifted: Forward, name: str, x: Tensors, shift: Tensors) -> None:
-    shifted = tuple(t + s for t, s in zip(x, shift))
-    before, after = (
-        flat((torch.cat(list(g.batches.map(g.output, [whole(t)]))),)) for g, t in ((f, x), (f_shifted, shifted))
-    )
+@contextmanager
+def absorbing(model: nn.Module, name: str, added: Tensor) -> Iterator[None]:
+    """Within the block, the model's layer `name` subtracts what the shift adds, so that its bias is :math:`b - W s`.
+
+    Nothing that the model writes into its tensors in the block is left afterwards.
+    """
+    with swapped(model):
+        hook = model.get_submodule(name).register_forward_hook(lambda module, arguments, output: output - added)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+def _outputs(f: Forward, x: Tensors) -> Tensor:
+    return flat((torch.cat(list(f.batches.map(f.output, [whole(x)]))),))
+
+
+def _check_undone(before: Tensor, after: Tensor, name: str) -> None:
     tolerance = torch.finfo(before.dtype).eps ** 0.5 * (norm(before) + 1)
     if (norm(after - before) > tolerance).any():
         raise ValueError(

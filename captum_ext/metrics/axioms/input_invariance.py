@@ -13,7 +13,7 @@ from ..._core.card import metric
 from ..._core.explained_maps import MapsOfModels
 from ..._core.forward import Forward
 from ..._core.statistics import norm, ratio
-from ._absorbed_shift import absorbing, as_shift, check_module, first_layer
+from ._absorbed_shift import absorbing, as_shift, change_by, check_module, first_layer
 
 
 @metric(
@@ -37,15 +37,15 @@ def input_invariance(
 
     .. math:: \frac{\lVert \phi(x + s; f_s) - \phi(x; f) \rVert}{\lVert \phi(x; f) \rVert}, \qquad f_s(x + s) = f(x)
 
-    where :math:`f_s` is a copy of the model with the bias `b - W s` in its first layer (at a padded border, the bias
-    differs by position). A norm of 0 counts as 1. The caller's model is not changed. The explanation's own baselines
-    are not shifted.
+    where :math:`f_s` is the model with the bias `b - W s` in its first layer (at a padded border, the bias differs by
+    position), which is taken back afterwards; until then, other threads must not use the model. A norm of 0 counts
+    as 1. The explanation's own baselines are not shifted.
 
     Args:
         forward_func: a module whose first layer with parameters is linear or a convolution.
         explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum
-            object, or a function with Captum's arguments). It is called with `forward_func` and with the copy; each
-            explanation gets at most `max_examples_per_batch` rows at a time.
+            object, or a function with Captum's arguments). It is called with `forward_func`, before and after the
+            change; each explanation gets at most `max_examples_per_batch` rows at a time.
         shift: a number or a tensor of one row, the same for all examples; or a tuple with one of these for each tensor
             of `inputs`.
         layer: the first layer, or its name; by default the first linear or convolutional one in the order of
@@ -59,8 +59,8 @@ def input_invariance(
         ones.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is not a module, a `layer` that does not undo the shift, a ready
-            object as `explanation_factory`, a `shift` that does not fit.
+        ValueError, TypeError: a `forward_func` that is not a module, or is a scripted, frozen or exported one, a
+            `layer` that does not undo the shift, a ready object as `explanation_factory`, a `shift` that does not fit.
 
     Reference: Kindermans et al. 2017, "The (Un)reliability of saliency methods", arXiv:1711.00867, who compare by eye.
     Quantus' `InputInvariance` says whether the two are exactly equal.
@@ -79,8 +79,11 @@ def input_invariance(
     explained, explained_shifted = (
         MapsOfModels(explanation_factory, tensors, max_examples_per_batch, kwargs) for tensors in (inputs, shifted)
     )
+    explained_shifted.warned = explained.warned
     f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
     with torch.no_grad():
-        shifted_model = absorbing(f, model, name, x, steps)
-        phi, phi_shifted = flat(explained.maps(model)), flat(explained_shifted.maps(shifted_model))
+        added = change_by(f, model, name, x, steps)
+        phi = flat(explained.maps(model))
+        with absorbing(model, name, added):
+            phi_shifted = flat(explained_shifted.maps(model))
     return ratio(norm(phi_shifted - phi, order), norm(phi, order)).to(explained.dtype)

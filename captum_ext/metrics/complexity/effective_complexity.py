@@ -66,7 +66,7 @@ def effective_complexity(n_steps: int = 33, *, tolerance: float = 0.1, **setting
         {'exact': tensor([0.2500]), 'wrong': tensor([1.])}
     """
     check_fraction("tolerance", tolerance)
-    shares = torch.linspace(0, 1, check_count("n_steps", n_steps, least=2), dtype=torch.float64)
+    shares = torch.linspace(0, 1, check_count("n_steps", n_steps, least=2), dtype=torch.float64, device="cpu")
     given = Setting(**setting)
     x, f = given.x, given.f
     kept = (shares * x.counts[:, None]).round().long()  # [B, n_steps]

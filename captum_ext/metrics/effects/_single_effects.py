@@ -56,8 +56,8 @@ def _root_mean_square(changes: Tensor) -> Tensor:
 
 def _single_features(counts: Tensor, device: torch.device) -> Subsets:
     """A row for each feature of each example."""
-    example = torch.arange(len(counts)).repeat_interleave(counts)
-    feature = torch.arange(len(example)) - (counts.cumsum(0) - counts)[example]
+    example = torch.arange(len(counts), device="cpu").repeat_interleave(counts)
+    feature = torch.arange(len(example), device="cpu") - (counts.cumsum(0) - counts)[example]
     features = torch.arange(int(counts.max()), device=device)
 
     def ranks(example: Tensor, feature: Tensor) -> Tensor:
@@ -69,5 +69,5 @@ def _single_features(counts: Tensor, device: torch.device) -> Subsets:
 
 def _table(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Whether an example has a feature, and the feature's row, `[B, width]` each."""
-    place = torch.arange(int(counts.max())).expand(len(counts), -1)
+    place = torch.arange(int(counts.max()), device="cpu").expand(len(counts), -1)
     return place < counts[:, None], (place + (counts.cumsum(0) - counts)[:, None]).clamp(max=int(counts.sum()) - 1)

@@ -17,6 +17,7 @@ from ..._core.arguments import (
     TensorOrTuple,
     Tensors,
     as_attributions,
+    as_given,
     as_tuple,
     baseline_values,
     flat,
@@ -25,6 +26,7 @@ from ..._core.arguments import (
 from ..._core.card import metric
 from ..._core.checks import check_choice, shape
 from ..._core.features import AGGREGATES, Features
+from ..._core.guard import Guard
 from ..._core.perturbations import Perturbations, as_copies
 from ..._core.signature import arguments_like
 from ..._core.statistics import at_least_float32, difference, ratio, sum_of_parts, to_unit
@@ -154,8 +156,8 @@ def infidelity_perturb_func_decorator(
     def decorator(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(perturb_func)
         def with_perturbations(inputs: TensorOrTuple, baselines: Any = None, **passed: Any) -> tuple[Tensors, Tensors]:
-            result = perturb_func(inputs, **passed) if baselines is None else perturb_func(inputs, baselines, **passed)
-            x = as_tuple(inputs)
+            x, extra = as_tuple(inputs), () if baselines is None else (baselines,)
+            result = Guard(perturb_func, "`perturb_func`", x)(as_given(x, inputs), *extra, **passed)
             x_perturbed = as_copies(result, x, "perturbed inputs")
             moved = tuple(map(difference, x, x_perturbed))
             if not multiply_by_inputs:

@@ -76,7 +76,7 @@ def optimal_explanation(
 
     observed = drawn.drops(sum_up)  # [B, n]
     phi = _least_squares(torch.cat(moved, 1).to(observed), observed, drawn.f.dtype)  # [B, F]
-    grids = features.spread(phi, torch.arange(len(phi)))
+    grids = features.spread(phi, torch.arange(len(phi), device="cpu"))
     return as_given(tuple(g.to(drawn.f.dtype).expand_as(t).clone() for g, t in zip(grids, x)), inputs)
 
 

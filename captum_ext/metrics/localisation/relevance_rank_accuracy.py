@@ -116,7 +116,7 @@ def top_k_intersection(
         tensor([[1.0000, 0.5000]])
     """
     p = at_positions(inputs, attributions, truth_mask, sign)
-    sizes, one_size = as_sizes("k", k, torch.full(p.scores.shape[1:2], p.scores.shape[2]))  # [B, K]
+    sizes, one_size = as_sizes("k", k, torch.full(p.scores.shape[1:2], p.scores.shape[2], device="cpu"))  # [B, K]
     sizes = sizes.to(p.scores.device)
     shares = Ranking(p.scores, p.truth).true_among_top(sizes.expand(len(p.scores), -1, -1)) / sizes
     if concept_influence:

@@ -36,7 +36,8 @@ def as_similarity(similarity: SimilarityType, absolute: bool) -> Callable[[Tenso
 
 
 def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors) -> Tensor:
-    scores = function(bare_if_single(a), bare_if_single(b))
+    # copies, as the function may write into them, and the maps of the model are compared several times
+    scores = function(*(bare_if_single(tuple(m.clone() for m in maps)) for maps in (a, b)))
     if not isinstance(scores, Tensor) or shape(scores) != (len(a[0]),):
         got = shape(scores) if isinstance(scores, Tensor) else describe(scores)
         raise ValueError(f"`similarity` must return one number per example, of shape ({len(a[0])},); got {got}.")

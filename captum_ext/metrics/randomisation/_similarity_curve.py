@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -27,14 +28,14 @@ def similarity_curve(
     copies: Copies = each_once,
     **kwargs: Any,
 ) -> Tensor:
-    """`[B, layers]`: the similarity of the model's maps and those of its randomised copy after each step."""
+    """`[B, layers]`: the similarity of the model's maps and those with more random parameters after each step."""
     model = check_model(forward_func)
     similar = as_similarity(similarity, absolute)
     explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs, copies)
-    randomised_copies = randomized(model, order, weights_seed)
-    with torch.no_grad():
+    steps = randomized(model, order, weights_seed)
+    with torch.no_grad(), closing(steps):
         phi = explained.maps(model)
-        curve = [similar(phi, explained.maps(randomised)) for randomised in randomised_copies]
+        curve = [similar(phi, explained.maps(randomised)) for randomised in steps]
     return torch.stack(curve, 1).to(explained.dtype)
 
 

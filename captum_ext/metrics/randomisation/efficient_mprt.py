@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def efficient_mprt(
     .. math:: \frac{H(\phi(x; f')) - H(\phi(x; f))}{H(\phi(x; f))}
 
     where `H` is the entropy of the histogram of a map's values, in bins of equal width from the least value to the
-    largest, and `f'` is a copy of the model with random parameters.
+    largest, and `f'` is the model with random parameters.
 
     Args:
         forward_func: a module, as in `parameter_randomization`, like `explanation_factory`, `weights_seed` and
@@ -65,10 +66,10 @@ def efficient_mprt(
     """
     model, bins = check_model(forward_func), check_count("n_bins", n_bins, least=2)
     explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs)
-    (randomised_copy,) = randomized(model, "full", weights_seed)
-    with torch.no_grad():
+    steps = randomized(model, "full", weights_seed)
+    with torch.no_grad(), closing(steps):
         before = _entropy(flat(explained.maps(model)), bins)
-        after = _entropy(flat(explained.maps(randomised_copy)), bins)
+        after = _entropy(flat(explained.maps(next(steps))), bins)
     return ((after - before) / before.where(before > 0, torch.nan)).to(explained.dtype)
 
 

@@ -23,11 +23,11 @@ ROWS = "explanations of B + B layers rows"
 )
 @arguments_like(similarity_curve, without=("copies",))
 def parameter_randomization_curve(**arguments: Any) -> Tensor:
-    r"""The similarity of explanations of the model and of copies with more and more random layers.
+    r"""The similarity of explanations of the model and of the model with more and more random layers.
 
     .. math:: s_l = \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
 
-    where `f_l` is the randomised copy of the model after the l-th step. Takes the same arguments, raises the same
+    where `f_l` is the randomised model after the l-th step. Takes the same arguments, raises the same
     errors and costs the same as `parameter_randomization`.
 
     Returns:
@@ -51,20 +51,21 @@ def parameter_randomization_curve(**arguments: Any) -> Tensor:
 @metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
 @arguments_like(parameter_randomization_curve)
 def parameter_randomization(**arguments: Any) -> Tensor:
-    r"""The mean similarity of explanations of the model and of copies with random parameters.
+    r"""The mean similarity of explanations of the model and of the model with random parameters.
 
     .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\bigl(\phi(x; f),\ \phi(x; f_l)\bigr)
 
-    where `f_l` is the randomised copy of the model after the l-th of `L` steps. An explanation that depends on the
+    where `f_l` is the randomised model after the l-th of `L` steps. An explanation that depends on the
     model cannot stay the same. A layer is a module with parameters of its own, in the order of registration. Its
     `reset_parameters` makes it random; parameters that this leaves as they were, or of a module without it, are drawn
-    from a normal distribution with their mean and standard deviation. So all parameters are random in the end. The
-    caller's model is not changed.
+    from a normal distribution with their mean and standard deviation. So all parameters are random in the end.
+    Then the model gets its own tensors back, also where an explanation raises. Until then, other threads must not use
+    the model; another randomisation of it waits.
 
     Args:
         forward_func: a module.
         explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum
-            object, or a function with Captum's arguments). It is called with `forward_func` and then with copies of it;
+            object, or a function with Captum's arguments). It is called with `forward_func`, and again at each step;
             each explanation gets at most `max_examples_per_batch` rows at a time.
         order: `"top_down"` or `"bottom_up"`: layers become and stay random one after the other, beginning with the last
             or the first; `"independent"`: only one layer is random at a time; `"full"`: all become random in one step.
@@ -82,8 +83,9 @@ def parameter_randomization(**arguments: Any) -> Tensor:
         the model scores 1. NaN where no step has a similarity, such as the correlation with a constant map.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is not a module with parameters, a ready object as
-            `explanation_factory`, an unknown `similarity` or `order`, maps that are not images for `"ssim"` or `"hog"`.
+        ValueError, TypeError: a `forward_func` that is not a module with parameters, or is a scripted, frozen or
+            exported one, a ready object as `explanation_factory`, an unknown `similarity` or `order`, maps that are not
+            images for `"ssim"` or `"hog"`.
 
     Quantus (MPRT) only randomises modules with `reset_parameters`, all with the same seed, and by default compares
     absolute values (`absolute=True`). AttriBench's value is that of `order="full"`. Give Captum's LRP and its methods

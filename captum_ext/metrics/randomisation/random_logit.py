@@ -15,6 +15,7 @@ from ..._core.draws import SeedType, draw_seeds
 from ..._core.explained_maps import mean_maps
 from ..._core.forward import Batches, whole
 from ..._core.target import TargetType, as_target
+from ..._core.training import warn_of_training
 from ._similarity import SimilarityType, as_similarity
 
 
@@ -75,10 +76,12 @@ def random_logit(
     classes = check_count("n_classes", n_classes, least=2)
     own = _class_of_each(target, classes, batch)
     step = 1 + draw_seeds(seed, batch, 1)[:, 0] % (classes - 1)
+    warned: set[str] = set()
     explanations = [
-        Explanation(explanation_func, inputs, {**kwargs, "target": c.to(x[0].device)})
+        Explanation(explanation_func, inputs, {**kwargs, "target": c.to(x[0].device)}, warned=warned)
         for c in (own, (own + step.to(own.device)) % classes)
     ]
+    warn_of_training(explanation_func, "The model of `explanation_func`")
     with torch.no_grad():
         maps = [mean_maps(explain, [whole(x)], batches) for explain in explanations]
     return similar(*maps).to(explanations[0].dtype)

@@ -36,12 +36,12 @@ def smooth_mprt_curve(
     seed: SeedType = None,
     **arguments: Any,
 ) -> Tensor:
-    r"""The similarity of denoised explanations of the model and of copies with more and more random layers.
+    r"""The similarity of denoised explanations of the model and of the model with more and more random layers.
 
     .. math:: s_l = \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\
         \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)
 
-    where `f_l` is the randomised copy of the model after the l-th step. Takes the same arguments, raises the same
+    where `f_l` is the randomised model after the l-th step. Takes the same arguments, raises the same
     errors and costs the same as `smooth_mprt`.
 
     Returns:
@@ -71,7 +71,7 @@ def smooth_mprt_curve(
 @metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
 @arguments_like(smooth_mprt_curve)
 def smooth_mprt(**arguments: Any) -> Tensor:
-    r"""The mean similarity of denoised explanations of the model and of copies with random parameters.
+    r"""The mean similarity of denoised explanations of the model and of the model with random parameters.
 
     .. math:: \frac1L \sum_{l=1}^{L} \operatorname{sim}\Bigl(\frac1n \sum_j \phi(x + \epsilon_j; f),\
         \frac1n \sum_j \phi(x + \epsilon_j; f_l)\Bigr)

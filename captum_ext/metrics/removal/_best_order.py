@@ -33,10 +33,10 @@ def greedy_totals(x: Features, f: Forward) -> tuple[Tensor, Tensor, Tensor]:
 def random_totals(x: Features, draws: int, seed: SeedType) -> list[Tensor]:
     """`draws` tensors `[B, width]` of attributions that order the features at random."""
     seeds = draw_seeds(seed, len(x.counts), draws)
-    totals = torch.zeros(draws, len(x.counts), x.width, dtype=torch.float64)
+    totals = torch.zeros(draws, len(x.counts), x.width, dtype=torch.float64, device="cpu")
     for j in range(draws):
         for row, count, s in zip(totals[j], x.counts.tolist(), seeds[:, j]):
-            row[:count] = torch.randperm(count, generator=generator(s)).double()
+            row[:count] = torch.randperm(count, generator=generator(s), device="cpu").double()
     return list(totals.to(x.inputs[0].device))
 
 
@@ -45,13 +45,14 @@ def _greedy_places(x: Features, f: Forward, sign: int) -> tuple[Tensor, Tensor]:
 
     Also returns the largest absolute output `[B]`.
     """
-    exists = torch.arange(x.width) < x.counts[:, None]
-    places, largest = torch.full(exists.shape, x.width, dtype=torch.float64), torch.zeros(len(exists)).double()
+    exists = torch.arange(x.width, device="cpu") < x.counts[:, None]
+    places = torch.full(exists.shape, x.width, dtype=torch.float64, device="cpu")
+    largest = torch.zeros(len(exists), dtype=torch.float64, device="cpu")
     for step in range(x.width):
         example, feature = (exists & (places == x.width)).nonzero(as_tuple=True)
         removed = (places < step)[example]
-        removed[torch.arange(len(feature)), feature] = True
-        outputs = torch.full(exists.shape, -torch.inf, dtype=torch.float64)
+        removed[torch.arange(len(feature), device="cpu"), feature] = True
+        outputs = torch.full(exists.shape, -torch.inf, dtype=torch.float64, device="cpu")
         outputs[example, feature] = sign * scores_without(_rows(removed, example, x), x, f).cpu().double()
         unfinished = example.unique()
         sizes = outputs.abs().masked_fill(outputs == -torch.inf, 0)
@@ -69,5 +70,5 @@ def _first_of_largest(values: Tensor, rounding: Tensor) -> Tensor:
 def _rows(removed: Tensor, example: Tensor, x: Features) -> Subsets:
     """A row for each set of `removed` features `[R, width]`."""
     ranks = (~removed).int().to(x.inputs[0].device)  # removed features have rank 0
-    row = torch.arange(len(removed))
+    row = torch.arange(len(removed), device="cpu")
     return Subsets(example, row, torch.ones_like(row), lambda _, ordering: ranks[ordering.to(ranks.device)])

@@ -165,7 +165,10 @@ def _through_maps(
             least, most = wide(flat(maps)).aminmax(dim=1)
             constant.append(most == least)
             weights = (_scaled(m, least, most) for m in maps)
-            yield tuple(base + w.to(t) * (t - base) for t, w, base in zip(x, weights, b)), torch.arange(len(x[0]))
+            yield (
+                tuple(base + w.to(t) * (t - base) for t, w, base in zip(x, weights, b)),
+                torch.arange(len(x[0]), device="cpu"),
+            )
 
     f_x, f_shown = f(rows(), (1 + n_methods) * len(x[0])).reshape(1 + n_methods, -1).split((1, n_methods))
     return _Shown(methods, f, f_x[0], f_shown.masked_fill(torch.stack(constant).to(f_shown.device), torch.nan))

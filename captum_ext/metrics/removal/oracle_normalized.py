@@ -78,7 +78,8 @@ def oracle_normalized(
     maps = {i: features.x.as_maps(totals) for i, totals in enumerate(orders)}
     taken = {k: v for k, v in arguments.items() if k in inspect.signature(score).parameters}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`forward_func` is in training mode")  # `removals` has warned already
+        for said in ("`forward_func` is in training mode", ".* writes into a tensor"):  # the search has warned already
+            warnings.filterwarnings("ignore", message=said)
         of_orders, given = score(**taken | {"attributions": maps, "aggregate": "mean"}), score(**taken)
     best = torch.stack([wide(of_orders[i]) for i in (0, 1)])
     oracle = best.amax(0) if higher else best.amin(0)

@@ -157,7 +157,7 @@ def _of_method(value: TensorOrTuple, maps: tuple[Tensor, ...], name: str) -> Ten
 
 
 def _classes(value: Tensor | Sequence[int], references: int) -> Tensor:
-    classes = torch.as_tensor(value)
+    classes = value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
     if classes.is_floating_point() or classes.is_complex():
         raise TypeError(f"`other_classes` must be of an integer type, got {classes.dtype}.")
     if shape(classes) != (references,):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import chain
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -23,8 +26,9 @@ def net():
 
 
 def made(before, after, model):
-    """An explanation that is one map of the model, and another of any other model."""
-    return lambda other: lambda x: before if other is model else after
+    """An explanation that is one map of the model with its own parameters, and another with any others."""
+    own = next(model.parameters())
+    return lambda model: partial(lambda maps, x: maps, before if next(model.parameters()) is own else after)
 
 
 @given(bins=st.integers(2, 120), batch=st.integers(1, 4), seed=st.integers(0, 20))
@@ -38,8 +42,8 @@ def test_the_score_is_the_relative_rise_of_the_entropy_of_numpys_histogram(bins,
 
 def test_the_other_model_has_all_its_parameters_random():
     model, x = net(), torch.randn(4, 2, 3, 3, dtype=torch.float64)
-    (twin,) = randomized(model, "full", 5)
-    maps = [InputXGradient(m).attribute(x.requires_grad_(), target=1).detach() for m in (model, twin)]
+    models = chain([model], randomized(model, "full", 5))
+    maps = [InputXGradient(m).attribute(x.requires_grad_(), target=1).detach() for m in models]
     wanted = efficient_mprt(model, made(*maps, model), x)
     assert_close(efficient_mprt(model, InputXGradient, x, weights_seed=5, target=1), wanted)
 

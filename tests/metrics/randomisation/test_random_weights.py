@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import types
 
 import pytest
@@ -71,10 +72,10 @@ def test_every_parameter_is_random_in_the_end_also_those_no_reset_knows(model, o
 def test_the_models_own_state_mode_and_the_global_generator_stay(model, order):
     model.norm.train()
     before, generator = state(model), torch.get_rng_state()
-    twins = list(randomized(model, order, 0))
+    for twin in randomized(model, order, 0):
+        assert (twin.training, twin.norm.training, twin.first.training) == (False, True, False)
     assert changed(before, state(model)) == set()
     assert torch.equal(torch.get_rng_state(), generator)
-    assert all(not t.training and t.norm.training and not t.first.training for t in twins)
     assert all(p.requires_grad for p in model.parameters())
 
 
@@ -167,20 +168,98 @@ def test_a_shared_parameter_is_one_layers_and_stays_shared():
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Tanh(), nn.Linear(3, 3, bias=False))
     model[2].weight = model[0].weight
     assert len(layers(model)) == 1
-    (twin,) = randomized(model, "full", 0)
-    assert twin[2].weight is twin[0].weight
-    assert differ(twin[0].weight, model[0].weight).any()
+    own = model[0].weight
+    for twin in randomized(model, "full", 0):
+        assert twin[2].weight is twin[0].weight
+        assert differ(twin[0].weight, own).any()
+    assert model[2].weight is model[0].weight is own
 
 
 def test_a_parametrised_weight_is_random_too():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
     before = model[0].weight.detach().clone()
-    (twin,) = randomized(model, "full", 0)
-    assert differ(twin[0].weight, before).any()
+    for twin in randomized(model, "full", 0):
+        assert differ(twin[0].weight, before).any()
+        assert twin[0].weight.isfinite().all()
+    assert torch.equal(model[0].weight, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_type_of_the_parameters_stays(model, dtype):
-    (twin,) = randomized(model.to(dtype), "full", 0)
-    assert {p.dtype for p in twin.parameters()} == {dtype}
-    assert all(p.isfinite().all() for p in twin.parameters())
+    for twin in randomized(model.to(dtype), "full", 0):
+        assert {p.dtype for p in twin.parameters()} == {dtype}
+        assert all(p.isfinite().all() for p in twin.parameters())
+
+
+def objects(model):
+    """Every attribute of every module, and every parameter and buffer, as objects."""
+    return [
+        {name: id(value) for kind in (vars(m), m._parameters, m._buffers) for name, value in kind.items()}
+        for m in model.modules()
+    ]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_same_objects_are_put_back_also_if_it_ends_early(model, order):
+    before, versions = objects(model), [t._version for t in model.state_dict().values()]
+    list(randomized(model, order, 0))
+    assert objects(model) == before
+    steps = randomized(model, order, 0)
+    next(steps)
+    assert objects(model) != before
+    steps.close()
+    assert objects(model) == before
+    assert [t._version for t in model.state_dict().values()] == versions
+
+
+def test_a_graph_from_before_can_still_be_differentiated(model):
+    loss = (model.first.weight * model.token.exp()).sum()
+    list(randomized(model, "full", 0))
+    loss.backward()
+    assert model.first.weight.grad is not None
+
+
+def test_what_forward_writes_and_sets_is_gone_with_the_random_parameters():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    model.outputs, model.last, x = [torch.zeros(1)], None, torch.randn(4, 3)
+    before = state(model)
+
+    def note(module, arguments, output):
+        module.outputs.append(output)
+        module.last = module.another = output
+
+    model.register_forward_hook(note)
+    for twin in randomized(model, "independent", 0):
+        twin(x)
+    assert len(model.outputs) == 1
+    assert model.last is None
+    assert not hasattr(model, "another")
+    assert changed(before, state(model)) == set()
+
+
+def test_parameters_in_a_list_of_a_module_and_views_of_a_parameter_are_random_too():
+    model = nn.Module()
+    model.flat = nn.Parameter(torch.randn(8))
+    model.all, model.view = [model.flat], model.flat.data[2:5]
+    own = model.flat.detach().clone()
+    for twin in randomized(model, "full", 0):
+        assert twin.all[0] is twin.flat
+        assert torch.equal(twin.view, twin.flat[2:5])
+        assert not torch.equal(twin.view, own[2:5])
+    assert torch.equal(model.view, own[2:5])
+
+
+def test_another_randomisation_of_the_model_waits_and_of_another_model_does_not(model):
+    steps, done = randomized(model, "full", 0), []
+    next(steps)
+    same = threading.Thread(target=lambda: done.append(len(list(randomized(model, "full", 1)))))
+    other = threading.Thread(target=lambda: done.append(len(list(randomized(nn.Linear(2, 2), "top_down", 1)))))
+    same.start()
+    other.start()
+    other.join(30)
+    assert not other.is_alive()
+    assert same.is_alive()
+    steps.close()
+    same.join(30)
+    assert len(done) == 2
+    assert all(p.isfinite().all() for p in model.parameters())

@@ -374,7 +374,8 @@ def test_arguments_with_a_row_per_example_follow_the_copies_and_others_stay(x):
 
     def explain(rows, target, additional_forward_args, baselines, name):
         own, for_all, number, nothing = additional_forward_args
-        assert for_all is shared
+        assert torch.equal(for_all, shared)
+        assert for_all is not shared  # a copy, as an explanation may write
         assert (number, nothing, name) == (2.5, None, "kept")
         assert len(own) == len(rows) == len(target) == len(baselines[0])
         return rows * own + torch.as_tensor(target)[:, None] - baselines[0]

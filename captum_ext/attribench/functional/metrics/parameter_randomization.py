@@ -61,9 +61,11 @@ def _correlations(
     dataset: AttributionsDataset,
     weights_seed: int,
 ) -> dict[str, Tensor]:
+    own = next(forward_func.parameters(), None)
+
     def explanation(name: str, model: nn.Module) -> Callable[..., Tensor]:
         """The data set's attributions for the model as it is; for the random one, those that the method gives now."""
-        if model is forward_func:
+        if next(model.parameters()) is own:
             return lambda inputs, target: attributions[name]
         method = method_factory(model)[name]
         return lambda inputs, target: _alike(name, dataset.aggregated(method(inputs, target)), attributions[name])

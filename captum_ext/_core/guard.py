@@ -1,0 +1,98 @@
+"""Calls of functions that may write into what they are given, so that no tensor of the caller's changes by it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+T = TypeVar("T")
+
+
+class Guard:
+    """Calls a function with copies in place of tensors that must stay as they are, such as those that all calls get.
+
+    A copy that a call wrote into is made anew for the next call, so every call gets the same values, and the write is
+    warned of once. Other tensors are passed as they are. Where `torch.inference_mode` is on, it is off in the function,
+    so that explanations can have gradients.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, *kept: Any, warned: set[str] | None = None):
+        self.function, self.name = function, name
+        self.warned = set() if warned is None else warned  # names that were warned of, perhaps by several guards
+        self.kept = {id(t): t for t in tensors_in(kept)}
+        self.copies: dict[int, Tensor] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(replaced(self._passed, a) for a in args)
+        kwargs = {name: replaced(self._passed, value) for name, value in kwargs.items()}
+        try:
+            return without_inference_mode(self.function, *args, **kwargs)
+        finally:
+            written = [key for key, copy in self.copies.items() if copy._version]
+            for key in written:
+                del self.copies[key]
+            self.note(bool(written))
+
+    def note(self, written: bool) -> None:
+        """Warns if something was written to, the first time."""
+        if written and self.name not in self.warned:
+            self.warned.add(self.name)
+            warnings.warn(
+                f"{self.name} writes into a tensor that it is given. Your own tensors stay as they are, but what calls "
+                "it again with the same tensor may get wrong values. Let it work on a copy (`x = x.clone()`).",
+                stacklevel=frames_of_package(),
+            )
+
+    def _passed(self, tensor: Tensor) -> Tensor:
+        if id(tensor) not in self.kept:
+            return copied(tensor) if tensor.is_inference() else tensor
+        if id(tensor) not in self.copies:
+            self.copies[id(tensor)] = copied(tensor)
+        return self.copies[id(tensor)]
+
+
+def without_inference_mode(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Calls the function with `torch.inference_mode` off, and leaves it to the caller whether gradients are on."""
+    gradients = torch.is_grad_enabled()
+    if not torch.is_inference_mode_enabled():
+        return function(*args, **kwargs)
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        return function(*args, **kwargs)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """Returns a copy that has a version counter, which tensors made in `torch.inference_mode` lack."""
+    with torch.inference_mode(False), torch.no_grad():
+        return tensor.detach().clone().requires_grad_(tensor.requires_grad and tensor.is_leaf)
+
+
+def replaced(function: Callable[[Tensor], Tensor], value: T) -> T:
+    """Returns a value with the tensors in its tuples, lists and dicts replaced; what has none is returned as it is."""
+    leaves, form = tree_flatten(value)
+    others = [function(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    return value if all(a is b for a, b in zip(leaves, others)) else tree_unflatten(others, form)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def versions(value: Any) -> list[int]:
+    """Returns numbers that grow with every write into the tensors of a value. Those without a counter have none."""
+    return [t._version for t in tensors_in(value) if not t.is_inference()]
+
+
+def frames_of_package() -> int:
+    """Returns the `stacklevel` at which a warning points to the line that called this package."""
+    return next(
+        level
+        for level, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 1)
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("captum_ext", "contextlib")
+    )
