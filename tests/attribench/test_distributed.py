@@ -93,6 +93,10 @@ def test_a_class_has_a_name_a_home_and_words_and_takes_what_it_says(kind):
         kind()
 
 
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="without `devices` a GPU is taken, if there is one")
+
+
+@without_gpu
 def test_a_computation_that_was_pickled_gives_the_same(model, dataset):
     whole = metrics.Deletion(model, dataset, 2, MASKERS, "softmax", num_steps=3, seed=4)
     copied = pickle.loads(pickle.dumps(whole))
@@ -147,6 +151,7 @@ CASES = {  # the class, and its functional form
 }
 
 
+@without_gpu
 @pytest.mark.parametrize("case", CASES)
 def test_without_devices_one_cpu_worker_gives_the_functional_numbers(case, model, dataset):
     kind, function = CASES[case]
