@@ -568,11 +568,14 @@ BAD_ARGUMENTS = [
         )
         for made, module in UNCHANGEABLE.items()
     ),
-    kind(
-        r"`explanation_factory` must be a Captum class, or a function .*`lambda model: ...`\); got Saliency",
-        explanation_factory=Saliency(MODULE),
+    value(
+        "`explanation_factory` must explain `forward_func` itself where it is a ready object; it explains another",
+        explanation_factory=Saliency(nn.Linear(4, 3)),
     ),
-    kind("`explanation_factory` must be a Captum class, .*; got NoneType", explanation_factory=None),
+    kind(
+        r"`explanation_factory` must be a Captum class, .* or a function .*`lambda model: ...`\); got NoneType",
+        explanation_factory=None,
+    ),
     kind(
         "What `explanation_factory` makes of a model must be a function or a Captum attribution object, got int 3",
         explanation_factory=lambda module: 3,

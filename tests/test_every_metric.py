@@ -631,6 +631,14 @@ def test_a_model_in_training_mode_is_warned_of_also_behind_an_explanation(case):
         case(replace(tiny(), model=evaluated, module=evaluated))
 
 
+@of_every(lambda case: case.takes("explanation_factory"))
+def test_an_object_of_the_model_itself_scores_as_its_class(case):
+    setting = tiny()
+    made = InputXGradient(setting.module)
+    for ready in (made, made.attribute, partial(made.attribute)):
+        assert_same(case(setting, explanation_factory=ready), score_of(case))
+
+
 class WorksInPlace(Net):
     def forward(self, x: Tensor, *further: Any) -> Tensor:
         out = super().forward(x, *further)
@@ -730,7 +738,8 @@ def test_a_model_that_cannot_be_copied_is_scored_and_has_the_same_objects_afterw
 def test_inference_mode_around_a_call_changes_nothing(case):
     """Also with inputs that were made in it, and so have no version counter, and with further arguments."""
     setting, expected = tiny(), score_of(case)
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("error", ".* writes into a tensor")
         assert_same(case(setting), expected)
         made_inside = replace(tiny(), module=setting.module, model=setting.model)
         assert made_inside.inputs.is_inference()

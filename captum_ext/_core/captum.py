@@ -16,6 +16,7 @@ from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
 from .checks import check_real, describe, explained, missing_arguments, shape
 from .guard import Guard, tensors_in, versions
 from .statistics import at_least_float32, score_type
+from .training import model_behind
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
 
@@ -129,14 +130,36 @@ def name_of(explanation: Callable[..., Any]) -> str:
     return getattr(explanation, "__name__", type(explanation).__name__) if owner is None else type(owner).__name__
 
 
-def check_factory(explanation_factory: Any) -> None:
-    """Checks that a factory is a class or a function, and not an object that such a factory makes."""
-    ready = hasattr(explanation_factory, "attribute") and not isinstance(explanation_factory, type)
-    if ready or not callable(explanation_factory):
+def as_factory(explanation_factory: Any) -> Callable[[Any], Any]:
+    """Returns a class or function as it is. A ready Captum object counts as what is made of the model it explains.
+
+    That holds because the tensors of a model are changed in place of the model, which stays the same object.
+    """
+    if is_ready(explanation_factory):
+        return functools.partial(_made_of, explanation_factory)
+    if not callable(explanation_factory):
         raise TypeError(
-            "`explanation_factory` must be a Captum class, or a function that makes an explanation of a model "
-            f"(`lambda model: ...`); got {describe(explanation_factory)}."
+            "`explanation_factory` must be a Captum class, a Captum object, or a function that makes an explanation of "
+            f"a model (`lambda model: ...`); got {describe(explanation_factory)}."
         )
+    return explanation_factory
+
+
+def is_ready(explanation: Any) -> bool:
+    """Whether this is a Captum object, or its method `attribute`, perhaps with some arguments set."""
+    while isinstance(explanation, functools.partial):
+        explanation = explanation.func
+    owner = getattr(explanation, "__self__", explanation)
+    return hasattr(owner, "attribute") and not isinstance(owner, type)
+
+
+def _made_of(ready: Any, model: Any) -> Any:
+    if model_behind(ready) is not model:
+        raise ValueError(
+            "`explanation_factory` must explain `forward_func` itself where it is a ready object; it explains another "
+            "model, or a function. Make it of the model, or give `lambda model: ...`."
+        )
+    return ready
 
 
 def takes_a_distribution(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:

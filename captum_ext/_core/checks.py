@@ -56,6 +56,8 @@ def describe(value: object) -> str:
     if isinstance(value, (tuple, list)):
         inner = ", ".join(sorted({type(v).__name__ for v in value})) or "nothing"
         return f"a {type(value).__name__} of {inner}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import TensorOrTuple, Tensors, as_tuple
-from .captum import Explanation, check_factory
+from .captum import Explanation, as_factory
 from .forward import Batches, Rows, whole
 from .statistics import wide
 
@@ -32,8 +32,7 @@ class MapsOfModels:
         kwargs: dict[str, Any],
         copies: Copies = each_once,
     ):
-        check_factory(explanation_factory)
-        self.factory, self.inputs, self.kwargs, self.copies = explanation_factory, inputs, kwargs, copies
+        self.factory, self.inputs, self.kwargs, self.copies = as_factory(explanation_factory), inputs, kwargs, copies
         self.x = as_tuple(inputs)
         self.batches = Batches(max_examples_per_batch, len(self.x[0]))
         self.dtype = torch.float32  # of scores made from the maps; set by each call of `maps`

@@ -191,8 +191,8 @@ def _matched_to_maps(mask: Tensor, maps: Tensors) -> Tensor:
 def _warn_of_one_feature(inputs: Tensors, width: int, cause: str) -> None:
     if width == 1 < sum(x[0].numel() for x in inputs):
         warnings.warn(
-            f"{cause} one feature in each example, so features cannot be compared. "
-            "For series (B, time, channels), masks of windows need axis=1.",
+            f"{cause} one feature in each example, so features cannot be compared."
+            + " For series (B, time, channels), masks of windows need axis=1." * ("mask" in cause),
             stacklevel=frames_of_package(),
         )
 

@@ -27,7 +27,7 @@ class Guard:
         self.function, self.name = function, name
         self.warned = set() if warned is None else warned  # names that were warned of, perhaps by several guards
         self.kept = {id(t): t for t in tensors_in(kept)}
-        self.copies: dict[int, Tensor] = {}
+        self.copies: dict[int, tuple[Tensor, int]] = {}  # each with its version when it was made
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args = tuple(replaced(self._passed, a) for a in args)
@@ -35,7 +35,7 @@ class Guard:
         try:
             return without_inference_mode(self.function, *args, **kwargs)
         finally:
-            written = [key for key, copy in self.copies.items() if copy._version]
+            written = [key for key, (copy, made) in self.copies.items() if copy._version != made]
             for key in written:
                 del self.copies[key]
             self.note(bool(written))
@@ -54,8 +54,9 @@ class Guard:
         if id(tensor) not in self.kept:
             return copied(tensor) if tensor.is_inference() else tensor
         if id(tensor) not in self.copies:
-            self.copies[id(tensor)] = copied(tensor)
-        return self.copies[id(tensor)]
+            copy = copied(tensor)
+            self.copies[id(tensor)] = copy, copy._version
+        return self.copies[id(tensor)][0]
 
 
 def without_inference_mode(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

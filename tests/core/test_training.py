@@ -55,6 +55,7 @@ SAME = {
     "parallel": nn.DataParallel(nn.Linear(2, 2)),
     "compiled": torch.compile(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval()),
     "exported": torch.export.export(nn.Sequential(nn.Linear(2, 2)).eval(), (torch.zeros(1, 2),)).module(),
+    "frozen": torch.jit.freeze(scripted(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval())),
     "function": torch.relu,
 }
 

@@ -44,8 +44,9 @@ def input_invariance(
     Args:
         forward_func: a module whose first layer with parameters is linear or a convolution.
         explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum
-            object, or a function with Captum's arguments). It is called with `forward_func`, before and after the
-            change; each explanation gets at most `max_examples_per_batch` rows at a time.
+            object, or a function with Captum's arguments), which is called with `forward_func`, before and after the
+            change; or a Captum object of `forward_func` itself. Each explanation gets at most `max_examples_per_batch`
+            rows at a time.
         shift: a number or a tensor of one row, the same for all examples; or a tuple with one of these for each tensor
             of `inputs`.
         layer: the first layer, or its name; by default the first linear or convolutional one in the order of
@@ -60,7 +61,8 @@ def input_invariance(
 
     Raises:
         ValueError, TypeError: a `forward_func` that is not a module, or is a scripted, frozen or exported one, a
-            `layer` that does not undo the shift, a ready object as `explanation_factory`, a `shift` that does not fit.
+            `layer` that does not undo the shift, an object of another model as `explanation_factory`, a `shift` that
+            does not fit.
 
     Reference: Kindermans et al. 2017, "The (Un)reliability of saliency methods", arXiv:1711.00867, who compare by eye.
     Quantus' `InputInvariance` says whether the two are exactly equal.

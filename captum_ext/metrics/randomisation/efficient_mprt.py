@@ -51,8 +51,8 @@ def efficient_mprt(
         the model is constant, or one of the two explanations is not finite.
 
     Raises:
-        ValueError, TypeError: a `forward_func` that is not a module with parameters, a ready object as
-            `explanation_factory`, fewer than two bins.
+        ValueError, TypeError: a `forward_func` that is not a module with parameters, an object of another
+            model as `explanation_factory`, fewer than two bins.
 
     Quantus can also choose the number of bins by a rule from all maps of the data set; its default is 100 too.
 

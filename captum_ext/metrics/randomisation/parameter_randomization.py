@@ -65,8 +65,9 @@ def parameter_randomization(**arguments: Any) -> Tensor:
     Args:
         forward_func: a module.
         explanation_factory: a Captum class, or a function of a model that returns an explanation of it (a Captum
-            object, or a function with Captum's arguments). It is called with `forward_func`, and again at each step;
-            each explanation gets at most `max_examples_per_batch` rows at a time.
+            object, or a function with Captum's arguments), which is called with `forward_func`, and again at each step;
+            or a Captum object of `forward_func` itself. Each explanation gets at most `max_examples_per_batch` rows at
+            a time.
         order: `"top_down"` or `"bottom_up"`: layers become and stay random one after the other, beginning with the last
             or the first; `"independent"`: only one layer is random at a time; `"full"`: all become random in one step.
         similarity: `"spearman"`, `"pearson"`, `"ssim"` (of images and their channels, each map divided by its largest
@@ -84,8 +85,8 @@ def parameter_randomization(**arguments: Any) -> Tensor:
 
     Raises:
         ValueError, TypeError: a `forward_func` that is not a module with parameters, or is a scripted, frozen or
-            exported one, a ready object as `explanation_factory`, an unknown `similarity` or `order`, maps that are not
-            images for `"ssim"` or `"hog"`.
+            exported one, an object of another model as `explanation_factory`, an unknown `similarity` or `order`, maps
+            that are not images for `"ssim"` or `"hog"`.
 
     Quantus (MPRT) only randomises modules with `reset_parameters`, all with the same seed, and by default compares
     absolute values (`absolute=True`). AttriBench's value is that of `order="full"`. Give Captum's LRP and its methods
