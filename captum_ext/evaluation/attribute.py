@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ import h5py
 import numpy as np
 import torch
 
+from .._core.checks import check_choice
 from .._version import __version__
+from .attributions_file import DATA
 from .checks import check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
@@ -20,6 +23,7 @@ from .job import Job, manifest_of
 from .kept_run import kept_beside
 from .model import made
 from .store import ShardStore, other_size
+from .verification import LEVELS, check_data, shards_to_compare
 
 
 def attribute_dataset(
@@ -32,6 +36,7 @@ def attribute_dataset(
     max_examples_per_batch: int | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
+    verify: str = "sample",
     devices: Sequence[Device] | None = None,
     engine: Any = "auto",
     max_restarts: int = 100,
@@ -44,7 +49,8 @@ def attribute_dataset(
     Takes the same arguments as `evaluate`, which in turn takes the path in place of a method:
     ``methods={"ig": "attributions.h5", ...}`` is the method of that name in the file, or its only one. Finished batches
     are kept in `<path>.parts/`; repeat the call to resume a run that was interrupted. They are removed when the file is
-    complete, except by processes that a launcher started, of which others may still read them.
+    complete, except by processes that a launcher started, of which others may still read them. Under `verify`, a file
+    that is complete is compared by its data only.
 
     Raises:
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
@@ -53,6 +59,7 @@ def attribute_dataset(
     target = Path(path)
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
+    check_choice("verify", verify, LEVELS)
     built = made(model)
     workers = workers_of(
         built,
@@ -80,9 +87,11 @@ def attribute_dataset(
     examples = Examples(data)
     store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
     if _holds(target, store):
+        digests = _digests(target)
+        check_data(job, store, {s: [digests[s]] for s in shards_to_compare(store, range(len(store)), verify)})
         return
     check_writable(target)
-    workers.complete(job, store, show_progress)
+    workers.complete(job, store, show_progress, verify)
     if workers.write_result(target):
         _export(store, list(methods), target)
     if workers.resources.rank.count == 1:  # else another process may still read the shards
@@ -93,23 +102,33 @@ def _holds(path: Path, store: ShardStore) -> bool:
     """Whether a file is the result of this very run."""
     try:
         with h5py.File(path) as file:
-            return bool(file.attrs.get("run") == store.digest)
+            return bool(file.attrs.get("run") == store.digest) and DATA in file
     except OSError:
         return False
+
+
+def _digests(path: Path) -> list[str]:
+    """Of the examples of each shard, which is one batch."""
+    with h5py.File(path) as file:
+        return [digest.decode() for digest in file[DATA][:]]
 
 
 def _export(store: ShardStore, methods: list[str], path: Path) -> None:
     with written_aside(path, room=store.size()) as aside, h5py.File(aside, "w") as file:
         file.attrs["captum_ext"], file.attrs["run"] = __version__, store.digest
+        digests = []
         for shard in range(len(store)):
-            for key, rows in store.read(shard).items():
-                if key != "failures":
+            arrays = store.read(shard)
+            digests += json.loads(str(arrays["data"]))
+            for key, rows in arrays.items():
+                if "." in key:
                     number, tensor = key.split(".")
                     method, at = methods[int(number)], store.edges(shard)
                     array = _array_of(file, f"{escaped(method)}/{tensor}", rows[0], store.manifest["examples"])
                     if array.shape[1:] != rows.shape[2:]:
                         raise ValueError(other_size(method, array.shape[1:], rows.shape[2:], at.start))
                     array[at.start : at.stop] = rows[0]
+        file[DATA] = np.array(digests, "S")
 
 
 def _array_of(file: h5py.File, name: str, rows: np.ndarray[Any, Any], examples: int) -> Any:

@@ -10,6 +10,8 @@ import numpy as np
 
 from .files import escaped, unescaped
 
+DATA = "%data"  # digests of the data set, beside the methods; no method's name is stored with a lone %
+
 
 class StoredArray:
     """One tensor of a method's attributions. It opens the file for each read, so it can be sent to other processes."""
@@ -33,7 +35,7 @@ def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
         with h5py.File(path) as file:
             if "captum_ext" not in file.attrs:
                 raise ValueError("it was not written by captum_ext")
-            groups = {unescaped(name): sorted(group) for name, group in file.items()}
+            groups = {unescaped(name): sorted(group) for name, group in file.items() if name != DATA}
     except Exception as error:
         raise ValueError(
             f"Method {method!r}: {path} is not a file of attributions that attribute_dataset wrote: {error}."

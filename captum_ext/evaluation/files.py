@@ -26,7 +26,7 @@ def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
     If writing fails, it is removed. `room` is the number of bytes that must be free beforehand, for writers that do not
     survive a full disk: HDF5 crashes the process.
     """
-    aside = path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    aside = unfinished(path)
     try:
         if room:
             _check_room(aside, room + MEBIBYTE)
@@ -37,6 +37,11 @@ def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         _remove(aside)
+
+
+def unfinished(path: Path) -> Path:
+    """A new name beside `path` for what this process is writing, which `sweep` removes if the process is gone."""
+    return path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def sweep(folder: Path, name: str = "*") -> None:

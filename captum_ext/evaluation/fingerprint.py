@@ -74,12 +74,25 @@ def _described_object(value: Any, of_part: Callable[[Any], Any]) -> Any:
 def digest(value: Tensor | np.ndarray[Any, Any] | nn.Module) -> str:
     """Sixteen hexadecimal digits of the contents' SHA-256."""
     sha = hashlib.sha256(repr(value).encode() if isinstance(value, nn.Module) else b"")  # the architecture
-    state = value.state_dict() if isinstance(value, nn.Module) else {"": torch.as_tensor(value)}
+    state = value.state_dict() if isinstance(value, nn.Module) else {"": value}
     for name, tensor in state.items():
         sha.update(name.encode())
-        if isinstance(tensor, Tensor):
-            sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        if isinstance(tensor, (Tensor, np.ndarray)):
+            sha.update(_bytes_of(tensor))
     return sha.hexdigest()[:16]
+
+
+def digest_of_examples(batch: Any) -> str:
+    """Of everything that the data set says of them: inputs, targets, further arguments and metrics' arguments."""
+    parts = described([batch.inputs, batch.target, batch.additional_forward_args, batch.extra])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _bytes_of(value: Tensor | np.ndarray[Any, Any]) -> bytes:
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+    dense = value.detach() if value.layout == torch.strided else value.detach().to_dense()
+    return dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _digest_of_code(code: CodeType) -> str:

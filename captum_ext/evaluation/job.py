@@ -16,6 +16,8 @@ from .._version import __version__
 from .fingerprint import described
 from .model import device_of
 
+LAYOUT = 2  # of a shard's file: since 2 it has digests of its examples
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -35,12 +37,17 @@ class Job:
     keep_attributions: bool = False
     maker: Callable[[], Any] | None = None  # the function that made the model, which other processes call again
 
+    def batches(self, examples: range) -> list[range]:
+        """The examples of a shard as they are computed together."""
+        return [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
+
 
 def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
     """What the scores depend on, down to their last bits: a stored run is resumed only if all of it is the same."""
     import captum  # takes seconds, and who gives their own methods may do without it
 
     return {
+        "layout": LAYOUT,
         "examples": examples,
         "shard_size": shard_size,
         "batch_size": job.batch_size,

@@ -15,7 +15,10 @@ from .store import ShardStore
 
 
 def kept_beside(path: Path, manifest: dict[str, Any], examples: Examples) -> ShardStore:
-    """The store at `<path>.parts`. Its manifest has a digest of the first example only, as reading all takes long."""
+    """The store at `<path>.parts`.
+
+    Its manifest has a digest of the first example, as reading all takes long; the shards have digests of all of theirs.
+    """
     manifest["data"] = described(examples.example(0))
     return ShardStore(path.with_name(path.name + ".parts"), manifest)
 
@@ -31,15 +34,23 @@ def check_own_result(path: Path, run_id: str) -> None:
         check_writable(path)
 
 
-def run_to_end(store: ShardStore, show: bool, compute: Callable[[list[int]], Mapping[int, str]]) -> None:
+def run_to_end(
+    store: ShardStore,
+    show: bool,
+    compute: Callable[[list[int]], Mapping[int, str]],
+    check: Callable[[list[int]], None],
+) -> None:
     """Has the missing shards computed, and raises `IncompleteRun` if some are still missing then.
 
-    `compute` takes the missing shards and returns those that it gave up, each with the reason.
+    `check` takes the missing shards and verifies the others before any work. `compute` returns those that it gave up,
+    each with the reason.
     """
     missing = store.missing()
     reasons: Mapping[int, str] = {}
+    if missing:
+        store.begin()  # before any work, so that a path that cannot be written to is noticed now
+    check(missing)
     with Progress(store, show):
         if missing:
-            store.begin()  # before any work, so that a path that cannot be written to is noticed now
             reasons = compute(missing)
     store.verify(reasons)

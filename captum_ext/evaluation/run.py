@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .._core.card import arguments_of_partial, card_of, name_of
-from .._core.checks import check_count
+from .._core.checks import check_choice, check_count
 from .checks import FILLED_IN, check_arguments, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
@@ -22,6 +22,7 @@ from .kept_run import check_own_result, kept_beside
 from .model import made
 from .results import Evaluation, assemble
 from .store import ShardStore
+from .verification import LEVELS
 
 
 def evaluate(
@@ -38,6 +39,7 @@ def evaluate(
     shard_size: int | None = None,
     on_error: str = "raise",
     halves: bool = False,
+    verify: str = "sample",
     devices: Sequence[Device] | None = None,
     engine: Any = "auto",
     max_restarts: int = 100,
@@ -77,12 +79,19 @@ def evaluate(
             these seeded accordingly.
         path: where to keep the run: scores go to `<path>.parts/` shard by shard, and the whole result to `path` (HDF5)
             at the end. Repeat the call to resume a run that was interrupted; the path of another run is refused, with
-            what differs.
+            what differs, see `verify`.
         shard_size: examples of a shard, the unit of storing and of resuming; `batch_size` by default.
         on_error: `"raise"`, or `"record"`: a method that fails on a batch leaves NaN there and its message in
             `Evaluation.failures`.
         halves: also score with two halves of the draws, which `Evaluation.reliability` needs; doubles the metrics'
             cost.
+        verify: how a run at `path` is shown to be this one before it is resumed. Settings, versions, the model's state
+            and the first example are always compared. ``"sample"`` also computes two finished shards again (the first
+            and another) and refuses the path if scores differ by more than rounding, which tells whatever has changed
+            in the model, methods, metrics or what they call; and it compares the data of these and of up to eight more
+            shards, by digests. It costs two shards, and a second start of the workers. ``"full"`` compares the data of
+            all finished shards. ``"off"`` neither computes nor reads them. If no shard is left to do, the data are
+            compared only. Of the processes that a launcher started together, one verifies and the others wait for it.
         devices: a worker process is started for each entry, as in ``["cuda:0", "cuda:1"]`` or ``["cpu", "cpu"]``; a
             device that is named twice has two. All must be of one type.
         engine: who starts the workers: `"inline"` (this process computes), `"elastic"` (torch's elastic agent), `"ray"`
@@ -128,6 +137,7 @@ def evaluate(
     examples = Examples(data)
     check_arguments(methods, metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
+    check_choice("verify", verify, LEVELS)
     if shard_size is not None:
         check_count("shard_size", shard_size)
     built = made(model)
@@ -158,18 +168,18 @@ def evaluate(
     manifest = manifest_of(job, len(examples), shard_size or batch_size)
     if path is None:
         with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
-            return _completed(job, ShardStore(Path(folder), manifest), workers, show_progress)
+            return _completed(job, ShardStore(Path(folder), manifest), workers, show_progress, "off")
     path = Path(path)
     store = kept_beside(path, manifest, examples)
     check_own_result(path, store.run_id)
-    result = _completed(job, store, workers, show_progress)
+    result = _completed(job, store, workers, show_progress, verify)
     if workers.write_result(path):
         FORMATS["hdf5"].save(result.dataset, path)
     return result
 
 
-def _completed(job: Job, store: ShardStore, workers: Workers, show_progress: bool) -> Evaluation:
-    workers.complete(job, store, show_progress)
+def _completed(job: Job, store: ShardStore, workers: Workers, show_progress: bool, verify: str) -> Evaluation:
+    workers.complete(job, store, show_progress, verify)
     return Evaluation(assemble(store, {name: _variable(metric) for name, metric in job.metrics.items()}))
 
 

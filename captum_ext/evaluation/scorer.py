@@ -19,6 +19,7 @@ from .._core.sharing import sharing
 from .alone import alone_in_process, torch_threads
 from .calls import Calls
 from .examples import Batch, Examples
+from .fingerprint import digest_of_examples
 from .job import Job
 from .methods import as_method
 from .model import in_eval_mode, model_on
@@ -39,6 +40,7 @@ class Scorer:
         self.job = job
         self.failures: list[dict[str, Any]] = []
         self._sizes: dict[str, tuple[int, ...]] = {}  # the shape of an example's attributions, as it was first seen
+        self.digests: list[str] = []
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
             self.examples = Examples(job.data)
@@ -50,18 +52,20 @@ class Scorer:
         """The arrays of a shard.
 
         `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`; `"0.1"`, where attributions are
-        kept, is the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON.
+        kept, is the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON, and so are the
+        digests of the batches' examples, `"data"`.
         """
-        self.failures = []
-        size = self.job.batch_size
+        self.failures, self.digests = [], []
         with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):
-            batches = [self._batch(examples[i : i + size]) for i in range(0, len(examples), size)]
+            batches = [self._batch(indices) for indices in self.job.batches(examples)]
         arrays = {key: side_by_side([b[key] for b in batches]) for key in batches[0]}
-        return {**arrays, "failures": np.array(json.dumps(self.failures))}
+        notes = {"failures": self.failures, "data": self.digests}
+        return {**arrays, **{key: np.array(json.dumps(note)) for key, note in notes.items()}}
 
     @sharing()  # the metrics of a batch share model evaluations
     def _batch(self, indices: range) -> Arrays:
         batch = self.examples.batch(indices, self.device)
+        self.digests.append(digest_of_examples(batch))
         attributions = {}
         for name, method in self.methods.items():
             with self._recording(batch, name):

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from .files import sweep, written_aside
+from .files import sweep, unfinished, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
 KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
 NAMED = 8  # missing shards that a message lists
 DIGEST = hashlib.sha256().digest_size
+RECOMPUTED = "recomputed"
 
 
 class IncompleteRun(RuntimeError):
@@ -52,6 +53,7 @@ class ShardStore:
             self._check_own()
             sweep(folder, MANIFEST)
             sweep(folder, "*.npz")
+            sweep(folder, RECOMPUTED)
 
     def _check_own(self) -> None:
         shards, manifest = [*self.folder.glob("*.npz")], self.folder / MANIFEST
@@ -148,14 +150,14 @@ class ShardStore:
         """Raises `IncompleteRun` unless every shard is there and whole; `reasons` may say why one is not."""
         missing = self.missing()
         if missing:
-            spans = self._spans(missing, reasons or {})
+            spans = self.spans(missing, reasons or {})
             raise IncompleteRun(
                 f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {spans}. "
                 "Repeat the call to resume.",
                 [self.edges(s) for s in missing],
             )
 
-    def _spans(self, shards: Sequence[int], reasons: Mapping[int, str]) -> str:
+    def spans(self, shards: Sequence[int], reasons: Mapping[int, str]) -> str:
         named = [
             f"{self.edges(s)[0]} to {self.edges(s)[-1]}" + (f" ({reasons[s]})" if s in reasons else "") for s in shards
         ]
@@ -163,6 +165,15 @@ class ShardStore:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
+
+    @contextmanager
+    def for_comparison(self) -> Iterator[ShardStore]:
+        """An empty store of the same run, in a folder inside this one's, which is removed afterwards."""
+        folder = unfinished(self.folder / RECOMPUTED)
+        try:
+            yield ShardStore(folder, self.manifest)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _is_whole(self, shard: int) -> bool:
         if not self._file(shard).exists():

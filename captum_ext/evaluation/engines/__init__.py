@@ -56,6 +56,8 @@ class Engine(Protocol):
       meant to take turns compute inside ``with alone_in_process(wait=True)``.
     - **Only the store counts.** A shard is done when it is in the store, whoever wrote it. If one of `shards` is
       missing when `run` has returned, the run ends as `IncompleteRun`, whatever `run` returned.
+    - **The shards that are asked for.** `run` computes these and no others. Where a run is resumed it is called twice:
+      first with two finished shards and a store of their own, for a comparison, then with the missing ones.
     - **The limits of resources.** There is a worker for each entry of `devices`, workers are restarted `max_restarts`
       times at most, and none is longer at a shard than `shard_timeout` seconds. An engine that cannot keep one of these
       limits should say so in its documentation.

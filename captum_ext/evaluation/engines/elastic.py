@@ -54,6 +54,7 @@ class Elastic:
             settings = payload.settings_of(
                 store,
                 driver=os.getpid(),
+                shards=list(shards),
                 devices=[str(d) for d in resources.devices],
                 rank=astuple(resources.rank),
             )

@@ -44,7 +44,8 @@ def _work(folder: Path, digest: str, worker: int, settings: dict[str, Any], atte
     with attempts.at(start):
         scorer = started((folder / payload.JOB).read_bytes(), digest, settings["devices"][worker], settings)
     store = ShardStore(Path(settings["store"]), settings["manifest"])
-    order = shard_order(len(store), Rank(*settings["rank"]).of_worker(worker, workers))
+    wanted = set(settings["shards"])
+    order = [s for s in shard_order(len(store), Rank(*settings["rank"]).of_worker(worker, workers)) if s in wanted]
     for shard in sorted(order, key=lambda s: attempts.deaths(name_of(s))):  # what killed a worker comes last
         if errors_in(folder):
             return

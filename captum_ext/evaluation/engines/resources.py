@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,10 @@ import torch
 from ..._core.checks import check_count
 from ..kept_run import run_to_end
 from ..model import device_of
+from ..store import Arrays, IncompleteRun
+from ..verification import verify_run
 from . import Engine, Job, Rank, Resources, ShardStore, engine_named
+from .members import first_of_launch
 from .ranks import launched, launched_rank
 
 Device = torch.device | str | int
@@ -25,10 +29,34 @@ class Workers(NamedTuple):
     engine: Engine
     resources: Resources
 
-    def complete(self, job: Job, store: ShardStore, show_progress: bool) -> None:
-        """Has the missing shards computed; of several launched processes, only the first shows progress."""
-        show = show_progress and self.resources.rank.index == 0
-        run_to_end(store, show, lambda missing: self.engine.run(job, missing, store, self.resources))
+    def complete(self, job: Job, store: ShardStore, show_progress: bool, verify: str) -> None:
+        """Has finished shards verified and the missing ones computed.
+
+        Of several launched processes, only the first shows progress, and only the first to come verifies.
+        """
+
+        def compute(missing: list[int]) -> Mapping[int, str]:
+            return self.engine.run(job, missing, store, self.resources)
+
+        def check(missing: list[int]) -> None:
+            with first_of_launch(store.folder, self.resources.rank) as first:
+                if first:
+                    verify_run(job, store, missing, verify, lambda shards: self._again(job, store, shards))
+
+        run_to_end(store, show_progress and self.resources.rank.index == 0, compute, check)
+
+    def _again(self, job: Job, store: ShardStore, shards: list[int]) -> dict[int, Arrays]:
+        """Finished shards as they are computed now: by the same engine, in a store of their own."""
+        resources = replace(self.resources, devices=self.resources.devices[: len(shards)], rank=Rank())
+        with store.for_comparison() as other:
+            reasons = self.engine.run(job, shards, other, resources)
+            if lost := [s for s in shards if not other.has(s)]:
+                raise IncompleteRun(
+                    f"Finished shards could not be computed again for a comparison: examples "
+                    f'{store.spans(lost, reasons)}. Fix the problem, or resume without a comparison by verify="off".',
+                    [store.edges(s) for s in lost],
+                )
+            return {s: other.read(s) for s in shards}
 
     def write_result(self, path: Path) -> bool:
         """Whether this process writes the result: the first of several, or any if it is not there."""
