@@ -7,15 +7,17 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNSEEN = 3600  # seconds after which an unfinished file of another machine is taken for abandoned
 MEBIBYTE = 2**20
+UNFINISHED = re.compile(r".+\.([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}\.tmp", re.DOTALL)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -26,7 +28,7 @@ def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
     If writing fails, it is removed. `room` is the number of bytes that must be free beforehand, for writers that do not
     survive a full disk: HDF5 crashes the process.
     """
-    aside = path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    aside = _unfinished(path)
     try:
         if room:
             _check_room(aside, room + MEBIBYTE)
@@ -39,12 +41,30 @@ def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
         _remove(aside)
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that only the user can read, removed afterwards; those that killed processes left are removed first."""
+    folder = _unfinished(Path(tempfile.gettempdir()).absolute() / "captum_ext")
+    sweep(folder.parent, "captum_ext")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _unfinished(path: Path) -> Path:
+    """A name beside `path` that says who writes there."""
+    return path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Removes unfinished files for `name` (a pattern) that killed processes left, but not those still being written."""
-    for file in folder.glob(f"{name}.*-*-????????.tmp"):
-        machine, pid, _ = file.name.split(".")[-2].split("-")
-        if not _is_being_written(file, int(machine, 16), int(pid)):
-            _remove(file)
+    for file in folder.glob(f"{name}.*.tmp"):
+        found = UNFINISHED.fullmatch(file.name)
+        if found and not _is_being_written(file, int(found[1], 16), int(found[2])):
+            with suppress(OSError):  # another user's, or gone already
+                _remove(file)
 
 
 def _is_being_written(file: Path, machine: int, pid: int) -> bool:

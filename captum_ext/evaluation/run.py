@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from .._core.checks import check_count
 from .checks import FILLED_IN, check_arguments, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
+from .files import temporary_folder
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
@@ -157,8 +157,8 @@ def evaluate(
     )
     manifest = manifest_of(job, len(examples), shard_size or batch_size)
     if path is None:
-        with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
-            return _completed(job, ShardStore(Path(folder), manifest), workers, show_progress)
+        with temporary_folder() as folder:
+            return _completed(job, ShardStore(folder, manifest, kept=False), workers, show_progress)
     path = Path(path)
     store = kept_beside(path, manifest, examples)
     check_own_result(path, store.run_id)

@@ -20,6 +20,7 @@ from .files import sweep, written_aside
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
 KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
+LOST = "Finished shards are lost: give `path` to keep them, so that a call can be resumed."
 NAMED = 8  # missing shards that a message lists
 DIGEST = hashlib.sha256().digest_size
 
@@ -41,8 +42,12 @@ class ShardStore:
     replaced by another run's.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]):
-        """The store of the run that `manifest` describes; another run's, or a folder that is none, is refused."""
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], kept: bool = True):
+        """The store of the run that `manifest` describes; another run's, or a folder that is none, is refused.
+
+        `kept` says whether the folder is still there after the call, so that the same call resumes.
+        """
+        self.kept = kept
         self.folder, self.text = folder, json.dumps(manifest, indent=1)
         self.manifest: dict[str, Any] = json.loads(self.text)
         # A run without a path has no digest of its data.
@@ -74,6 +79,11 @@ class ShardStore:
                 + "\n  ".join(lines)
                 + "\nChoose another `path`, or remove it."
             )
+
+    @property
+    def advice(self) -> str:
+        """What an error tells the caller to do."""
+        return KEPT if self.kept else LOST
 
     @property
     def digest(self) -> str:
@@ -113,7 +123,7 @@ class ShardStore:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. {KEPT}",
+                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. {self.advice}",
             ) from error
 
     def read(self, shard: int) -> Arrays:
@@ -150,8 +160,8 @@ class ShardStore:
         if missing:
             spans = self._spans(missing, reasons or {})
             raise IncompleteRun(
-                f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {spans}. "
-                "Repeat the call to resume.",
+                f"{len(missing)} of {len(self)} shards are missing{f' in {self.folder}' if self.kept else ''}: "
+                f"examples {spans}. {'Repeat the call to resume.' if self.kept else LOST}",
                 [self.edges(s) for s in missing],
             )
 
