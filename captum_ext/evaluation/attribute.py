@@ -15,11 +15,12 @@ from .._version import __version__
 from .checks import check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import check_writable, escaped, written_aside
+from .files import escaped, written_aside
 from .job import Job, manifest_of
-from .kept_run import kept_beside
+from .kept_run import is_there, kept_beside
+from .methods import with_absolute_paths
 from .model import made
-from .store import ShardStore
+from .store import IncompleteRun, ShardStore
 
 
 def attribute_dataset(
@@ -50,7 +51,7 @@ def attribute_dataset(
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
         FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
-    target = Path(path)
+    target = Path(path).absolute()
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
     built = made(model)
@@ -68,7 +69,7 @@ def attribute_dataset(
         model=built,
         maker=None if built is model else model,
         data=data,
-        methods=dict(methods),
+        methods=with_absolute_paths(methods),
         metrics={},
         batch_size=batch_size,
         max_examples_per_batch=max_examples_per_batch,
@@ -79,12 +80,14 @@ def attribute_dataset(
     )
     examples = Examples(data)
     store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
-    if _holds(target, store):
-        return
-    check_writable(target)
-    workers.complete(job, store, show_progress)
-    if workers.write_result(target):
-        _export(store, list(methods), target)
+    if not is_there(target, lambda: _holds(target, store)):
+        try:
+            workers.complete(job, store, show_progress)
+            if workers.write_result(target):
+                _export(store, list(methods), target)
+        except (IncompleteRun, OSError):
+            if not _holds(target, store):
+                raise  # else another call has finished the run meanwhile, and removed its shards
     if workers.resources.rank.count == 1:  # else another process may still read the shards
         store.remove()
 

@@ -99,8 +99,8 @@ def _remove(file: Path) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """A path at which nothing is yet, in a folder that can be written to."""
-    path = Path(path)
+    """The absolute path, at which nothing is yet, in a folder that can be written to."""
+    path = Path(path).absolute()
     if path.exists():
         raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

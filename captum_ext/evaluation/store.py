@@ -6,10 +6,10 @@ import hashlib
 import io
 import json
 import os
-import shutil
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .files import sweep, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
+SHARD = re.compile(r"\d{8,}\.npz")
 KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
 LOST = "Finished shards are lost: give `path` to keep them, so that a call can be resumed."
 NAMED = 8  # missing shards that a message lists
@@ -59,9 +60,9 @@ class ShardStore:
             sweep(folder, "*.npz")
 
     def _check_own(self) -> None:
-        shards, manifest = [*self.folder.glob("*.npz")], self.folder / MANIFEST
+        shards, manifest = self._files(), self.folder / MANIFEST
         if not manifest.exists():
-            if any(not f.name.startswith(MANIFEST) for f in self.folder.iterdir()):
+            if any(not f.name.startswith((MANIFEST, ".")) for f in self.folder.iterdir()):
                 raise FileExistsError(
                     f"`path` needs the folder {self.folder}, which holds something else; choose another `path`."
                 )
@@ -140,15 +141,15 @@ class ShardStore:
 
     def count(self) -> int:
         """How many shards have a file, damaged ones included."""
-        if not self.folder.exists():
-            return 0
-        with os.scandir(self.folder) as files:
-            return sum(file.name.endswith(".npz") for file in files)
+        return len(self._files())
 
     def size(self) -> int:
-        """Bytes of all files of the store."""
-        with os.scandir(self.folder) as files:
-            return sum(file.stat().st_size for file in files)
+        """Bytes of all shards."""
+        return sum(file.stat().st_size for file in self._files())
+
+    def _files(self) -> list[Path]:
+        """Those of the shards; the folder may hold others' files too, such as a desktop's or a network drive's."""
+        return [file for file in self.folder.glob("*.npz") if SHARD.fullmatch(file.name)]
 
     def missing(self) -> list[int]:
         """The shards that are still to be computed; a damaged one is removed and counts as missing."""
@@ -172,13 +173,19 @@ class ShardStore:
         return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder)
+        """Removes the store's files, and the folder unless it holds others'; another process may do so, too."""
+        for file in [*self._files(), self.folder / MANIFEST]:
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _is_whole(self, shard: int) -> bool:
         if not self._file(shard).exists():
             return False
         try:
             self.read(shard)
+        except FileNotFoundError:  # removed a moment ago
+            return False
         except ValueError as error:
             warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed again.", stacklevel=3)
             self._file(shard).unlink(missing_ok=True)

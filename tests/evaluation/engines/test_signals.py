@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +41,11 @@ def agent_with(folder, command, restarts=0):
     return agent
 
 
+def run_at(times, agent):
+    times.append(time.monotonic())
+    agent.run()
+
+
 IGNORES_THEM = "import signal, sys; sys.exit(any(signal.getsignal(n) is not signal.SIG_IGN for n in (1, 2, 15)))"
 
 
@@ -53,18 +59,17 @@ def test_what_the_caller_ignores_stays_ignored_in_driver_and_workers(tmp_path):
 
 
 def test_what_the_caller_does_not_ignore_ends_the_agent(tmp_path):
-    seen = []
+    seen, begun = [], []
     before = signal.signal(signal.SIGHUP, lambda number, frame: seen.append(number))
     try:
-        with ignoring(signal.SIGTERM), pytest.raises(KeyboardInterrupt, match="SIGHUP"), elastic.own_signal_handlers():
+        with ignoring(signal.SIGTERM), pytest.raises(KeyboardInterrupt, match="SIGHUP"), elastic.own_signal_handlers():  # noqa: PT012
             agent, look = agent_with(tmp_path, "import time; time.sleep(60)"), elastic.Agent._monitor_workers
             agent._monitor_workers = lambda group: os.kill(os.getpid(), signal.SIGHUP) or look(agent, group)
-            begun = time.monotonic()
-            agent.run()
+            run_at(begun, agent)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert seen == [signal.SIGHUP]
-    assert time.monotonic() - begun < 20  # SIGTERM, which the worker ignores, would end it after half a minute
+    assert time.monotonic() - begun[0] < 20  # SIGTERM, which the worker ignores, would end it after half a minute
 
 
 @pytest.mark.parametrize(("ends", "ignored"), [(END, NOHUP), (signal.SIGTERM, [signal.SIGHUP])])
@@ -101,7 +106,7 @@ def test_workers_without_settings_are_not_started_again_and_again(damage, tmp_pa
 def test_a_worker_without_settings_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     process.main(str(tmp_path), "0")
-    with pytest.raises(RuntimeError, match="settings of the workers in .* are gone or damaged"):
+    with pytest.raises(RuntimeError, match=r"settings of the workers in .* are gone or damaged"):
         elastic.raise_noted(tmp_path, ShardStore(tmp_path / "parts", {"examples": 1, "shard_size": 1}))
 
 
@@ -110,4 +115,4 @@ def test_the_job_has_no_name_on_the_disk_and_can_be_read_by_others(tmp_path):
         path = json.loads((tmp_path / payload.SETTINGS).read_text())["job"]
         if sys.platform == "linux":
             assert not (tmp_path / payload.JOB).exists()
-        assert ended(child(lambda: os._exit(open(path, "rb").read() == b"the job"))) == [1]
+        assert ended(child(lambda: os._exit(Path(path).read_bytes() == b"the job"))) == [1]
