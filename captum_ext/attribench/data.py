@@ -42,7 +42,7 @@ class HDF5Dataset(Dataset[Any]):
     """`(sample, label)` from an HDF5 file with the arrays `samples` and `labels`, as `HDF5DatasetWriter` writes it."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = os.fspath(path)
+        self.path = os.path.abspath(path)
         with opened(self.path) as file:
             self.sample_shape: tuple[int, ...] = stored_array(file, "samples").shape[1:]
             self._length = len(stored_array(file, "samples"))
@@ -145,7 +145,7 @@ class AttributionsDataset(Dataset[Any]):
             raise ValueError("Give either `attributions` or the `path` of a file of them.")
         if aggregate_method is not None:
             check_choice("aggregate_method", aggregate_method, AGGREGATES)
-        self.path = None if path is None else os.fspath(path)
+        self.path = None if path is None else os.path.abspath(path)
         self.attributions = None if attributions is None else {k: torch.as_tensor(a) for k, a in attributions.items()}
         self.aggregate_dim, self.aggregate_method = aggregate_dim, aggregate_method
         with self._arrays() as arrays:

@@ -53,6 +53,17 @@ class MetricResult:
         attributes = {"type": type(self).__name__, **{name: getattr(self, name) for name in self.saved}}
         save_tree(self.tree, attributes, path, format)
 
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file holds this very result."""
+        try:
+            stored = type(self).load(path)
+        except (FileNotFoundError, ValueError):
+            return False
+        same_names = stored.levels == self.levels and stored.shape == self.shape
+        return same_names and all(
+            np.array_equal(leaf, self.tree.leaves[key], equal_nan=True) for key, leaf in stored.tree.leaves.items()
+        )
+
     @classmethod
     def load(cls: type[Result], path: str | os.PathLike[str]) -> Result:
         """What `save`, or AttriBench, wrote at `path`; the file says which result it is."""

@@ -18,11 +18,12 @@ from .attributions_file import DATA
 from .checks import check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import check_writable, escaped, written_aside
+from .files import escaped, written_aside
 from .job import Job, manifest_of
-from .kept_run import kept_beside
+from .kept_run import is_there, kept_beside
+from .methods import with_absolute_paths
 from .model import made
-from .store import ShardStore, other_size
+from .store import IncompleteRun, ShardStore, other_size
 from .verification import LEVELS, check_data, shards_to_compare
 
 
@@ -56,7 +57,7 @@ def attribute_dataset(
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
         FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
-    target = Path(path)
+    target = Path(path).absolute()
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
     check_choice("verify", verify, LEVELS)
@@ -75,7 +76,7 @@ def attribute_dataset(
         model=built,
         maker=None if built is model else model,
         data=data,
-        methods=dict(methods),
+        methods=with_absolute_paths(methods),
         metrics={},
         batch_size=batch_size,
         max_examples_per_batch=max_examples_per_batch,
@@ -86,14 +87,17 @@ def attribute_dataset(
     )
     examples = Examples(data)
     store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
-    if _holds(target, store):
+    if is_there(target, lambda: _holds(target, store)):
         digests = _digests(target)
         check_data(job, store, {s: [digests[s]] for s in shards_to_compare(store, range(len(store)), verify)})
-        return
-    check_writable(target)
-    workers.complete(job, store, show_progress, verify)
-    if workers.write_result(target):
-        _export(store, list(methods), target)
+    else:
+        try:
+            workers.complete(job, store, show_progress, verify)
+            if workers.write_result(target):
+                _export(store, list(methods), target)
+        except (IncompleteRun, OSError):
+            if not _holds(target, store):
+                raise  # else another call has finished the run meanwhile, and removed its shards
     if workers.resources.rank.count == 1:  # else another process may still read the shards
         store.remove()
 

@@ -31,6 +31,7 @@ class StoredArray:
 
 def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
     """The method of that name in a file of `attribute_dataset`, or its only one."""
+    path = path.absolute()
     try:
         with h5py.File(path) as file:
             if "captum_ext" not in file.attrs:

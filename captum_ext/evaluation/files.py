@@ -7,15 +7,17 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNSEEN = 3600  # seconds after which an unfinished file of another machine is taken for abandoned
 MEBIBYTE = 2**20
+UNFINISHED = re.compile(r".+\.([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}\.tmp", re.DOTALL)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,6 +41,18 @@ def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
         _remove(aside)
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that only the user can read, removed afterwards; those that killed processes left are removed first."""
+    folder = unfinished(Path(tempfile.gettempdir()).absolute() / "captum_ext")
+    sweep(folder.parent, "captum_ext")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def unfinished(path: Path) -> Path:
     """A new name beside `path` for what this process is writing, which `sweep` removes if the process is gone."""
     return path.with_name(f"{path.name}.{_this_machine():08x}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
@@ -46,10 +60,11 @@ def unfinished(path: Path) -> Path:
 
 def sweep(folder: Path, name: str = "*") -> None:
     """Removes unfinished files for `name` (a pattern) that killed processes left, but not those still being written."""
-    for file in folder.glob(f"{name}.*-*-????????.tmp"):
-        machine, pid, _ = file.name.split(".")[-2].split("-")
-        if not _is_being_written(file, int(machine, 16), int(pid)):
-            _remove(file)
+    for file in folder.glob(f"{name}.*.tmp"):
+        found = UNFINISHED.fullmatch(file.name)
+        if found and not _is_being_written(file, int(found[1], 16), int(found[2])):
+            with suppress(OSError):  # another user's, or gone already
+                _remove(file)
 
 
 def _is_being_written(file: Path, machine: int, pid: int) -> bool:
@@ -84,8 +99,8 @@ def _remove(file: Path) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """A path at which nothing is yet, in a folder that can be written to."""
-    path = Path(path)
+    """The absolute path, at which nothing is yet, in a folder that can be written to."""
+    path = Path(path).absolute()
     if path.exists():
         raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from .examples import Examples
 from .files import check_writable, sweep
@@ -20,18 +23,30 @@ def kept_beside(path: Path, manifest: dict[str, Any], examples: Examples) -> Sha
     Its manifest has a digest of the first example, as reading all takes long; the shards have digests of all of theirs.
     """
     manifest["data"] = described(examples.example(0))
+    sweep(path.parent, escape(path.name))
     return ShardStore(path.with_name(path.name + ".parts"), manifest)
 
 
-def check_own_result(path: Path, run_id: str) -> None:
-    """Raises FileExistsError unless nothing is at `path`, or a result of this very run, which may be written again."""
-    sweep(path.parent, path.name)
+def is_there(path: Path, is_own: Callable[[], bool]) -> bool:
+    """Whether the result of this very run is at `path`. Raises FileExistsError if it is something else.
+
+    Another process may finish the run at any moment, so what is there is looked at last.
+    """
     try:
-        own = path.is_file() and load(path).dataset.attrs.get("run_id") == run_id
-    except ValueError:
-        own = False
-    if not own:
         check_writable(path)
+    except FileExistsError:
+        if not is_own():
+            raise
+        return True
+    return False
+
+
+def stored_at(path: Path) -> xr.Dataset:
+    """The results at a path; without any attributes if there are none."""
+    try:
+        return load(path).dataset
+    except (FileNotFoundError, ValueError):
+        return xr.Dataset()
 
 
 def run_to_end(

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,15 @@ def is_captums(explain: Callable[..., Any], classes: list[str]) -> bool:
 def set_arguments(function: Callable[..., Any]) -> set[str]:
     """The names that `functools.partial` has set."""
     return {*function.keywords, *set_arguments(function.func)} if isinstance(function, functools.partial) else set()
+
+
+def with_absolute_paths(methods: Mapping[str, Any]) -> dict[str, Any]:
+    """The methods, where a stored one keeps its file though the working folder may change."""
+    return {name: os.path.abspath(m) if _is_file(m) else m for name, m in methods.items()}
+
+
+def _is_file(method: Any) -> bool:
+    return isinstance(method, (str, os.PathLike)) and os.path.isfile(method)
 
 
 def as_method(name: str, method: Any, model: Any, examples: int) -> Method:

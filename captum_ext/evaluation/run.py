@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from .._core.checks import check_choice, check_count
 from .checks import FILLED_IN, check_arguments, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
+from .files import temporary_folder
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
-from .kept_run import check_own_result, kept_beside
+from .kept_run import is_there, kept_beside, stored_at
+from .methods import with_absolute_paths
 from .model import made
 from .results import Evaluation, assemble
 from .store import ShardStore
@@ -134,6 +135,7 @@ def evaluate(
         >>> dict(result.dataset.sizes)
         {'attribution': 2, 'example': 8}
     """
+    target = None if path is None else Path(path).absolute()
     examples = Examples(data)
     check_arguments(methods, metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
@@ -149,13 +151,13 @@ def evaluate(
         max_restarts=max_restarts,
         shard_timeout=shard_timeout,
         threads_per_worker=threads_per_worker,
-        shared=path is not None,
+        shared=target is not None,
     )
     job = Job(
         model=built,
         maker=None if built is model else model,
         data=data,
-        methods=dict(methods),
+        methods=with_absolute_paths(methods),
         metrics=dict(metrics),
         batch_size=batch_size,
         max_examples_per_batch=max_examples_per_batch,
@@ -166,15 +168,14 @@ def evaluate(
         halves=halves,
     )
     manifest = manifest_of(job, len(examples), shard_size or batch_size)
-    if path is None:
-        with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
-            return _completed(job, ShardStore(Path(folder), manifest), workers, show_progress, "off")
-    path = Path(path)
-    store = kept_beside(path, manifest, examples)
-    check_own_result(path, store.run_id)
+    if target is None:
+        with temporary_folder() as folder:
+            return _completed(job, ShardStore(folder, manifest, kept=False), workers, show_progress, "off")
+    store = kept_beside(target, manifest, examples)
+    is_there(target, lambda: stored_at(target).attrs.get("run_id") == store.run_id)
     result = _completed(job, store, workers, show_progress, verify)
-    if workers.write_result(path):
-        FORMATS["hdf5"].save(result.dataset, path)
+    if workers.write_result(target) and not stored_at(target).identical(result.dataset):
+        FORMATS["hdf5"].save(result.dataset, target)
     return result
 
 

@@ -6,10 +6,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from .files import sweep, unfinished, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST = "manifest.json"
+SHARD = re.compile(r"\d{8,}\.npz")
 KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
+LOST = "Finished shards are lost: give `path` to keep them, so that a call can be resumed."
 NAMED = 8  # missing shards that a message lists
 DIGEST = hashlib.sha256().digest_size
 RECOMPUTED = "recomputed"
@@ -42,8 +45,12 @@ class ShardStore:
     replaced by another run's.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]):
-        """The store of the run that `manifest` describes; another run's, or a folder that is none, is refused."""
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], kept: bool = True):
+        """The store of the run that `manifest` describes; another run's, or a folder that is none, is refused.
+
+        `kept` says whether the folder is still there after the call, so that the same call resumes.
+        """
+        self.kept = kept
         self.folder, self.text = folder, json.dumps(manifest, indent=1)
         self.manifest: dict[str, Any] = json.loads(self.text)
         # A run without a path has no digest of its data.
@@ -56,9 +63,9 @@ class ShardStore:
             sweep(folder, RECOMPUTED)
 
     def _check_own(self) -> None:
-        shards, manifest = [*self.folder.glob("*.npz")], self.folder / MANIFEST
+        shards, manifest = self._files(), self.folder / MANIFEST
         if not manifest.exists():
-            if any(not f.name.startswith(MANIFEST) for f in self.folder.iterdir()):
+            if any(not f.name.startswith((MANIFEST, ".")) for f in self.folder.iterdir()):
                 raise FileExistsError(
                     f"`path` needs the folder {self.folder}, which holds something else; choose another `path`."
                 )
@@ -76,6 +83,11 @@ class ShardStore:
                 + "\n  ".join(lines)
                 + "\nChoose another `path`, or remove it."
             )
+
+    @property
+    def advice(self) -> str:
+        """What an error tells the caller to do."""
+        return KEPT if self.kept else LOST
 
     @property
     def digest(self) -> str:
@@ -115,7 +127,7 @@ class ShardStore:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. {KEPT}",
+                f"{os.strerror(error.errno or 0)}: {self.folder} cannot be written to. {self.advice}",
             ) from error
 
     def read(self, shard: int) -> Arrays:
@@ -132,15 +144,15 @@ class ShardStore:
 
     def count(self) -> int:
         """How many shards have a file, damaged ones included."""
-        if not self.folder.exists():
-            return 0
-        with os.scandir(self.folder) as files:
-            return sum(file.name.endswith(".npz") for file in files)
+        return len(self._files())
 
     def size(self) -> int:
-        """Bytes of all files of the store."""
-        with os.scandir(self.folder) as files:
-            return sum(file.stat().st_size for file in files)
+        """Bytes of all shards."""
+        return sum(file.stat().st_size for file in self._files())
+
+    def _files(self) -> list[Path]:
+        """Those of the shards; the folder may hold others' files too, such as a desktop's or a network drive's."""
+        return [file for file in self.folder.glob("*.npz") if SHARD.fullmatch(file.name)]
 
     def missing(self) -> list[int]:
         """The shards that are still to be computed; a damaged one is removed and counts as missing."""
@@ -152,8 +164,8 @@ class ShardStore:
         if missing:
             spans = self.spans(missing, reasons or {})
             raise IncompleteRun(
-                f"{len(missing)} of {len(self)} shards are missing in {self.folder}: examples {spans}. "
-                "Repeat the call to resume.",
+                f"{len(missing)} of {len(self)} shards are missing{f' in {self.folder}' if self.kept else ''}: "
+                f"examples {spans}. {'Repeat the call to resume.' if self.kept else LOST}",
                 [self.edges(s) for s in missing],
             )
 
@@ -164,7 +176,11 @@ class ShardStore:
         return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder)
+        """Removes the store's files, and the folder unless it holds others'; another process may do so, too."""
+        for file in [*self._files(), self.folder / MANIFEST]:
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     @contextmanager
     def for_comparison(self) -> Iterator[ShardStore]:
@@ -180,6 +196,8 @@ class ShardStore:
             return False
         try:
             self.read(shard)
+        except FileNotFoundError:  # removed a moment ago
+            return False
         except ValueError as error:
             warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed again.", stacklevel=3)
             self._file(shard).unlink(missing_ok=True)

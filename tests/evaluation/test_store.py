@@ -18,7 +18,7 @@ import xarray as xr
 from torch import nn
 
 from captum_ext import IncompleteRun, metrics
-from captum_ext.evaluation.files import _this_machine, check_writable, sweep, written_aside
+from captum_ext.evaluation.files import _this_machine, check_writable, sweep, temporary_folder, written_aside
 from captum_ext.evaluation.fingerprint import described
 from captum_ext.evaluation.formats import save_hdf5
 from captum_ext.evaluation.store import ShardStore, differences
@@ -355,6 +355,20 @@ def test_half_written_files_are_swept(full):
     (full.folder / f"00000001.npz.{HERE}-{DEAD}-1234abcd.tmp").write_bytes(b"half")
     ShardStore(full.folder, MANIFEST)
     assert sorted(f.name for f in full.folder.iterdir()) == [*(f"{i:08d}.npz" for i in range(3)), "manifest.json"]
+
+
+def test_a_temporary_folder_is_the_users_and_takes_the_place_of_those_that_killed_processes_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"captum_ext.{HERE}-{DEAD}-0a1b2c3d.tmp"
+    left.mkdir()
+    (left / "job.pickle").touch()
+    with temporary_folder() as folder:
+        assert [*tmp_path.iterdir()] == [folder]
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        with temporary_folder() as other:
+            assert folder.exists()
+            assert folder != other
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_only_half_written_files_are_swept(tmp_path):

@@ -37,7 +37,8 @@ class ComputeAttributions(Computation, of=compute_attributions):
 
         What is computed is kept beside it until then, so the same call goes on where it was interrupted.
         """
-        path, kept = check_writable(path), Path(f"{path}.run")
+        path = check_writable(path)
+        kept = path.with_name(f"{path.name}.run")
         dataset, methods = self._given["dataset"], explanations(self._given["method_factory"])
         options = {"batch_size": self.batch_size, "show_progress": progress, **self.options}
         attribute_dataset(self.model_factory, dataset, methods, kept, **options)
@@ -96,7 +97,7 @@ class TrainAdversarialPatches(Computation, of=train_adversarial_patches):
         given, loader = self._given, DataLoader(self._given["dataset"], self.batch_size)
         self.classes = classes_of(given["num_patches"], given["labels"])
         settings = {"loader": loader, "limits": value_range(loader), "first_seed": given["seed"]}
-        self.train = partial(_train, path=given["path"], **settings)
+        self.train = partial(_train, path=os.path.abspath(given["path"]), **settings)
 
     def run(self, progress: bool = True) -> None:
         """Writes the patches to `<path>_<class>.pt`."""

@@ -30,14 +30,15 @@ class Metric(Computation, Generic[Result]):
         With a path, finished shards are kept in `<result_path>.run.parts/` as they come, and the same call goes on
         where it was interrupted; another computation's path is refused, with what differs.
         """
-        kept = None if result_path is None else Path(f"{result_path}.run")
-        if result_path is not None and Path(result_path).exists() and kept is not None and not kept.exists():
+        path = None if result_path is None else Path(result_path).absolute()
+        kept = None if path is None else path.with_name(f"{path.name}.run")
+        if path is not None and path.exists() and kept is not None and not kept.exists():
             raise FileExistsError(f"`result_path` {result_path} exists already; choose another or remove it first.")
         options = {"path": kept, "show_progress": progress, **self.options}
         self._result = self.plan.run(self.model_factory, self.batch_size, None, **options)
-        if result_path is not None:
-            Path(result_path).unlink(missing_ok=True)  # of the same computation, finished before
-            self.save_result(result_path)
+        if path is not None and not self.result.is_at(path):
+            path.unlink(missing_ok=True)  # of the same computation, finished before
+            self.save_result(path)
 
     def save_result(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
         """Writes the result as an `"hdf5"` file, or a folder of `"csv"` files. `ValueError` before `run()`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def train_adversarial_patches(
     Returns:
         the patches `[1, C, side, side]` on the CPU, unless they were saved.
     """
-    classes = classes_of(num_patches, labels)
+    classes, path = classes_of(num_patches, labels), None if path is None else os.path.abspath(path)
     with on_device(model, device) as place:
         loader = DataLoader(dataset, batch_size)
         limits = value_range(loader)

@@ -67,10 +67,10 @@ class Attempts:
 
 
 def _process(record: Path) -> int:
-    """The number of the process that made a record, 0 if the record is gone."""
+    """The number of the process that made a record, 0 if the record is gone or the file is none."""
     try:
         return int(os.readlink(record))
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return 0
 
 

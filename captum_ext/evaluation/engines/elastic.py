@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,16 +20,16 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
-from ..files import is_alive
-from ..store import KEPT
+from ..files import is_alive, temporary_folder
 from . import Job, Resources, ShardStore, payload
 from .deaths import MOST_DEATHS, Attempts
 from .errors import again
 from .process import errors_in, name_of
-from .signals import handlers_given_back
+from .signals import END, handlers_given_back, ignored
 
 # The agent sets handlers for these, and leaves them behind.
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+SIGNALS = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 # A command and not a function, so that nothing imports the user's script again: it may be a notebook, and needs no
 # `__main__` guard.
 ENTRY = (
@@ -49,19 +48,18 @@ class Elastic:
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]:
         content = payload.packed(job)
-        with own_signal_handlers(), tempfile.TemporaryDirectory(prefix="captum_ext-") as name:
-            folder = Path(name)
+        with own_signal_handlers(), temporary_folder() as folder:
             settings = payload.settings_of(
                 store,
                 driver=os.getpid(),
                 shards=list(shards),
                 devices=[str(d) for d in resources.devices],
                 rank=astuple(resources.rank),
+                ignored=ignored(HANDLED),
             )
-            payload.write(folder, content, settings)
-            agent = agent_of(folder, payload.digest_of(content), resources)
-            with Watch(Attempts(folder / payload.ATTEMPTS), resources.shard_timeout) as watch:
-                failed = agent.run().is_failed()
+            watching = Watch(Attempts(folder / payload.ATTEMPTS), resources.shard_timeout)
+            with payload.written(folder, content, settings), watching as watch:
+                failed = agent_of(folder, payload.digest_of(content), resources).run().is_failed()
             raise_noted(folder, store)
             restarted = f"more than {resources.max_restarts} restarts"
             return watch.reasons(shards) or (dict.fromkeys(shards, restarted) if failed else {})
@@ -77,14 +75,31 @@ def agent_of(folder: Path, digest: str, resources: Resources) -> LocalElasticAge
         max_restarts=resources.max_restarts,
         monitor_interval=0.1,
     )
-    return Agent(spec, DefaultLogsSpecs(log_dir=str(folder)))
+    return Agent(spec, folder)
 
 
 class Agent(LocalElasticAgent):
-    """Ends its workers by SIGTERM alone; they ignore SIGINT, which a keyboard's interrupt sends to them as well."""
+    """Ends its workers by SIGTERM alone; they ignore SIGINT, which a keyboard's interrupt sends to them as well.
+
+    Signals that this process ignores stay ignored, as `nohup` wants it.
+    """
+
+    def __init__(self, spec: WorkerSpec, folder: Path):
+        super().__init__(spec, DefaultLogsSpecs(log_dir=str(folder)))
+        self.folder, self.ignored = folder, ignored(HANDLED)
+
+    def _start_workers(self, *args: Any, **kwargs: Any) -> Any:
+        """Each start sets torch's handlers again: for the signals that a variable names, where torch knows it."""
+        wanted = [s.name for s in HANDLED if s not in self.ignored]
+        with handlers_given_back(*self.ignored), variable_set(SIGNALS, ",".join(wanted)):
+            return super()._start_workers(*args, **kwargs)
+
+    def _restart_workers(self, *args: Any, **kwargs: Any) -> None:
+        payload.read(self.folder)  # raises if they are gone: each worker would fail again
+        super()._restart_workers(*args, **kwargs)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, *args: Any, **kwargs: Any) -> None:
-        super()._shutdown(signal.SIGTERM, *args, **kwargs)
+        super()._shutdown(END if signal.SIGTERM in self.ignored else signal.SIGTERM, *args, **kwargs)
 
 
 class OneNode(RendezvousHandler):
@@ -158,7 +173,23 @@ def raise_noted(folder: Path, store: ShardStore) -> None:
         if file.suffix == ".json":
             raise again(json.loads(file.read_text()))
         number = int(file.suffix[1:])
-        raise OSError(number, f"{os.strerror(number)}: {store.folder} or {folder.parent} cannot be written to. {KEPT}")
+        raise OSError(
+            number, f"{os.strerror(number)}: {store.folder} or {folder.parent} cannot be written to. {store.advice}"
+        )
+
+
+@contextmanager
+def variable_set(name: str, value: str) -> Iterator[None]:
+    """An environment variable has that value meanwhile."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager

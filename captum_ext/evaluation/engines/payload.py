@@ -1,4 +1,4 @@
-"""A job for other processes: a file in a folder that only the user can read, and its digest, handed over separately."""
+"""A job for other processes: a file that only the user can read, and its digest, handed over separately."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +53,44 @@ def digest_of(content: bytes) -> str:
 def settings_of(store: ShardStore, **settings: Any) -> dict[str, Any]:
     """What a worker must know beside the job, as values that JSON can hold."""
     manifest, folder = store.manifest, str(store.folder.absolute())
-    return {"manifest": manifest, "store": folder, "sys_path": sys.path, "cwd": os.getcwd(), **settings}
+    shared = {"manifest": manifest, "store": folder, "kept": store.kept}
+    return {**shared, "sys_path": sys.path, "cwd": os.getcwd(), **settings}
 
 
-def write(folder: Path, content: bytes, settings: dict[str, Any]) -> None:
+def store_of(settings: dict[str, Any]) -> ShardStore:
+    return ShardStore(Path(settings["store"]), settings["manifest"], kept=settings["kept"])
+
+
+@contextmanager
+def written(folder: Path, content: bytes, settings: dict[str, Any]) -> Iterator[None]:
+    """Writes the job and the settings to the folder, for as long as workers may be started.
+
+    Where the system gives open files a path, the job's has no other name, so that nothing of it is left on the disk
+    even if all processes are killed at once.
+    """
     (folder / ATTEMPTS).mkdir()
-    (folder / JOB).write_bytes(content)
-    (folder / SETTINGS).write_text(json.dumps(settings))
+    with open(folder / JOB, "wb") as file:
+        path = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+        if path.exists():
+            (folder / JOB).unlink()
+        else:
+            path = folder / JOB
+        file.write(content)
+        file.flush()
+        (folder / SETTINGS).write_text(json.dumps({"job": str(path), **settings}))
+        yield
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The settings in the folder."""
+    try:
+        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text())
+    except (OSError, ValueError) as error:
+        raise RuntimeError(
+            f"The settings of the workers in {folder} are gone or damaged: {error!r}. No worker can be started without "
+            f"them. Set TMPDIR to a folder from which nothing is removed while a run lasts, and repeat the call."
+        ) from error
+    return settings
 
 
 def made_again(job: Job, manifest: dict[str, Any]) -> Job:

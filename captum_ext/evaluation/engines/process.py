@@ -21,6 +21,7 @@ from . import payload
 from .deaths import MOST_DEATHS, Attempts
 from .errors import noted
 from .ranks import Rank, shard_order
+from .signals import END
 
 LOOKS_EVERY = 1.0  # seconds between two looks at whether the engine's process still lives
 
@@ -28,10 +29,10 @@ LOOKS_EVERY = 1.0  # seconds between two looks at whether the engine's process s
 def main(name: str, digest: str) -> None:
     """Works on the job in that folder, if it is the one with that digest."""
     folder, worker = Path(name), int(os.environ["LOCAL_RANK"])
-    settings = json.loads((folder / payload.SETTINGS).read_text())
-    attempts = Attempts(folder / payload.ATTEMPTS, int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
-    _die_with(settings["driver"], attempts, folder)
     try:
+        settings = payload.read(folder)
+        attempts = Attempts(folder / payload.ATTEMPTS, int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
+        _die_with(settings, attempts, folder)
         _work(folder, digest, worker, settings, attempts)
     except Exception as error:  # it would happen again, so the run ends with it and no worker is started again
         note_error(folder, worker, error)
@@ -42,9 +43,8 @@ def _work(folder: Path, digest: str, worker: int, settings: dict[str, Any], atte
     if attempts.deaths(start) >= MOST_DEATHS:
         raise RuntimeError(f"A worker on {settings['devices'][worker]} died {MOST_DEATHS} times while it was starting.")
     with attempts.at(start):
-        scorer = started((folder / payload.JOB).read_bytes(), digest, settings["devices"][worker], settings)
-    store = ShardStore(Path(settings["store"]), settings["manifest"])
-    wanted = set(settings["shards"])
+        scorer = started(Path(settings["job"]).read_bytes(), digest, settings["devices"][worker], settings)
+    store, wanted = payload.store_of(settings), set(settings["shards"])
     order = [s for s in shard_order(len(store), Rank(*settings["rank"]).of_worker(worker, workers)) if s in wanted]
     for shard in sorted(order, key=lambda s: attempts.deaths(name_of(s))):  # what killed a worker comes last
         if errors_in(folder):
@@ -91,17 +91,23 @@ def errors_in(folder: Path) -> list[Path]:
     return sorted(f for f in folder.glob("error-*") if f.suffix != ".tmp")
 
 
-def _die_with(driver: int, attempts: Attempts, folder: Path) -> None:
-    """Ends this process at SIGTERM, or when the engine's process is gone, even in the midst of a long computation."""
+def _die_with(settings: dict[str, Any], attempts: Attempts, folder: Path) -> None:
+    """Ends this process at SIGTERM, or when the engine's process is gone, even in the midst of a long computation.
+
+    Signals that the engine's process ignores are ignored here, too.
+    """
+    ending = {signal.SIGTERM, END} - set(settings["ignored"])
     received, sent = os.pipe()
     os.set_blocking(sent, False)
     signal.set_wakeup_fd(sent)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ending:
+        signal.signal(number, lambda *_: None)
+    for number in {signal.SIGINT, *settings["ignored"]} - {END}:
+        signal.signal(number, signal.SIG_IGN)
 
     def watch() -> None:
-        while os.getppid() == driver:
-            if select.select([received], [], [], LOOKS_EVERY)[0] and signal.SIGTERM in os.read(received, 64):
+        while os.getppid() == settings["driver"]:
+            if select.select([received], [], [], LOOKS_EVERY)[0] and ending & {*os.read(received, 64)}:
                 break
         else:
             shutil.rmtree(folder, ignore_errors=True)  # nobody else is left to

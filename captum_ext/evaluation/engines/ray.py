@@ -11,14 +11,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from . import Job, Resources, ShardStore, payload
 from .deaths import MOST_DEATHS
 from .errors import again, noted
 from .process import started
-from .signals import handlers_given_back
+from .signals import handlers_given_back, ignored
 
 try:
     import ray
@@ -78,7 +77,7 @@ class Actor:
 
     def _compute(self, shard: int) -> None:
         settings = self.arguments[-1]
-        store = ShardStore(Path(settings["store"]), settings["manifest"])
+        store = payload.store_of(settings)
         if not store.has(shard):
             store.write(shard, self.scorer.compute(store.edges(shard)))  # type: ignore[attr-defined]
 
@@ -185,7 +184,8 @@ def connected(address: str, timeout: float) -> Iterator[None]:
         yield
         return
     with handlers_given_back(signal.SIGTERM), python_generator_given_back():
-        _connect(address, timeout)
+        with handlers_given_back(*ignored([signal.SIGHUP, signal.SIGINT, signal.SIGTERM])):
+            _connect(address, timeout)
         try:
             yield
         finally:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+# Ends a worker where SIGTERM is ignored: what its driver ignores, as under `nohup`, a worker ignores as well.
+END = signal.SIGUSR1
+
+
+def ignored(signals: Sequence[signal.Signals]) -> list[signal.Signals]:
+    """Those of the signals that this process ignores."""
+    return [number for number in signals if signal.getsignal(number) is signal.SIG_IGN]
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def test_what_is_not_the_digests_is_never_unpickled():
 
 
 def test_the_folder_is_the_users_alone_the_digest_is_not_in_it_and_no_port_is_opened(tmp_path, monkeypatch):
-    """Seen at the moment when the workers would start."""
+    """Seen at the moment when the workers would start. The job has no name there that a kill could leave behind."""
     seen = {}
 
     class NoAgent:
@@ -79,7 +79,7 @@ def test_the_folder_is_the_users_alone_the_digest_is_not_in_it_and_no_port_is_op
     monkeypatch.setattr(elastic, "agent_of", NoAgent)
     store = ShardStore(tmp_path / "parts", {"examples": 8, "shard_size": 2})
     elastic.Elastic().run(job(), [0], store, Resources([torch.device("cpu")] * 2))
-    assert seen == {"mode": 0o700, "digest": False, "files": {"job.pickle", "settings.json"}}
+    assert seen == {"mode": 0o700, "digest": False, "files": {"settings.json"}}
 
 
 def test_the_agents_meeting_opens_no_port(tmp_path, monkeypatch):
