@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from .._version import __version__
-from .checks import check_methods, check_numbers
+from .checks import check_first, check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
 from .files import check_writable, escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import kept_beside
+from .labels import check_target
 from .model import made
 from .store import ShardStore
 
@@ -28,6 +29,7 @@ def attribute_dataset(
     methods: Mapping[str, Any],
     path: str | os.PathLike[str],
     *,
+    target: str | None = "data",
     batch_size: int = 16,
     max_examples_per_batch: int | None = None,
     device: torch.device | str | None = None,
@@ -50,9 +52,12 @@ def attribute_dataset(
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
         FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
-    target = Path(path)
+    place = Path(path)
+    check_target(target)
     check_methods(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
+    examples = Examples(data, target)
+    check_first(examples)
     built = made(model)
     workers = workers_of(
         built,
@@ -67,24 +72,24 @@ def attribute_dataset(
     job = Job(
         model=built,
         maker=None if built is model else model,
-        data=data,
+        data=examples,
         methods=dict(methods),
         metrics={},
         batch_size=batch_size,
+        target=target,
         max_examples_per_batch=max_examples_per_batch,
         device=workers.resources.devices[0],
         threads=workers.resources.threads,
         seed=seed,
         keep_attributions=True,
     )
-    examples = Examples(data)
-    store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
-    if _holds(target, store):
+    store = kept_beside(place, manifest_of(job, len(examples), batch_size), examples)
+    if _holds(place, store):
         return
-    check_writable(target)
+    check_writable(place)
     workers.complete(job, store, show_progress)
-    if workers.write_result(target):
-        _export(store, list(methods), target)
+    if workers.write_result(place):
+        _export(store, list(methods), place)
     if workers.resources.rank.count == 1:  # else another process may still read the shards
         store.remove()
 

@@ -32,6 +32,11 @@ def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> No
         check_count("max_examples_per_batch", max_examples_per_batch)
 
 
+def check_first(examples: Examples) -> None:
+    """Checks the first example, so that data of a wrong form is refused before the model is called."""
+    examples.batch(range(1), torch.device("cpu"))
+
+
 def check_methods(methods: Any) -> None:
     _check_names("methods", methods)
 

@@ -12,13 +12,14 @@ import torch
 
 from .._core.card import arguments_of_partial, card_of, name_of
 from .._core.checks import check_count
-from .checks import FILLED_IN, check_arguments, check_numbers
+from .checks import FILLED_IN, check_arguments, check_first, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
 from .kept_run import check_own_result, kept_beside
+from .labels import check_target
 from .model import made
 from .results import Evaluation, assemble
 from .store import ShardStore
@@ -30,6 +31,7 @@ def evaluate(
     methods: Mapping[str, Any],
     metrics: Mapping[str, Callable[..., Any]],
     *,
+    target: str | None = "data",
     batch_size: int = 16,
     max_examples_per_batch: int | None = None,
     device: torch.device | str | None = None,
@@ -69,6 +71,10 @@ def evaluate(
             method as it was given, if it is made from the model), `inputs`, `target`, `additional_forward_args`,
             `seed`, `max_examples_per_batch`, and each argument whose name is in the data's `extra`. An argument that
             you set yourself is left alone; a name in `extra` that no metric takes is ignored.
+        target: which output of the model is explained. With `"data"` it is the one that the example's target says, a
+            class index or a tuple of indices. With `"predicted"` it is the class with the largest output, which costs
+            a row of the model per example and is the coordinate `target` of the result; a model with one output
+            explains that one. With None, the data's targets are ignored and the model must return one number per row.
         batch_size: examples explained and scored together.
         max_examples_per_batch: the most rows of a model call, in metrics and explanations.
         device: where to compute; the model's own by default. A module of the caller's is copied there, not moved.
@@ -125,11 +131,13 @@ def evaluate(
         >>> dict(result.dataset.sizes)
         {'attribution': 2, 'example': 8}
     """
-    examples = Examples(data)
+    check_target(target)
+    examples = Examples(data, target)
     check_arguments(methods, metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
     if shard_size is not None:
         check_count("shard_size", shard_size)
+    check_first(examples)
     built = made(model)
     workers = workers_of(
         built,
@@ -144,10 +152,11 @@ def evaluate(
     job = Job(
         model=built,
         maker=None if built is model else model,
-        data=data,
+        data=examples,
         methods=dict(methods),
         metrics=dict(metrics),
         batch_size=batch_size,
+        target=target,
         max_examples_per_batch=max_examples_per_batch,
         device=workers.resources.devices[0],
         threads=workers.resources.threads,
