@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_real, describe, shape
+from .checks import as_tensors, check_count, check_real, describe, shape
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -127,7 +127,7 @@ def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attribut
 
 
 def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensors:
-    maps = as_tuple(value, name)
+    maps = as_tuple(as_tensors(value), name)
     if len(maps) != len(inputs):
         raise ValueError(
             f"`{name}` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}."

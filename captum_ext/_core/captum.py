@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
-from .checks import check_real, describe, explained, missing_arguments, shape
+from .checks import describe, explained, missing_arguments, shape
 from .statistics import score_type
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
@@ -42,15 +42,7 @@ class Explanation:
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
         with torch.enable_grad():
             result = explained(self.function, as_given(rows, self.like), kwargs, self.name)
-        parts = result if isinstance(result, (tuple, list)) else (result,)
-        for part in parts:
-            if not isinstance(part, Tensor):
-                raise TypeError(f"{self.name} must return a tensor or a tuple of tensors, got {describe(result)}.")
-            if part.dim() == 0 or len(part) != len(example):
-                raise ValueError(
-                    f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
-                )
-        check_real(f"{self.name} must return", *parts)
+        parts = result if isinstance(result, tuple) else (result,)
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(part.detach().to(self.dtype) for part in parts))

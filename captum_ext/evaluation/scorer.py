@@ -97,7 +97,7 @@ class Scorer:
 
     def _kept(self, attributions: dict[str, Any]) -> Arrays:
         each = {i: a if isinstance(a, tuple) else (a,) for i, a in enumerate(attributions.values())}
-        return {f"{i}.{t}": a.cpu().numpy()[None] for i, maps in each.items() for t, a in enumerate(maps)}
+        return {f"{i}.{t}": _array(a)[None] for i, maps in each.items() for t, a in enumerate(maps)}
 
     def _halves(
         self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]
@@ -190,3 +190,8 @@ class Scorer:
         failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
         if failure not in self.failures:
             self.failures.append(failure)
+
+
+def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """An array of numpy, which has no bfloat16; float32 holds the same values."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
