@@ -114,6 +114,8 @@ def _checked(result: Any, like: Tensor, name: str) -> Any:
             raise ValueError(
                 f"{name} must return a row for each of its {len(like)} input rows, got shape {shape(part)}."
             )
+    if not any(part[0].numel() for part in parts):
+        raise ValueError(f"{name} must return attributions, got none: shapes {[shape(part) for part in parts]}.")
     check_real(f"{name} must return", *parts)
     return tuple(part.to(like.device) for part in parts) if isinstance(result, tuple) else result.to(like.device)
 

@@ -61,7 +61,10 @@ def evaluate(
             additional_forward_args, extra)`, where inputs are a tensor or a tuple; or a `DataLoader` of one, of which
             the data set, in its own order, and the `collate_fn` are used. `extra` maps names of metrics' arguments to
             the example's values, such as ``{"truth_mask": mask, "feature_mask": segments}``; these are stacked, a row
-            per example. Without further arguments for the model, `additional_forward_args` is None.
+            per example. Without further arguments for the model, `additional_forward_args` is None. All examples must
+            have the parts of the first one, of the same types. What all share goes into the model, as in
+            ``functools.partial(model, edges=edges)``: of what a `collate_fn` gives, a tensor as long as the batch is
+            taken to have a row per example.
         methods: name -> a Captum class, a function `model -> explanation` (a Captum object, or a function with Captum's
             arguments), a ready Captum object, or stored attributions (a tensor with a row per example, or a path that
             `attribute_dataset` wrote). `captum_ext.random_attribution` is the control.
