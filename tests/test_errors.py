@@ -98,6 +98,10 @@ def half(rows: Any) -> Any:
     return rows / 2, rows / 2
 
 
+def shrunk(rows: Any) -> Any:
+    return rows / 2
+
+
 def gradient(model: Model) -> Callable[..., torch.Tensor]:
     """An explanation that calls the model."""
     return lambda rows, target=0, **kwargs: torch.ones_like(rows) * model(rows)[:, 0].reshape(-1, 1, 1, 1)
@@ -783,6 +787,10 @@ BAD_EXPLANATIONS = [
         r"`explanation_func` must return a row for each of its 3 input rows, got shape \(\)",
         explanation_func=lambda r: r.sum(),
     ),
+    value(
+        r"`explanation_func` must return attributions, got none: shapes \[\(3, 0, 2, 2\)\]",
+        explanation_func=lambda r: r[:, :0],
+    ),
     kind(f"`explanation_func` must return {REAL}", explanation_func=imaginary),
     value(
         r"`explanation_func` must return a row for each .*, got shape \(6, 2, 2\)",
@@ -1032,6 +1040,15 @@ BAD_CALLS = [
      lambda: exported.metric(higher_is_better="yes")),
     (TypeError, "A metric must take `attributions` or .* by name; len takes obj",
      lambda: exported.metric(higher_is_better=True)(len)),
+    # further arguments and targets
+    (TypeError, "`additional_forward_args` must be tensors where .*, got a list of str of length 3, as many as",
+     lambda: deletion(Model(), x, phi, target=0, additional_forward_args=["a", "b", "c"])),
+    (TypeError, "`additional_forward_args` must be tensors where .*, got ndarray of float64 of length 3",
+     lambda: deletion(Model(), x, phi, target=0, additional_forward_args=(1, np.ones((3, 2))))),
+    (ValueError, "`target` is out of range: no model has that many outputs, got 1180591620717411303424",
+     lambda: deletion(Model(), x, phi, target=2**70)),
+    (TypeError, "`target` must be an integer, a tuple of integers, a tensor, .*; got ndarray of <U1",
+     lambda: deletion(Model(), x, phi, target=np.array(["a", "b", "c"]))),
     # makers of baselines
     (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0",
      lambda: baselines.box_blur(x, 0)),
@@ -1275,6 +1292,16 @@ def test_an_infinite_attribution_can_be_ranked():
 def test_numpy_counts_and_fractions_are_numbers():
     numbers = {"n_steps": np.int64(5), "start": np.float32(0.25), "stop": np.float64(1)}
     assert_close(call(deletion, Model(), **numbers), call(deletion, Model(), n_steps=5, start=0.25, stop=1))
+
+
+@pytest.mark.parametrize("limit", [np.int64(4), np.array(4), torch.tensor(4)])
+def test_a_limit_may_be_a_number_of_numpy_or_torch(limit):
+    """Also with a `perturb_func` of one's own, which is called with so many copies at most."""
+    for metric in [m for m in EVERY if takes(m, "max_examples_per_batch")]:
+        own = {"perturb_func": shrunk} if takes(metric, "explanation_func") and takes(metric, "perturb_func") else {}
+        seed = {"seed": 0} if takes(metric, "seed") else {}
+        scores, expected = (call(metric, Model(), max_examples_per_batch=n, **own, **seed) for n in (limit, 4))
+        assert_close(scores, expected, equal_nan=True)
 
 
 # ---- warnings

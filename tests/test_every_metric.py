@@ -1109,3 +1109,10 @@ def test_the_docstrings_example_runs(metric):
     assert any(metric.__name__ + "(" in example.source for example in test.examples)
     report: list[str] = []
     assert doctest.DocTestRunner(verbose=False).run(test, out=report.append).failed == 0, "".join(report)
+
+
+@every_metric
+def test_the_docstring_says_which_further_arguments_have_a_row_per_example(metric):
+    takes = {"additional_forward_args", "kwargs"} & set(inspect.signature(metric).parameters)
+    said = "A tensor in `additional_forward_args` whose first axis is as long as the batch is taken to have a row per"
+    assert flowing(inspect.getdoc(metric)).count(said) == bool(takes)

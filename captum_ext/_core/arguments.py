@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_exact, check_real, describe, shape
+from .checks import as_tensors, check_count, check_exact, check_real, describe, shape
 from .guard import Guard
 from .statistics import score_type
 
@@ -128,7 +128,7 @@ def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attribut
 
 
 def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensors:
-    maps = as_tuple(value, name)
+    maps = as_tuple(as_tensors(value), name)
     if len(maps) != len(inputs):
         raise ValueError(
             f"`{name}` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}."
@@ -285,10 +285,19 @@ def as_frozen(frozen: FrozenType, masks: Tensors | None) -> Tensor:
     return torch.tensor([operator.index(v) for v in ids], dtype=torch.long, device=masks[0].device if masks else None)
 
 
-def as_args(additional_forward_args: Any) -> tuple[Any, ...]:
+def as_args(additional_forward_args: Any, batch: int) -> tuple[Any, ...]:
+    """Returns further arguments of the model as a tuple. Those with a row per example must be tensors."""
     if additional_forward_args is None:
         return ()
-    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+    args = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+    for arg in args:
+        if isinstance(arg, (list, np.ndarray)) and np.ndim(arg) > 0 and len(arg) == batch > 1:
+            raise TypeError(
+                f"`additional_forward_args` must be tensors where they have a row per example, got {describe(arg)} of "
+                f"length {batch}, as many as the examples. Make it a tensor, or, if all examples share it, set it in "
+                "the model with functools.partial."
+            )
+    return args
 
 
 def of_rows(value: Any, example: Tensor, batch: int) -> Any:

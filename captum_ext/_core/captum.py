@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
-from .checks import check_real, describe, explained, missing_arguments, shape
+from .checks import describe, explained, missing_arguments, shape
 from .guard import Guard, tensors_in, versions
 from .statistics import at_least_float32, score_type
 from .training import model_behind
@@ -52,15 +52,7 @@ class Explanation:
         with torch.enable_grad():
             result = explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
         self.guarded.note(versions(rows) != before)
-        parts = result if isinstance(result, (tuple, list)) else (result,)
-        for part in parts:
-            if not isinstance(part, Tensor):
-                raise TypeError(f"{self.name} must return a tensor or a tuple of tensors, got {describe(result)}.")
-            if part.dim() == 0 or len(part) != len(example):
-                raise ValueError(
-                    f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
-                )
-        check_real(f"{self.name} must return", *parts)
+        parts = result if isinstance(result, tuple) else (result,)
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(at_least_float32(part.detach()) for part in parts))

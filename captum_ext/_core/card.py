@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .signature import with_rows_explained
+
 F = TypeVar("F", bound=Callable[..., Any])
 # Makes the coordinates of an axis from the arguments of a metric.
 Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]
@@ -70,7 +72,10 @@ def metric(
     takes_mappings: bool = True,
     relative: bool = False,
 ) -> Callable[[F], F]:
-    """Gives a function its card and does not change it otherwise. By default its family is the folder of its file."""
+    """Gives a function its card. By default its family is the folder of its file.
+
+    The docstrings of this package's own metrics also get what they all say of further arguments.
+    """
 
     def with_card(function: F) -> F:
         function.card = Card(  # type: ignore[attr-defined]
@@ -86,6 +91,8 @@ def metric(
             takes_mappings=takes_mappings,
             relative=relative,
         )
+        if family is None:  # a metric of this package
+            function.__doc__ = with_rows_explained(function)
         return function
 
     return with_card

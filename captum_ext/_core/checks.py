@@ -58,6 +58,8 @@ def describe(value: object) -> str:
         return f"a {type(value).__name__} of {inner}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if isinstance(value, np.ndarray):
+        return f"{type(value).__name__} of {value.dtype}"
     return f"{type(value).__name__} {value!r}" if isinstance(value, (str, int, float)) else type(value).__name__
 
 
@@ -121,11 +123,14 @@ def missing_arguments(function: Callable[..., Any], given: Collection[str]) -> l
 
 
 def explained(function: Callable[..., Any], inputs: Any, kwargs: dict[str, Any], name: str) -> Any:
-    """Calls an explanation, and says what to do where it needs gradients that inputs such as token ids do not have."""
+    """Calls an explanation and returns a tensor or a tuple of tensors, with a row for each row of the inputs.
+
+    Says what to do where it needs gradients that inputs such as token ids do not have.
+    """
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
-        return function(inputs, **kwargs)
+        return _checked(function(inputs, **kwargs), tensors[0], name)
     except RuntimeError as error:
-        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
         discrete = [t.dtype for t in tensors if not t.is_floating_point()]
         if not discrete or not any(sign in str(error) for sign in OF_GRADIENTS):
             raise
@@ -134,3 +139,36 @@ def explained(function: Callable[..., Any], inputs: Any, kwargs: dict[str, Any],
             "layer method of Captum such as LayerIntegratedGradients or with embeddings as inputs, or take a method "
             "without gradients such as FeatureAblation."
         ) from error
+
+
+def _checked(result: Any, like: Tensor, name: str) -> Any:
+    """Returns what an explanation gave for the rows `like`, as tensors on their device."""
+    listed = isinstance(result, list) and all(isinstance(part, Tensor) for part in result)
+    result = as_tensors(tuple(result) if listed and result else result)
+    parts = result if isinstance(result, tuple) else (result,)
+    if not parts or not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(f"{name} must return a tensor or a tuple of tensors, got {describe(result)}.")
+    for part in parts:
+        if part.dim() == 0 or len(part) != len(like):
+            raise ValueError(
+                f"{name} must return a row for each of its {len(like)} input rows, got shape {shape(part)}."
+            )
+    if not any(part[0].numel() for part in parts):
+        raise ValueError(f"{name} must return attributions, got none: shapes {[shape(part) for part in parts]}.")
+    check_real(f"{name} must return", *parts)
+    return tuple(part.to(like.device) for part in parts) if isinstance(result, tuple) else result.to(like.device)
+
+
+def as_tensors(value: Any) -> Any:
+    """Returns tensors in place of numpy's arrays, as packages such as lime and shap give; anything else stays as it is.
+
+    The tensors are copies, so the arrays may have any strides and byte order.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(as_tensors, value))
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray) or value.dtype.kind not in "biufc":
+        return value
+    try:
+        return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+    except TypeError:  # a type that torch does not have, such as long doubles
+        return torch.from_numpy(np.array(value, np.float64, order="C"))

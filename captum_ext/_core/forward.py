@@ -111,7 +111,7 @@ class Forward:
         self.forward_func, self.activation, self.show_progress = forward_func, activation, show_progress
         self.batch = len(inputs[0])
         self.batches = Batches(max_examples_per_batch, self.batch)
-        self.args, self.target = as_args(additional_forward_args), as_target(target, self.batch)
+        self.args, self.target = as_args(additional_forward_args, self.batch), as_target(target, self.batch)
         self.model = Guard(forward_func, f"`forward_func` ({self._name})", self.args)
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         warn_of_training(forward_func)

@@ -32,7 +32,8 @@ def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: i
     """Returns how many copies of every example each call of a `perturb_func` makes: all at once without a limit."""
     per_call = n_perturb_samples
     if max_examples_per_batch is not None:
-        per_call = min(max(max_examples_per_batch // batch, 1), n_perturb_samples)
+        limit = check_count("max_examples_per_batch", max_examples_per_batch)
+        per_call = min(max(limit // batch, 1), n_perturb_samples)
     full, rest = divmod(n_perturb_samples, per_call)
     return [per_call] * full + [rest] * (rest > 0)
 

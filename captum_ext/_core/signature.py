@@ -9,6 +9,11 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 LIMIT = "max_examples_per_batch"
+OF_ROWS = """
+
+    A tensor in `additional_forward_args` whose first axis is as long as the batch is taken to have a row per example,
+    which goes with each copy of the example. What all examples share, such as the edges of a graph, may happen to be as
+    long: set it in the model, ``functools.partial(model, edges=edges)``."""
 
 
 def arguments_like(
@@ -45,6 +50,15 @@ def arguments_like(
         return with_arguments
 
     return decorator
+
+
+def with_rows_explained(function: Callable[..., Any]) -> str | None:
+    """Returns the docstring of a metric, with what happens to further arguments of the model if it takes them."""
+    takes, doc = inspect.signature(function).parameters, function.__doc__
+    if doc is None or not {"additional_forward_args", "kwargs"} & takes.keys() or OF_ROWS in doc:
+        return doc
+    above, returns, below = doc.partition("\n\n    Returns:")
+    return above + OF_ROWS + returns + below
 
 
 def _merged(

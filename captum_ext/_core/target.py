@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .checks import check_finite, check_real, describe, shape
+from .checks import as_tensors, check_finite, check_real, describe, shape
 
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
@@ -20,8 +20,9 @@ def as_target(target: TargetType, batch: int) -> Tensor | None:
     """`[B, D]`: the indices of each example's output, for a model whose output has `D` axes after the rows."""
     if target is None:
         return None
-    if isinstance(target, (Tensor, np.ndarray)):
-        return _tensor_target(target if isinstance(target, Tensor) else torch.as_tensor(target, device="cpu"), batch)
+    target = as_tensors(target)
+    if isinstance(target, Tensor):
+        return _tensor_target(target, batch)
     if isinstance(target, list):
         if len(target) != batch:
             raise ValueError(
@@ -49,11 +50,13 @@ def _tensor_target(target: Tensor, batch: int) -> Tensor:
 
 def _indices(target: Any) -> tuple[int, ...]:
     indices = target if isinstance(target, tuple) else (target,)
-    if not indices or any(isinstance(i, bool) or not hasattr(i, "__index__") for i in indices):
+    if not indices or any(isinstance(i, (bool, np.ndarray)) or not hasattr(i, "__index__") for i in indices):
         raise TypeError(
             "`target` must be an integer, a tuple of integers, a tensor, or a list with one of them per example; "
             f"got {describe(target)}."
         )
+    if any(not -(2**63) <= operator.index(i) < 2**63 for i in indices):
+        raise ValueError(f"`target` is out of range: no model has that many outputs, got {target}.")
     return tuple(operator.index(i) for i in indices)
 
 

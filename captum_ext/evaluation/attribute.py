@@ -15,12 +15,13 @@ import torch
 from .._core.checks import check_choice
 from .._version import __version__
 from .attributions_file import DATA
-from .checks import check_methods, check_numbers
+from .checks import check_first, check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
 from .files import escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import is_there, kept_beside
+from .labels import check_target
 from .methods import with_absolute_paths
 from .model import made
 from .store import IncompleteRun, ShardStore, other_size
@@ -33,6 +34,7 @@ def attribute_dataset(
     methods: Mapping[str, Any],
     path: str | os.PathLike[str],
     *,
+    target: str | None = "data",
     batch_size: int = 16,
     max_examples_per_batch: int | None = None,
     device: torch.device | str | None = None,
@@ -57,10 +59,14 @@ def attribute_dataset(
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
         FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
-    target = Path(path).absolute()
+    place = Path(path).absolute()
+    check_target(target)
     check_methods(methods)
+    methods = with_absolute_paths(methods)
     check_numbers(batch_size, max_examples_per_batch, seed)
     check_choice("verify", verify, LEVELS)
+    examples = Examples(data, target)
+    check_first(examples)
     built = made(model)
     workers = workers_of(
         built,
@@ -75,28 +81,28 @@ def attribute_dataset(
     job = Job(
         model=built,
         maker=None if built is model else model,
-        data=data,
-        methods=with_absolute_paths(methods),
+        data=examples,
+        methods=methods,
         metrics={},
         batch_size=batch_size,
+        target=target,
         max_examples_per_batch=max_examples_per_batch,
         device=workers.resources.devices[0],
         threads=workers.resources.threads,
         seed=seed,
         keep_attributions=True,
     )
-    examples = Examples(data)
-    store = kept_beside(target, manifest_of(job, len(examples), batch_size), examples)
-    if is_there(target, lambda: _holds(target, store)):
-        digests = _digests(target)
+    store = kept_beside(place, manifest_of(job, len(examples), batch_size), examples)
+    if is_there(place, lambda: _holds(place, store)):
+        digests = _digests(place)
         check_data(job, store, {s: [digests[s]] for s in shards_to_compare(store, range(len(store)), verify)})
     else:
         try:
             workers.complete(job, store, show_progress, verify)
-            if workers.write_result(target):
-                _export(store, list(methods), target)
+            if workers.write_result(place):
+                _export(store, list(methods), place)
         except (IncompleteRun, OSError):
-            if not _holds(target, store):
+            if not _holds(place, store):
                 raise  # else another call has finished the run meanwhile, and removed its shards
     if workers.resources.rank.count == 1:  # else another process may still read the shards
         store.remove()

@@ -13,6 +13,7 @@ from .._core.card import arguments_of_partial, configured
 from .._core.guard import Guard
 from .._core.sharing import forget, sharing
 from .examples import Batch
+from .labels import check_output
 from .methods import Method, explanation_arguments, joined, set_arguments
 from .randomness import generator_states, per_example, seeded, seeds_by_index
 
@@ -27,6 +28,18 @@ class Calls:
         self.model, self.device, self.limit, self.seed = model, device, limit, seed
         self.drawing: set[tuple[str, ...]] = set()
         self.writers: set[str] = set()  # methods and metrics that write into what they are given, as was warned of
+
+    def output(self, batch: Batch) -> Any:
+        """What the model returns for the inputs of a batch."""
+        inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
+        args = batch.additional_forward_args
+        args = () if args is None else args if isinstance(args, tuple) else (args,)
+        with seeded(self.seed, batch.indices[0], "", self.device), torch.no_grad():
+            return self.model(*inputs, *args)
+
+    def outputs(self, batch: Batch) -> Tensor:
+        parts = batch.split(self.limit or len(batch))
+        return torch.cat([check_output(self.output(part), len(part)) for part in parts])
 
     def attributions(self, method: Method, batch: Batch) -> Any:
         def explained(part: Batch) -> Any:

@@ -17,8 +17,7 @@ FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forw
 ON_ERROR = ("raise", "record")
 
 
-def check_arguments(methods: Any, metrics: Any, on_error: Any, examples: Examples) -> None:
-    check_methods(methods)
+def check_arguments(metrics: Any, on_error: Any, examples: Examples) -> None:
     _check_names("metrics", metrics)
     check_choice("on_error", on_error, ON_ERROR)
     for name, metric in metrics.items():
@@ -30,6 +29,11 @@ def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> No
     check_count("seed", seed, least=0)
     if max_examples_per_batch is not None:
         check_count("max_examples_per_batch", max_examples_per_batch)
+
+
+def check_first(examples: Examples) -> None:
+    """Checks the first example, so that data of a wrong form is refused before the model is called."""
+    examples.batch(range(1), torch.device("cpu"))
 
 
 def check_methods(methods: Any) -> None:

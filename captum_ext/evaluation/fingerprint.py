@@ -73,6 +73,9 @@ def _described_object(value: Any, of_part: Callable[[Any], Any]) -> Any:
 
 def digest(value: Tensor | np.ndarray[Any, Any] | nn.Module) -> str:
     """Sixteen hexadecimal digits of the contents' SHA-256."""
+    if isinstance(value, np.ndarray):  # some have strides or types that torch does not take
+        contents = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+        return hashlib.sha256(contents).hexdigest()[:16]
     sha = hashlib.sha256(repr(value).encode() if isinstance(value, nn.Module) else b"")  # the architecture
     state = value.state_dict() if isinstance(value, nn.Module) else {"": value}
     for name, tensor in state.items():

@@ -28,6 +28,7 @@ class Job:
     methods: Mapping[str, Any]
     metrics: Mapping[str, Callable[..., Any]]
     batch_size: int
+    target: str | None = "data"  # what `evaluate` is asked to explain
     max_examples_per_batch: int | None = None
     device: torch.device | str | None = None
     threads: int | None = None  # of torch; None leaves the process's number
@@ -53,6 +54,7 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
         "batch_size": job.batch_size,
         "max_examples_per_batch": job.max_examples_per_batch,
         "seed": job.seed,
+        "target": job.target,
         "on_error": job.on_error,
         "halves": job.halves,
         "keep_attributions": job.keep_attributions,

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .._core.checks import explained, is_exact, missing_arguments
+from .._core.checks import as_tensors, describe, explained, is_exact, missing_arguments
 from .attributions_file import open_attributions
 from .examples import Batch, Tensors
 
@@ -89,12 +90,12 @@ class Method:
     def attributions(self, batch: Batch, limit: int | None) -> Any:
         if self.explain is None:
             device = (batch.inputs if isinstance(batch.inputs, Tensor) else batch.inputs[0]).device
-            return _map(lambda a: torch.as_tensor(a[batch.indices]).detach().to(device), self.stored)
+            return _map(lambda a: torch.as_tensor(as_tensors(a[batch.indices])).detach().to(device), self.stored)
         parts = []
         for part in batch.split(limit or len(batch)):
             arguments = explanation_arguments(self.explain, part, limit, len(part))
             result = explained(self.explain, part.inputs, arguments, f"Method {self.name!r}")
-            parts.append(_map(lambda t: t.detach(), tuple(result) if isinstance(result, list) else result))
+            parts.append(_map(lambda t: t.detach(), result))
         return joined(parts)
 
 
@@ -170,7 +171,7 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
     if not callable(method) and not hasattr(method, "attribute"):
         raise TypeError(
             f"Method {name!r} must be a Captum class or object, a function of the model, a tensor or a path, "
-            f"got {type(method).__name__}."
+            f"got {describe(method)}."
         )
     if (ready := _ready(method)) is not None:
         return Method(name, _complete(ready, name))
@@ -226,7 +227,11 @@ def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
 
 def _is_stored(value: Any) -> bool:
     parts = value if isinstance(value, tuple) and value else (value,)
-    return all(hasattr(p, "shape") and hasattr(p, "__getitem__") for p in parts)
+    return all(hasattr(p, "shape") and hasattr(p, "__getitem__") and _has_rows_of_numbers(p) for p in parts)
+
+
+def _has_rows_of_numbers(value: Any) -> bool:
+    return len(value.shape) > 0 and (not isinstance(value, np.ndarray) or isinstance(as_tensors(value[:1]), Tensor))
 
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:

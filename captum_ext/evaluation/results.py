@@ -16,6 +16,7 @@ from .._core.checks import check_choice
 from . import comparison, display
 from .files import check_writable
 from .formats import FORMATS, format_of
+from .labels import PREDICTED
 from .score import own_axis
 from .store import ShardStore, side_by_side
 
@@ -139,8 +140,13 @@ def assemble(store: ShardStore, variables: Mapping[str, Mapping[str, Any]]) -> x
         if f"{i}.halves" in shards[0]:
             halves = side_by_side([s[f"{i}.halves"] for s in shards])
             dataset[f"{name}:halves"] = (*dataset[name].dims, "half"), halves, {"halves_of": name}
+    if PREDICTED in shards[0]:
+        name = "target" if "target" not in variables else "target (predicted)"
+        dataset = dataset.assign_coords({name: ("example", side_by_side([s[PREDICTED] for s in shards])[0])})
     failures = [f for s in shards for f in json.loads(str(s["failures"]))]
-    about_run = {k: store.manifest[k] for k in ("seed", "batch_size", "device", "model") if k in store.manifest}
+    about_run = {
+        k: store.manifest[k] for k in ("seed", "target", "batch_size", "device", "model") if k in store.manifest
+    }
     about_run = {k: v if isinstance(v, (int, str)) else json.dumps(v) for k, v in about_run.items()}
     return dataset.assign_attrs(
         **about_run, **store.manifest["versions"], run_id=store.run_id, failures=json.dumps(failures)

@@ -11,7 +11,7 @@ import torch
 
 from .._core.card import arguments_of_partial, card_of, name_of
 from .._core.checks import check_choice, check_count
-from .checks import FILLED_IN, check_arguments, check_numbers
+from .checks import FILLED_IN, check_arguments, check_first, check_methods, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
 from .files import temporary_folder
@@ -19,6 +19,7 @@ from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
 from .kept_run import is_there, kept_beside, stored_at
+from .labels import check_target
 from .methods import with_absolute_paths
 from .model import made
 from .results import Evaluation, assemble
@@ -32,6 +33,7 @@ def evaluate(
     methods: Mapping[str, Any],
     metrics: Mapping[str, Callable[..., Any]],
     *,
+    target: str | None = "data",
     batch_size: int = 16,
     max_examples_per_batch: int | None = None,
     device: torch.device | str | None = None,
@@ -62,7 +64,10 @@ def evaluate(
             additional_forward_args, extra)`, where inputs are a tensor or a tuple; or a `DataLoader` of one, of which
             the data set, in its own order, and the `collate_fn` are used. `extra` maps names of metrics' arguments to
             the example's values, such as ``{"truth_mask": mask, "feature_mask": segments}``; these are stacked, a row
-            per example. Without further arguments for the model, `additional_forward_args` is None.
+            per example. Without further arguments for the model, `additional_forward_args` is None. All examples must
+            have the parts of the first one, of the same types. What all share goes into the model, as in
+            ``functools.partial(model, edges=edges)``: of what a `collate_fn` gives, a tensor as long as the batch is
+            taken to have a row per example.
         methods: name -> a Captum class, a function `model -> explanation` (a Captum object, or a function with Captum's
             arguments), a ready Captum object, or stored attributions (a tensor with a row per example, or a path that
             `attribute_dataset` wrote). `captum_ext.random_attribution` is the control.
@@ -72,6 +77,10 @@ def evaluate(
             method as it was given, if it is made from the model), `inputs`, `target`, `additional_forward_args`,
             `seed`, `max_examples_per_batch`, and each argument whose name is in the data's `extra`. An argument that
             you set yourself is left alone; a name in `extra` that no metric takes is ignored.
+        target: which output of the model is explained. With `"data"` it is the one that the example's target says, a
+            class index or a tuple of indices. With `"predicted"` it is the class with the largest output, which costs
+            a row of the model per example and is the coordinate `target` of the result; a model with one output
+            explains that one. With None, the data's targets are ignored and the model must return one number per row.
         batch_size: examples explained and scored together.
         max_examples_per_batch: the most rows of a model call, in metrics and explanations.
         device: where to compute; the model's own by default. A module of the caller's is copied there, not moved.
@@ -135,13 +144,17 @@ def evaluate(
         >>> dict(result.dataset.sizes)
         {'attribution': 2, 'example': 8}
     """
-    target = None if path is None else Path(path).absolute()
-    examples = Examples(data)
-    check_arguments(methods, metrics, on_error, examples)
+    place = None if path is None else Path(path).absolute()
+    check_target(target)
+    check_methods(methods)
+    methods = with_absolute_paths(methods)  # before an example is loaded, which may change the working folder
+    examples = Examples(data, target)
+    check_arguments(metrics, on_error, examples)
     check_numbers(batch_size, max_examples_per_batch, seed)
     check_choice("verify", verify, LEVELS)
     if shard_size is not None:
         check_count("shard_size", shard_size)
+    check_first(examples)
     built = made(model)
     workers = workers_of(
         built,
@@ -151,15 +164,16 @@ def evaluate(
         max_restarts=max_restarts,
         shard_timeout=shard_timeout,
         threads_per_worker=threads_per_worker,
-        shared=target is not None,
+        shared=place is not None,
     )
     job = Job(
         model=built,
         maker=None if built is model else model,
-        data=data,
-        methods=with_absolute_paths(methods),
+        data=examples,
+        methods=methods,
         metrics=dict(metrics),
         batch_size=batch_size,
+        target=target,
         max_examples_per_batch=max_examples_per_batch,
         device=workers.resources.devices[0],
         threads=workers.resources.threads,
@@ -168,14 +182,14 @@ def evaluate(
         halves=halves,
     )
     manifest = manifest_of(job, len(examples), shard_size or batch_size)
-    if target is None:
+    if place is None:
         with temporary_folder() as folder:
             return _completed(job, ShardStore(folder, manifest, kept=False), workers, show_progress, "off")
-    store = kept_beside(target, manifest, examples)
-    is_there(target, lambda: stored_at(target).attrs.get("run_id") == store.run_id)
+    store = kept_beside(place, manifest, examples)
+    is_there(place, lambda: stored_at(place).attrs.get("run_id") == store.run_id)
     result = _completed(job, store, workers, show_progress, verify)
-    if workers.write_result(target) and not stored_at(target).identical(result.dataset):
-        FORMATS["hdf5"].save(result.dataset, target)
+    if workers.write_result(place) and not stored_at(place).identical(result.dataset):
+        FORMATS["hdf5"].save(result.dataset, place)
     return result
 
 

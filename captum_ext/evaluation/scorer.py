@@ -18,9 +18,10 @@ from .._core.card import card_of
 from .._core.sharing import sharing
 from .alone import alone_in_process, torch_threads
 from .calls import Calls
-from .examples import Batch, Examples
+from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
+from .labels import PREDICTED, check_fits, check_output, classes_of, predicted
 from .methods import as_method
 from .model import in_eval_mode, model_on
 from .randomness import seeds_by_index
@@ -43,9 +44,10 @@ class Scorer:
         self.digests: list[str] = []
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
-            self.examples = Examples(job.data)
+            self.examples = as_examples(job.data, job.target)
             number = len(self.examples)
             self.methods = {name: as_method(name, method, self.model, number) for name, method in job.methods.items()}
+            self.classes: int | None = None  # of the model's output, once known; 0 for outputs of another form
             self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
 
     def compute(self, examples: range) -> Arrays:
@@ -66,11 +68,12 @@ class Scorer:
     def _batch(self, indices: range) -> Arrays:
         batch = self.examples.batch(indices, self.device)
         self.digests.append(digest_of_examples(batch))
+        batch = self._with_target(batch)
         attributions = {}
         for name, method in self.methods.items():
             with self._recording(batch, name):
                 attributions[name] = self.calls.attributions(method, batch)
-        arrays = self._kept(attributions) if self.job.keep_attributions else {}
+        arrays = self._kept(attributions) if self.job.keep_attributions else self._targets(batch)
         for i, (name, metric) in enumerate(self.job.metrics.items()):
             arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
             if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
@@ -79,9 +82,30 @@ class Scorer:
             self._check_sizes(arrays, batch)
         return arrays
 
+    def _with_target(self, batch: Batch) -> Batch:
+        """The batch with the classes that the model predicts, if these are to be explained."""
+        if self.job.target == "predicted":
+            return replace(batch, target=predicted(self.calls.outputs(batch), batch.indices))
+        if batch.target is not None and self.device.type != "cpu":  # a GPU does not survive an index out of range
+            self._check_classes(batch)
+        return batch
+
+    def _check_classes(self, batch: Batch) -> None:
+        if self.classes is None:
+            self.classes = classes_of(self.calls.output(batch.split(1)[0]))
+        if self.classes:
+            check_fits(batch.target, self.job.target, (self.classes,), batch.indices)
+
+    def _targets(self, batch: Batch) -> Arrays:
+        """`[1, rows]`: the predicted classes, which are kept with the scores."""
+        if self.job.target != "predicted":
+            return {}
+        classes = torch.zeros(len(batch), dtype=torch.long) if batch.target is None else batch.target
+        return {PREDICTED: classes.cpu().numpy()[None]}
+
     def _kept(self, attributions: dict[str, Any]) -> Arrays:
         each = {i: a if isinstance(a, tuple) else (a,) for i, a in enumerate(attributions.values())}
-        return {f"{i}.{t}": a.cpu().numpy()[None] for i, maps in each.items() for t, a in enumerate(maps)}
+        return {f"{i}.{t}": _array(a)[None] for i, maps in each.items() for t, a in enumerate(maps)}
 
     def _check_sizes(self, arrays: Arrays, batch: Batch) -> None:
         """Checks that attributions fit into one array for all examples."""
@@ -156,13 +180,33 @@ class Scorer:
         try:
             yield
         except Exception as error:
+            named = self._unfit_target(batch) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
-            if hasattr(error, "add_note"):  # Python 3.11
-                error.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
-            raise
+            if hasattr(named, "add_note"):  # Python 3.11
+                named.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
+            if named is error:
+                raise
+            raise named from error
+
+    def _unfit_target(self, batch: Batch) -> Exception | None:
+        """The error of targets that are no outputs of the model, of which Captum or torch may have said less."""
+        try:
+            output = self.calls.output(batch.split(1)[0])
+        except Exception:
+            return None  # the model fails by itself, and the first error says why
+        try:
+            check_fits(batch.target, self.job.target, tuple(check_output(output, 1).shape[1:]), batch.indices)
+        except (TypeError, ValueError) as error:
+            return error
+        return None
 
     def _note(self, batch: Batch, method: str, metric: str | None, message: str) -> None:
         span = [batch.indices[0], batch.indices[-1]]
         failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
         if failure not in self.failures:
             self.failures.append(failure)
+
+
+def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """An array of numpy, which has no bfloat16; float32 holds the same values."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()

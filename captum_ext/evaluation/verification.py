@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .examples import Examples
+from .examples import as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
 from .store import NAMED, Arrays, ShardStore
@@ -51,7 +51,7 @@ def shards_to_compare(store: ShardStore, finished: Sequence[int], level: str) ->
 
 def check_data(job: Job, store: ShardStore, digests: Mapping[int, Sequence[str]]) -> None:
     """Compares the digests that shards carry with those of the data of now, batch by batch."""
-    data = Examples(job.data)
+    data = as_examples(job.data, job.target)
     for shard, stored in digests.items():
         for batch, digest in zip(job.batches(store.edges(shard)), stored):
             if digest_of_examples(data.batch(batch, CPU)) != digest:

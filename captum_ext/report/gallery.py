@@ -81,7 +81,7 @@ def _inputs_and_target(example: Any) -> tuple[list[Floats], str]:
 
 
 def _array(value: Any) -> Floats:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+    return np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value, dtype=np.float64)
 
 
 def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
@@ -18,6 +19,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from captum_ext import random_attribution
 from captum_ext.evaluation.examples import Batch, Examples
 
 from .runs import FEW_METRICS, TARGETS, N, Net, assert_same_scores, examples, inputs, run
@@ -228,3 +230,150 @@ def test_what_all_examples_share_is_not_split(target):
 def test_a_batch_within_the_size_stays_whole():
     whole = Batch([0, 1], inputs(2))
     assert whole.split(2) == [whole]
+
+
+# ---- data sets of other forms
+
+ROWS = [{"input_ids": torch.arange(4), "attention_mask": torch.ones(4), "labels": 0} for _ in range(N)]
+PICTURES = [{"image": x, "label": 1} for x in inputs()]
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (
+            ROWS,
+            r'example 0 is a dict with .*\n    data = \[\(row\["input_ids"\], row\["labels"\], row\["attention_mask"\]',
+        ),
+        (DataLoader(ROWS), "example 0 is a dict with 'input_ids', 'attention_mask', 'labels'"),
+        (PICTURES, r'\n    data = \[\(row\["image"\], row\["label"\]\) for row in data\]\n    evaluate'),
+        (DataLoader(inputs(), collate_fn=lambda rows: {"x": torch.stack(rows)}), "its `collate_fn` .* a dict with 'x'"),
+        ([({"input_ids": torch.arange(4)}, 0)], "inputs as a tensor .* example 0 are a dict with 'input_ids'"),
+        ([([1, 2, 3], 0)], "inputs as a tensor .* example 0 are a list of int64"),
+        ([("a text", 0)], "inputs as a tensor .* example 0 are str. .*tokenizer"),
+        ([(None, 0)], "inputs as a tensor .* example 0 are None"),
+        ([(np.array(["a", "b"]), 0)], "inputs as a tensor"),
+        ([None, (inputs()[0], 0)], "example 0 is of type NoneType"),
+        ([3.0, 4.0], "example 0 is of type float"),
+        ("abc", "be a torch data set with a length"),
+        ({"x": inputs(), "y": TARGETS}, r"got a dict with 'x', 'y'.*\n    data = list\(zip"),
+        ((inputs(), TARGETS), r"got a tuple of whole arrays.*\n    data = list\(zip\(\*data\)\)"),
+        ([inputs().numpy(), TARGETS.numpy()], "got a list of whole arrays"),
+        ((inputs(), TARGETS.tolist()), "got a tuple of whole arrays"),
+        ((inputs(), inputs()), "got a tuple of whole arrays"),
+    ],
+)
+def test_what_is_no_data_set_of_tuples_is_refused_with_the_lines_that_mend_it(data, match):
+    model = Net()
+    with pytest.raises(TypeError, match=f"^`data` must .*{match}"):
+        run(model, data)
+    assert model.calls == []
+
+
+def test_rows_of_an_array_are_inputs():
+    """Not a part for each of their numbers."""
+    data = inputs().numpy()[:, :2]
+    assert batch(data).inputs.shape == (3, 2)
+    assert batch(list(inputs()[:2]), range(2)).inputs.shape == (2, 4)
+
+
+@pytest.mark.parametrize("args", ["text", ["a", "b"], ("a", 1.0), object(), np.array(["a"])])
+def test_further_arguments_that_are_no_tensors_are_refused_with_a_hint(args):
+    with pytest.raises(
+        TypeError, match=r"`data` must give `additional_forward_args.*` as tensors .*functools\.partial"
+    ):
+        run(data=[(x, 0, args) for x in inputs()])
+
+
+# ---- examples that differ
+
+
+def other(index, row):
+    """The data set with further arguments, but for one example."""
+    return [row if i == index else (x, 0, torch.tensor(100.0)) for i, x in enumerate(inputs())]
+
+
+X = inputs()[0]
+UNEVEN = [
+    ((X, 0, None), r"its `additional_forward_args` is None, not float32"),
+    ((X, 0), "it has 2 parts, not 3"),
+    ((X,), "it has 1 parts, not 3"),
+    ((X, None, torch.tensor(100.0)), "its `target` is None, not int64"),
+    ((X, (0,), torch.tensor(100.0)), "its `target` is tuple, not int64"),
+    ((X, 0, torch.tensor(100)), "its `additional_forward_args` is int64, not float32"),
+    ((X, 0, (torch.tensor(1.0),)), "its `additional_forward_args` is tuple, not float32"),
+    ((X.float(), 0, torch.tensor(100.0)), "its `inputs` is float32, not float64"),
+    (((X, X), 0, torch.tensor(100.0)), "its `inputs` is tuple, not float64"),
+]
+
+
+@pytest.mark.parametrize("index", [1, 4])
+@pytest.mark.parametrize(("row", "why"), UNEVEN)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_example_with_other_parts_is_refused_whatever_the_batch(index, row, why, batch_size):
+    with pytest.raises(ValueError, match=f"of `data` do not fit .* example {index} differs from example 0: {why}"):
+        run(lambda x, a=None: x[:, :3], other(index, row), {"random": random_attribution}, batch_size=batch_size)
+
+
+def test_the_first_example_counts_like_the_others():
+    with pytest.raises(ValueError, match="example 1 differs from example 0: its `additional_forward_args` is float32"):
+        run(data=other(0, (X, 0, None)), batch_size=1)
+
+
+@pytest.mark.parametrize(("first", "second"), [((2, 3), (2, 4)), ((2, 3, 4), (2, 3)), ((None, 1), (1, None))])
+def test_tuples_of_further_arguments_have_one_length_and_form(first, second):
+    rows = [(x, 0, first if i < 5 else second) for i, x in enumerate(inputs())]
+    if None not in first and len(first) == len(second):
+        assert batch(rows, [4, 5]).additional_forward_args[1].tolist() == [3, 4]
+        return
+    with pytest.raises(ValueError, match="example 5 differs from example 0: its `additional_forward_args"):
+        batch(rows, [5])
+
+
+def test_maps_of_another_size_are_refused_by_the_example_and_the_argument():
+    rows = [(x, 0, None, {"mask": torch.ones(4 + (i == 4))}) for i, x in enumerate(inputs())]
+    match = (
+        r"Examples 3 to 5 of `data` .*: example 4 differs from example 3: its `extra\['mask'\]` has shape \(5,\), not"
+    )
+    with pytest.raises(ValueError, match=match):
+        run(data=rows)
+
+
+@pytest.mark.parametrize(
+    "collate_fn",
+    [
+        lambda rows: (torch.stack([x for x, _ in rows]), None, torch.ones(len(rows)) if len(rows) > 1 else None),
+        lambda rows: (torch.stack([x for x, _ in rows]), None, ["text"] * len(rows)),
+        lambda rows: (torch.stack([x for x, _ in rows][:2]), None),
+        lambda rows: (torch.stack([x for x, _ in rows]), None, torch.ones(len(rows)))[: 2 + (len(rows) == 1)],
+    ],
+    ids=["None for one", "a list", "rows are left out", "fewer parts"],
+)
+def test_a_collate_function_must_give_the_same_parts_and_all_rows(collate_fn):
+    with pytest.raises(ValueError, match="The `collate_fn` of `data` must give "):
+        run(data=DataLoader(examples(), collate_fn=collate_fn), target="predicted")
+
+
+# ---- loaders that do not give every example once
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": RandomSampler(range(N), num_samples=3)},
+        {"sampler": RandomSampler(range(N), num_samples=3 * N)},
+        {"sampler": RandomSampler(range(N), replacement=True)},
+        {"sampler": SequentialSampler(range(3))},
+        {"sampler": RandomSampler(range(N + 1))},
+        {"sampler": range(N)},
+        {"batch_size": None, "collate_fn": lambda row: row},
+    ],
+)
+def test_a_loader_that_gives_other_examples_than_its_data_set_is_refused(options):
+    with pytest.raises(ValueError, match="`data` is a loader with "):
+        Examples(DataLoader(examples(), **options))
+
+
+def test_a_loader_without_batches_gives_the_scores_of_its_data_set():
+    for loader in (DataLoader(examples(), batch_size=None), DataLoader(examples(), None, shuffle=True)):
+        assert_same_scores(run(data=loader), run(), rtol=0)

@@ -264,10 +264,6 @@ DATA = {
     "another input": with_example(3, lambda x, t, a, e: (x + 1e-9, t, a, e)),
     "another target": with_example(3, lambda x, t, a, e: (x, (t + 1) % 3, a, e)),
     "another argument of a metric": with_example(1, lambda x, t, a, e: (x, t, a, {"weight": e["weight"] + 1})),
-    "one more argument of a metric": lambda world: [
-        *world.data[:2],
-        *((x, t, a, {**e, "other": 1}) for x, t, a, e in world.data[2:]),
-    ],
     "another order": lambda world: [world.data[0], *world.data[:0:-1]],
     "another collate_fn": lambda world: DataLoader(world.data, collate_fn=other_collate),
     "all further arguments": lambda world: [world.data[0]] * 2 + [(x, t, x, e) for x, t, _, e in world.data[2:]],

@@ -19,7 +19,7 @@ from ..._core.arguments import (
     flat,
 )
 from ..._core.card import metric
-from ..._core.checks import check_count, check_real, describe, shape
+from ..._core.checks import as_tensors, check_count, check_real, describe, shape
 from ..._core.forward import Forward, whole
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
@@ -145,7 +145,7 @@ def _references(value: AttributionsType, methods: Attributions) -> list[Tensor]:
 
 
 def _of_method(value: TensorOrTuple, maps: tuple[Tensor, ...], name: str) -> Tensor:
-    references = as_tuple(value, name)
+    references = as_tuple(as_tensors(value), name)
     if [r.shape[1:] for r in references] != [m.shape[1:] for m in maps]:
         raise ValueError(
             f"`{name}` must have the shape of `attributions` {[shape(m) for m in maps]} except for the rows, "
