@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from captum_ext import attribute_dataset, evaluate, metrics
 from captum_ext.evaluation import calls
-from captum_ext.evaluation.results import load
+from captum_ext.evaluation.results import Evaluation, load
 
 from .runs import N, Net, assert_same_scores, inputs, ones, run, scores
 
@@ -244,3 +244,13 @@ def test_a_prediction_that_is_undefined_is_refused_by_its_example():
 def test_without_a_target_the_model_must_have_one_output():
     with pytest.raises(ValueError, match=f"`target` is missing: target=None explains a model with one output{LINES}"):
         explained(0, target=None)
+
+
+def test_results_with_predicted_classes_can_be_joined_if_these_are_the_same():
+    parts = [run(target="predicted", metrics={name: metrics.deletion}) for name in ("a", "b")]
+    assert parts[0].merge(parts[1]).dataset["target"].equals(parts[0].dataset["target"])
+    other = run(lambda x: Net().eval()(x).roll(1, 1), target="predicted", metrics={"c": metrics.deletion})
+    with pytest.raises(ValueError, match="Both results have predicted classes, which differ for example 0"):
+        parts[0].merge(other)
+    without = Evaluation(other.dataset.drop_vars("target"))
+    assert set(parts[0].merge(without).dataset.data_vars) == {"a", "c"}
