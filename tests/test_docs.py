@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib.util
 import re
 from pathlib import Path
@@ -104,10 +103,3 @@ def test_tests_that_are_named_as_evidence_exist():
     named = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", "".join(f.read_text() for f in EVERYWHERE)))
     assert len(named) > 8
     assert [name for name in named if not (ROOT / name).exists()] == []
-
-
-@pytest.mark.parametrize("file", [f for f in WRITTEN if ">>> " in f.read_text()], ids=lambda file: file.name)
-def test_the_examples_of_a_page_run(file):
-    outcome = doctest.testfile(str(file), module_relative=False)
-    assert outcome.attempted > 3
-    assert outcome.failed == 0

@@ -13,7 +13,7 @@ from .._core.card import arguments_of_partial, configured
 from .._core.guard import Guard
 from .._core.sharing import forget, sharing
 from .examples import Batch
-from .labels import check_output
+from .labels import check_fits, check_output, classes_of
 from .methods import Method, explanation_arguments, joined, set_arguments
 from .randomness import generator_states, per_example, seeded, seeds_by_index
 
@@ -28,6 +28,7 @@ class Calls:
         self.model, self.device, self.limit, self.seed = model, device, limit, seed
         self.drawing: set[tuple[str, ...]] = set()
         self.writers: set[str] = set()  # methods and metrics that write into what they are given, as was warned of
+        self.classes: int | None = None  # of the model's output, once known; 0 for outputs of another form
 
     def output(self, batch: Batch) -> Any:
         """What the model returns for the inputs of a batch."""
@@ -78,9 +79,19 @@ class Calls:
         given = batch.inputs, batch.target, batch.additional_forward_args, batch.extra, batch.attributions
         return Guard(lambda *parts: call(Batch(batch.indices, *parts)), name, given, warned=self.writers)(*given)
 
+    def _check_classes(self, batch: Batch) -> None:
+        """Refuses classes that the model does not have, before a call with them; asks it for one row to know."""
+        if batch.target is None or survives_bad_indices(self.device):
+            return
+        if self.classes is None:
+            self.classes = classes_of(self.output(batch.split(1)[0]))
+        if self.classes:
+            check_fits(batch.target, "data", (self.classes,), batch.indices)
+
     def _by_draws(
         self, key: tuple[str, ...], seed: int, batch: Batch, call: Callable[[Batch], Any], method: Method | None
     ) -> Any:
+        self._check_classes(batch)
         name, alone = "/".join(key), key in self.drawing or (method is not None and method.draws)
         if not alone:
             with seeded(seed, batch.indices[0], name, self.device):
@@ -124,6 +135,11 @@ class Calls:
         if perturb_func is not None and not (passes_seeds and _leaves_seed_open(perturb_func)):
             arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
         return metric(**arguments)
+
+
+def survives_bad_indices(device: torch.device) -> bool:
+    """Whether an index out of range is an ordinary error there. On a GPU it ends all work of the process."""
+    return device.type == "cpu"
 
 
 def _leaves_seed_open(perturb_func: Callable[..., Any]) -> bool:

@@ -22,7 +22,7 @@ from torch.utils.data import (
 
 from .alone import alone_in_process
 from .labels import label_of, labels_of_batch, stacked_labels
-from .parts import Parts, check_further, check_inputs, difference, is_array, other_size, parts_of
+from .parts import PARTS, Parts, check_further, check_inputs, difference, is_array, other_size, parts_of
 
 Tensors = tuple[Tensor, ...]
 
@@ -70,7 +70,7 @@ class Examples:
 
     def __init__(self, data: Any, target: str | None = "data"):
         self.collate: Callable[[list[Any]], Any] | None = None
-        self.target = target
+        self.target, self.of_loader = target, isinstance(data, DataLoader)
         if isinstance(data, DataLoader):
             _check_numbered(data.dataset)
             _check_in_order(data)
@@ -121,6 +121,16 @@ class Examples:
             ) from error
 
     def _parts(self, index: int) -> Parts:
+        try:
+            return self._checked_parts(index)
+        except (TypeError, ValueError) as error:
+            if self.of_loader and " in data]" in str(
+                error
+            ):  # whose batches the lines that mend the data must not go through
+                raise type(error)(str(error).replace(" in data]", " in data.dataset]")) from error
+            raise
+
+    def _checked_parts(self, index: int) -> Parts:
         """The parts of an example, with its label in place of its target."""
         where = f"example {index}"
         inputs, *rest = parts_of(self.example(index), where)
@@ -168,6 +178,12 @@ class Examples:
                 f"Examples {indices[0]} to {indices[-1]} of `data` could not be stacked: {error}"
             ) from error
         where = "what its `collate_fn` makes of examples"
+        if isinstance(batch, Mapping):
+            raise TypeError(
+                f"`data` must give {PARTS}, but {where} is a dict with {', '.join(map(repr, batch))}. Take its parts:\n"
+                "    collate = lambda rows: tuple(data.collate_fn(rows)[name] for name in (..., ...))\n"
+                "    evaluate(model, DataLoader(data.dataset, collate_fn=collate), ...)"
+            )
         parts = parts_of(batch, where)
         check_inputs(parts[0], where)
         return parts

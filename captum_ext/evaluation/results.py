@@ -65,6 +65,7 @@ class Evaluation:
         merged, failures = self.dataset, self.failures
         for other in others:
             _check_disjoint(merged, other.dataset)
+            _check_targets(merged, other.dataset)
             merged, failures = _merged(merged, other.dataset), failures + other.failures
         return Evaluation(merged.assign_attrs(failures=json.dumps(failures)))
 
@@ -208,6 +209,18 @@ def _merged(ours: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:
     merged = xr.merge([ours, theirs], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     methods = dict.fromkeys([*ours.attribution.values.tolist(), *theirs.attribution.values.tolist()])
     return merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
+
+
+def _check_targets(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    """Checks that predicted classes, which a result has once for all its metrics, are the same in both."""
+    if "target" not in ours.coords or "target" not in theirs.coords:
+        return
+    a, b = xr.align(ours["target"].reset_coords(drop=True), theirs["target"].reset_coords(drop=True))
+    if different := a.example[(a != b).values].values.tolist():
+        raise ValueError(
+            f"Both results have predicted classes, which differ for example {different[0]}. To join them without, take "
+            "`Evaluation(result.dataset.drop_vars('target'))` of one."
+        )
 
 
 def _check_disjoint(ours: xr.Dataset, theirs: xr.Dataset) -> None:

@@ -21,7 +21,7 @@ from .calls import Calls
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
-from .labels import PREDICTED, check_fits, check_output, classes_of, predicted
+from .labels import PREDICTED, check_fits, check_output, predicted
 from .methods import as_method
 from .model import in_eval_mode, model_on
 from .randomness import seeds_by_index
@@ -47,7 +47,6 @@ class Scorer:
             self.examples = as_examples(job.data, job.target)
             number = len(self.examples)
             self.methods = {name: as_method(name, method, self.model, number) for name, method in job.methods.items()}
-            self.classes: int | None = None  # of the model's output, once known; 0 for outputs of another form
             self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
 
     def compute(self, examples: range) -> Arrays:
@@ -86,15 +85,7 @@ class Scorer:
         """The batch with the classes that the model predicts, if these are to be explained."""
         if self.job.target == "predicted":
             return replace(batch, target=predicted(self.calls.outputs(batch), batch.indices))
-        if batch.target is not None and self.device.type != "cpu":  # a GPU does not survive an index out of range
-            self._check_classes(batch)
         return batch
-
-    def _check_classes(self, batch: Batch) -> None:
-        if self.classes is None:
-            self.classes = classes_of(self.calls.output(batch.split(1)[0]))
-        if self.classes:
-            check_fits(batch.target, self.job.target, (self.classes,), batch.indices)
 
     def _targets(self, batch: Batch) -> Arrays:
         """`[1, rows]`: the predicted classes, which are kept with the scores."""

@@ -245,9 +245,15 @@ PICTURES = [{"image": x, "label": 1} for x in inputs()]
             ROWS,
             r'example 0 is a dict with .*\n    data = \[\(row\["input_ids"\], row\["labels"\], row\["attention_mask"\]',
         ),
-        (DataLoader(ROWS), "example 0 is a dict with 'input_ids', 'attention_mask', 'labels'"),
+        (
+            DataLoader(ROWS),
+            r"example 0 is a dict with 'input_ids', 'attention_mask', 'labels'.* for row in data\.dataset\]",
+        ),
         (PICTURES, r'\n    data = \[\(row\["image"\], row\["label"\]\) for row in data\]\n    evaluate'),
-        (DataLoader(inputs(), collate_fn=lambda rows: {"x": torch.stack(rows)}), "its `collate_fn` .* a dict with 'x'"),
+        (
+            DataLoader(inputs(), collate_fn=lambda rows: {"x": torch.stack(rows)}),
+            r"its `collate_fn` .* a dict with 'x'.*\n .*\n    evaluate\(model, DataLoader",
+        ),
         ([({"input_ids": torch.arange(4)}, 0)], "inputs as a tensor .* example 0 are a dict with 'input_ids'"),
         ([([1, 2, 3], 0)], "inputs as a tensor .* example 0 are a list of int64"),
         ([("a text", 0)], "inputs as a tensor .* example 0 are str. .*tokenizer"),
@@ -265,7 +271,7 @@ PICTURES = [{"image": x, "label": 1} for x in inputs()]
 )
 def test_what_is_no_data_set_of_tuples_is_refused_with_the_lines_that_mend_it(data, match):
     model = Net()
-    with pytest.raises(TypeError, match=f"^`data` must .*{match}"):
+    with pytest.raises(TypeError, match=f"(?s)^`data` must .*{match}"):
         run(model, data)
     assert model.calls == []
 

@@ -14,7 +14,8 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from captum_ext import attribute_dataset, evaluate, metrics
-from captum_ext.evaluation.results import load
+from captum_ext.evaluation import calls
+from captum_ext.evaluation.results import Evaluation, load
 
 from .runs import N, Net, assert_same_scores, inputs, ones, run, scores
 
@@ -106,6 +107,25 @@ def test_a_label_that_is_no_output_is_refused_instead_of_captums_error(label, ou
 def test_a_class_for_a_model_of_one_number_is_refused():
     with pytest.raises(ValueError, match=f"`target` must be left out, as the model returns one number{LINES}"):
         evaluate(lambda x: x.sum(1), [(x, 0) for x in inputs()], {"ones": ones}, METRICS)
+
+
+def test_classes_are_checked_before_a_call_where_a_bad_index_ends_the_process(monkeypatch):
+    """As on a GPU."""
+    monkeypatch.setattr(calls, "survives_bad_indices", lambda device: False)
+    seen = []
+
+    def noted(model):
+        return lambda x, target: seen.append(target) or x
+
+    data = [(x, 3 if i == 4 else 0) for i, x in enumerate(inputs())]
+    with pytest.raises(ValueError, match="`target` is out of range: `data` gives 3 for example 4"):
+        evaluate(linear(3), data, {"noted": noted}, METRICS, batch_size=3)
+    assert [target.tolist() for target in seen] == [[0, 0, 0]]
+    result = evaluate(linear(3), data, {"noted": noted}, METRICS, batch_size=3, on_error="record")
+    assert scores(result, "deletion").isnan().nonzero().flatten().tolist() == [3, 4, 5]
+    assert_same_scores(explained(2), explained(None, data=[(x, 2) for x in inputs()]), rtol=0)
+    indices = [(x, (1, 2)) for x in inputs()]
+    evaluate(lambda x: x[:, :, None] * torch.ones(3), indices, {"noted": noted}, METRICS)  # of several axes
 
 
 def test_such_labels_are_recorded_where_failures_are():
@@ -224,3 +244,13 @@ def test_a_prediction_that_is_undefined_is_refused_by_its_example():
 def test_without_a_target_the_model_must_have_one_output():
     with pytest.raises(ValueError, match=f"`target` is missing: target=None explains a model with one output{LINES}"):
         explained(0, target=None)
+
+
+def test_results_with_predicted_classes_can_be_joined_if_these_are_the_same():
+    parts = [run(target="predicted", metrics={name: metrics.deletion}) for name in ("a", "b")]
+    assert parts[0].merge(parts[1]).dataset["target"].equals(parts[0].dataset["target"])
+    other = run(lambda x: Net().eval()(x).roll(1, 1), target="predicted", metrics={"c": metrics.deletion})
+    with pytest.raises(ValueError, match="Both results have predicted classes, which differ for example 0"):
+        parts[0].merge(other)
+    without = Evaluation(other.dataset.drop_vars("target"))
+    assert set(parts[0].merge(without).dataset.data_vars) == {"a", "c"}

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from captum_ext import attribute_dataset, evaluate
 from captum_ext.evaluation.files import check_writable, escaped, written_aside
@@ -79,7 +79,7 @@ class SelectSamples(Computation, of=select_samples):
         options = {"batch_size": self.batch_size, "show_progress": progress, **self.options}
         while start < len(self.dataset) and len(found) < self.num_samples:
             portion = range(start, min(stop, len(self.dataset)))
-            data, metrics = Subset(self.dataset, portion), {"correct": _correct}
+            data, metrics = _WithLabels(self.dataset, portion), {"correct": _correct}
             scores = evaluate(self.model_factory, data, {"none": _no_explanation}, metrics, **options)
             found += [i for i, right in zip(portion, scores.dataset.correct.values[0]) if right]
             start, stop = stop, 2 * stop
@@ -106,13 +106,27 @@ class TrainAdversarialPatches(Computation, of=train_adversarial_patches):
         evaluate(self.model_factory, numbered, {"none": _no_explanation}, {"patch": self.train}, **options)
 
 
+class _WithLabels(Dataset[Any]):
+    """A portion whose labels are for the metric alone, so they may be of classes that the model does not have."""
+
+    def __init__(self, dataset: Any, portion: range):
+        self.dataset, self.portion = dataset, portion
+
+    def __len__(self) -> int:
+        return len(self.portion)
+
+    def __getitem__(self, index: int) -> Any:
+        sample, label = self.dataset[self.portion[index]]
+        return sample, None, None, {"label": label}
+
+
 def _no_explanation(model: Any) -> Any:
     return lambda inputs: torch.zeros_like(inputs)
 
 
 @torch.no_grad()
-def _correct(forward_func: Any, inputs: Tensor, attributions: Tensor, target: Tensor) -> Tensor:
-    return (predicted(forward_func(inputs)) == target).float()
+def _correct(forward_func: Any, inputs: Tensor, attributions: Tensor, label: Tensor) -> Tensor:
+    return (predicted(forward_func(inputs)) == label).float()
 
 
 def _train(
