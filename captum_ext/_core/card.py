@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Makes the coordinates of an axis from the arguments of a metric.
-Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]
+Coordinates = Callable[[dict[str, Any]], Sequence[float] | Sequence[str] | None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Card:
         undirected_by: `(argument, value)` that leaves the score without a better side.
         axis: for a score with several values per example, the name of their axis and a function that makes its
             coordinates from the arguments.
+        outer_axis: for a score with several such rows of values per example, the same for the axis before it.
         takes_mappings: whether the function takes a mapping of methods, which then share the model's evaluations.
         relative: whether the score has no bounds and yet does not grow with the output, as a ratio of outputs.
     """
@@ -41,6 +42,7 @@ class Card:
     undirected_by: tuple[str, str] | None = None
     takes_mappings: bool = True
     relative: bool = False
+    outer_axis: tuple[str, Coordinates] | None = None
 
     @property
     def on_scale_of_output(self) -> bool:
@@ -69,6 +71,7 @@ def metric(
     undirected_by: tuple[str, str] | None = None,
     takes_mappings: bool = True,
     relative: bool = False,
+    outer_axis: tuple[str, Coordinates] | None = None,
 ) -> Callable[[F], F]:
     """Gives a function its card and does not change it otherwise. By default its family is the folder of its file."""
 
@@ -85,6 +88,7 @@ def metric(
             undirected_by=undirected_by,
             takes_mappings=takes_mappings,
             relative=relative,
+            outer_axis=outer_axis,
         )
         return function
 

@@ -18,7 +18,7 @@ from .attributions_file import DATA
 from .checks import check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import check_writable, escaped, written_aside
+from .files import check_writable, escaped, unescaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import kept_beside
 from .model import made
@@ -130,4 +130,9 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
 
 def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:
     array = file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)
+    if array.shape[1:] != rows.shape[1:]:  # which might be broadcast
+        raise ValueError(
+            f"`methods` must give maps of one size: {unescaped(name)} has {array.shape[1:]} at first, and "
+            f"{rows.shape[1:]} on examples {at.start} to {at.stop - 1}."
+        )
     array[at.start : at.stop] = rows

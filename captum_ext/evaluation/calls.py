@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .._core.card import arguments_of_partial
 from .._core.sharing import forget, sharing
+from .axes import check_scores
 from .examples import Batch
 from .methods import Method, explanation_arguments, joined, set_arguments
 from .randomness import generator_states, per_example, seeded, seeds_by_index
@@ -40,12 +40,7 @@ class Calls:
 
         key = (name, explanation.name if explanation else "")
         scores = self._by_draws(key, seed, batch, call, explanation)
-        for s in scores.values() if isinstance(scores, dict) else [scores]:
-            if not isinstance(s, Tensor) or s.dim() == 0 or len(s) != len(batch):
-                got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
-                raise TypeError(
-                    f"Metric {name!r} must return a tensor with a row for each of {len(batch)} examples, got {got}."
-                )
+        check_scores(name, scores, len(batch))
         return scores
 
     def _by_draws(

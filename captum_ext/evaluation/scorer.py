@@ -17,6 +17,7 @@ from torch import Tensor
 from .._core.card import card_of
 from .._core.sharing import sharing
 from .alone import alone_in_process, torch_threads
+from .axes import SameShapes
 from .calls import Calls
 from .examples import Batch, Examples
 from .fingerprint import digest_of_examples
@@ -40,6 +41,7 @@ class Scorer:
         self.job = job
         self.failures: list[dict[str, Any]] = []
         self.digests: list[str] = []
+        self.shapes = SameShapes(job.metrics)
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
             self.examples = Examples(job.data)
@@ -71,7 +73,7 @@ class Scorer:
                 attributions[name] = self.calls.attributions(method, batch)
         arrays = self._kept(attributions) if self.job.keep_attributions else {}
         for i, (name, metric) in enumerate(self.job.metrics.items()):
-            arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
+            arrays[str(i)] = self._stacked(name, self._scores(name, metric, batch, attributions, self.job.seed), batch)
             if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
                 arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
         return arrays
@@ -88,7 +90,7 @@ class Scorer:
         half = functools.partial(metric, n_perturb_samples=max(draws // 2, 1))
         seeds = seeds_by_index(self.job.seed, range(2))
         scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
-        return np.stack([self._stacked(s, len(batch)) for s in scores], -1)
+        return np.stack([self._stacked(name, s, batch) for s in scores], -1)
 
     def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any], seed: int) -> Scores:
         call = functools.partial(self.calls.scores, name, metric, seed)
@@ -122,12 +124,13 @@ class Scorer:
                     fitting[method] = maps[method]
             return call(replace(batch, attributions=fitting)) if fitting else {}
 
-    def _stacked(self, scores: Scores, rows: int) -> np.ndarray[Any, Any]:
-        """`[methods, rows, ...]`; nan for a method without scores."""
+    def _stacked(self, metric: str, scores: Scores, batch: Batch) -> np.ndarray[Any, Any]:
+        """`[methods, examples, ...]`; nan for a method without scores."""
+        self.shapes.check(metric, scores, batch.indices)
         found = {
             name: s.detach().cpu().to(torch.promote_types(s.dtype, torch.float32)).numpy() for name, s in scores.items()
         }
-        like = next(iter(found.values()), np.empty(rows, np.float32))
+        like = next(iter(found.values()), np.empty(len(batch), np.float32))
         return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
 
     @contextmanager
