@@ -9,6 +9,7 @@ from .files import escaped
 MOST_BYTES = 200  # of a name as it is stored; with what is added to it, a file may have such a name
 HALVES = ":halves"  # of the variable with a metric's scores from halves of the draws
 AXES = ("attribution", "example", "half")
+COLUMNS = ("metric", "axis", "at", "score")  # of `Evaluation.to_dataframe`, beside the axes
 
 
 def check_names(argument: str, names: Iterable[str]) -> None:

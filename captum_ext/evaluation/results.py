@@ -17,7 +17,7 @@ from . import comparison, display
 from .axes import common_lengths, named_axes, place_label
 from .files import check_writable
 from .formats import FORMATS, format_of
-from .names import AXES, HALVES
+from .names import AXES, COLUMNS, HALVES
 from .score import own_axes
 from .store import ShardStore, side_by_side
 
@@ -167,7 +167,7 @@ def _with_axes(
     """With the axes' coordinates, and the names that the axes have there."""
     names: list[str] = []
     for axis, places in axes:
-        names.append(_free(axis, name, places, dataset, {*metrics, *AXES, *names}))
+        names.append(_free(axis, name, places, dataset, {*metrics, *AXES, *COLUMNS, *names}))
         dataset = dataset.assign_coords({names[-1]: places})
     return dataset, names
 

@@ -290,10 +290,15 @@ def test_axes_of_a_card_that_do_not_fit_are_refused_early(axis, outer_axis, erro
     assert len([*(tmp_path / "run.h5.parts").iterdir()]) == 1
 
 
-@pytest.mark.parametrize("name", ["example", "attribution", "half", "own"])
+@pytest.mark.parametrize("name", ["example", "attribution", "half", "own", "metric", "axis", "at", "score"])
 def test_an_axis_named_like_another_gets_the_metrics_name(name, model, tmp_path):
     result = run(model, {"own": with_axes((name, COLUMNS[1]), ROWS)})
     assert result.dataset["own"].dims == ("attribution", "example", "row", f"{name} (own)")
+    turned = run(model, {"own": with_axes(COLUMNS, (name, ROWS[1]))})
+    for table in (result.to_dataframe(), turned.to_dataframe()):
+        assert list(table.columns) == ["metric", "attribution", "example", "axis", "at", "score"]
+        assert set(table["metric"]) == {"own"}
+        assert table["axis"].nunique() == 2
     assert_stored(result, tmp_path)
 
 
