@@ -17,8 +17,9 @@ import xarray as xr
 
 from ._core.checks import check_choice, check_fraction
 from .evaluation import comparison
+from .evaluation.axes import plain_axis, with_place
 from .evaluation.display import arrow
-from .evaluation.score import Score, labels, methods_of, metrics_of, own_axis, plain_axis, scores
+from .evaluation.score import Score, curves_of, labels, methods_of, metrics_of, own_axes, scores
 from .evaluation.statistics import Floats
 
 if TYPE_CHECKING:
@@ -41,25 +42,34 @@ STARS, UNDECIDED = ((0.001, "***"), (0.01, "**"), (0.05, "*")), "?"
 def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
     """The mean curve of each method over a metric's own axis.
 
-    The band is the normal interval of the mean over examples. Also for a metric with several sizes `n`. The legend
+    The band is the normal interval of the mean over examples. Also for a metric with several sizes `n`. A metric with
+    two axes has several curves of each method, in the method's colour, and another kind of line for each. The legend
     lists the lines from top to bottom, by their mean height.
     """
     dataset = _dataset(results)
     variable = _variable(dataset, metric)
-    axis = own_axis(variable)
-    if axis is None:
-        having = ", ".join(repr(name) for name in metrics_of(dataset) if own_axis(dataset[name]))
+    if not own_axes(variable):
+        having = ", ".join(repr(name) for name in metrics_of(dataset) if own_axes(dataset[name]))
         raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {having}.")
-    values = variable.astype(np.float64).transpose("attribution", "example", axis).values
+    axis = own_axes(variable)[-1]
     figure, ax = _axes(ax, (7, 4))
-    for name, rows, style in zip(methods_of(dataset), np.where(np.isfinite(values), values, np.nan), _styles(dataset)):
-        frame = pd.DataFrame(rows)  # [examples, points]; its reductions skip nan
-        _line_with_band(ax, variable[axis].values, frame.mean(), _z(confidence) * frame.sem(), name, style)
+    for k, (place, _, curve) in enumerate(curves_of(variable.astype(np.float64))):
+        values = curve.transpose("attribution", "example", axis).values
+        styles = [_turned(style, k) for style in _styles(dataset)]
+        for name, rows, style in zip(methods_of(dataset), np.where(np.isfinite(values), values, np.nan), styles):
+            frame = pd.DataFrame(rows)  # [examples, points]; its reductions skip nan
+            name, half_width = with_place(name, place), _z(confidence) * frame.sem()
+            _line_with_band(ax, variable[axis].values, frame.mean(), half_width, name, style)
     ax.set_xlabel(AXES.get(plain_axis(axis), axis))
     ax.set_ylabel(_with_direction(variable))
     ax.set_title(f"Mean over examples, {confidence:.0%} band", fontsize="medium")
     _legend(ax)
     return figure
+
+
+def _turned(style: dict[str, Any], k: int) -> dict[str, Any]:
+    """The same colour with the k-th next kind of line."""
+    return {**style, "linestyle": LINES[(LINES.index(style["linestyle"]) + k) % len(LINES)]}
 
 
 def _line_with_band(

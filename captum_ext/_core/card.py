@@ -13,7 +13,7 @@ from .signature import with_rows_explained
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Makes the coordinates of an axis from the arguments of a metric.
-Coordinates = Callable[[dict[str, Any]], Sequence[float] | None]
+Coordinates = Callable[[dict[str, Any]], Sequence[float] | Sequence[str] | None]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Card:
         undirected_by: `(argument, value)` that leaves the score without a better side.
         axis: for a score with several values per example, the name of their axis and a function that makes its
             coordinates from the arguments.
+        outer_axis: for a score with several such rows of values per example, the same for the axis before it.
         takes_mappings: whether the function takes a mapping of methods, which then share the model's evaluations.
         relative: whether the score has no bounds and yet does not grow with the output, as a ratio of outputs.
     """
@@ -43,6 +44,7 @@ class Card:
     undirected_by: tuple[str, str] | None = None
     takes_mappings: bool = True
     relative: bool = False
+    outer_axis: tuple[str, Coordinates] | None = None
 
     @property
     def on_scale_of_output(self) -> bool:
@@ -71,6 +73,7 @@ def metric(
     undirected_by: tuple[str, str] | None = None,
     takes_mappings: bool = True,
     relative: bool = False,
+    outer_axis: tuple[str, Coordinates] | None = None,
 ) -> Callable[[F], F]:
     """Gives a function its card. By default its family is the folder of its file.
 
@@ -90,6 +93,7 @@ def metric(
             undirected_by=undirected_by,
             takes_mappings=takes_mappings,
             relative=relative,
+            outer_axis=outer_axis,
         )
         if family is None:  # a metric of this package
             function.__doc__ = with_rows_explained(function)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .._core.card import arguments_of_partial, configured
 from .._core.guard import Guard
 from .._core.sharing import forget, sharing
+from .axes import check_scores
 from .examples import Batch
 from .labels import check_fits, check_output, classes_of
 from .methods import Method, explanation_arguments, joined, set_arguments
@@ -66,12 +67,7 @@ class Calls:
 
         key = (name, explanation.name if explanation else "")
         scores = self._by_draws(key, seed, batch, call, explanation)
-        for s in scores.values() if isinstance(scores, dict) else [scores]:
-            if not isinstance(s, Tensor) or s.dim() == 0 or len(s) != len(batch):
-                got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
-                raise TypeError(
-                    f"Metric {name!r} must return a tensor with a row for each of {len(batch)} examples, got {got}."
-                )
+        check_scores(name, scores, len(batch))
         return scores
 
     def _on_a_copy(self, name: str, call: Callable[[Batch], Any], batch: Batch) -> Any:

@@ -12,6 +12,7 @@ from .._core.card import configured, name_of
 from .._core.checks import EXPLANATIONS, check_choice, check_count
 from .examples import Examples
 from .methods import set_arguments
+from .names import check_names
 
 FILLED_IN = {"forward_func", *EXPLANATIONS, "inputs", "target", "additional_forward_args", "seed"}
 ON_ERROR = ("raise", "record")
@@ -43,13 +44,12 @@ def check_methods(methods: Any) -> None:
 def _check_names(name: str, mapping: Any) -> None:
     if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(k, str) for k in mapping):
         raise TypeError(f"`{name}` must be a mapping from names to {name}, with at least one; got {mapping!r}.")
+    check_names(name, mapping)
 
 
 def _check_metric(name: str, metric: Any, examples: Examples) -> None:
     if not callable(metric):
         raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
-    if name in ("attribution", "example"):
-        raise ValueError(f"A metric cannot be named {name!r}: that is an axis of the results.")
     try:
         parameters = inspect.signature(metric).parameters
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import xarray as xr
 
 from .._core.checks import check_choice
 from . import comparison, display
+from .axes import common_lengths, named_axes, place_label
 from .files import check_writable
 from .formats import FORMATS, format_of
 from .labels import PREDICTED
-from .score import own_axis
+from .names import AXES, COLUMNS, HALVES
+from .score import own_axes
 from .store import ShardStore, side_by_side
 
 
@@ -25,9 +27,9 @@ class Evaluation:
     """The scores of every method, metric and example.
 
     `dataset` is an `xarray.Dataset` with a variable per metric over `attribution` (the method's name), `example` (its
-    place in the data set) and, for curves and several sizes, the metric's own axis (`fraction`, `n`). The attributes of
-    a variable are `higher_is_better`, `metric`, `arguments` and `reference`; those of the dataset include the seed and
-    the versions. What is missing or undefined is NaN.
+    place in the data set) and, for curves and several sizes, the metric's own axis (`fraction`, `n`) or axes. The
+    attributes of a variable are `higher_is_better`, `metric`, `arguments` and `reference`; those of the dataset include
+    the seed and the versions. What is missing or undefined is NaN.
     """
 
     def __init__(self, dataset: xr.Dataset):
@@ -54,7 +56,7 @@ class Evaluation:
         """A tidy table with a row per score.
 
         Its columns are `metric`, `attribution`, `example`, `axis`, `at` (the place on the metric's own axis) and
-        `score`.
+        `score`. Of two axes, the place on the first is in `axis`, as in "order=morf, fraction".
         """
         return pd.concat(
             [_tidy(str(name), variable) for name, variable in self.dataset.data_vars.items()], ignore_index=True
@@ -129,20 +131,25 @@ class Evaluation:
         return display.as_html(self.dataset)
 
 
-def assemble(store: ShardStore, variables: Mapping[str, Mapping[str, Any]]) -> xr.Dataset:
-    """The shards of a finished run, side by side and labelled."""
+def assemble(
+    store: ShardStore, metrics: Mapping[str, Callable[..., Any]], attributes: Mapping[str, Mapping[str, Any]]
+) -> xr.Dataset:
+    """The shards of a finished run, side by side and labelled; `attributes` are those of each metric's variable."""
     shards = [store.read(shard) for shard in range(len(store))]
     dataset = xr.Dataset(
         coords={"attribution": list(store.manifest["methods"]), "example": np.arange(store.manifest["examples"])}
     )
-    for i, (name, about) in enumerate(variables.items()):
-        scores = side_by_side([s[str(i)] for s in shards])
-        dataset = _with_variable(dataset, variables, name, scores, about)
+    for i, (name, metric) in enumerate(metrics.items()):
+        scores = _of_shards(store, name, [s[str(i)] for s in shards])
+        dataset, axes = _with_axes(dataset, metrics, name, named_axes(metric, scores.shape[2:]))
+        dims = ("attribution", "example", *axes)
+        own = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in attributes[name].items()}
+        dataset = dataset.assign({name: (dims, scores, own)})
         if f"{i}.halves" in shards[0]:
             halves = side_by_side([s[f"{i}.halves"] for s in shards])
-            dataset[f"{name}:halves"] = (*dataset[name].dims, "half"), halves, {"halves_of": name}
+            dataset[f"{name}{HALVES}"] = (*dims, "half"), halves, {"halves_of": name}
     if PREDICTED in shards[0]:
-        name = "target" if "target" not in variables else "target (predicted)"
+        name = "target" if "target" not in metrics else "target (predicted)"
         dataset = dataset.assign_coords({name: ("example", side_by_side([s[PREDICTED] for s in shards])[0])})
     failures = [f for s in shards for f in json.loads(str(s["failures"]))]
     about_run = {
@@ -154,27 +161,29 @@ def assemble(store: ShardStore, variables: Mapping[str, Mapping[str, Any]]) -> x
     )
 
 
-def _with_variable(
-    dataset: xr.Dataset, taken: Mapping[str, Any], name: str, scores: np.ndarray[Any, Any], about: Mapping[str, Any]
-) -> xr.Dataset:
-    dims: tuple[str, ...] = ("attribution", "example")
-    if scores.ndim == 3:
-        axis, places = about["axis"] or ("point", None)
-        places = list(range(scores.shape[2])) if places is None else places
-        known = dataset.coords.get(axis)
-        if axis in taken or (
-            known is not None and (len(known) != len(places) or (known.to_numpy() != np.array(places)).any())
-        ):
-            axis = f"{axis} ({name})"  # another grid than the metrics before
-        dataset = dataset.assign_coords({axis: places})
-        dims = (*dims, axis)
-    elif scores.ndim > 3:
-        raise ValueError(
-            f"Metric {name!r} gave scores of shape {scores.shape[1:]}; "
-            "one value, or one axis of values, per example is needed."
-        )
-    attributes = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in about["attributes"].items()}
-    return dataset.assign({name: (dims, scores, attributes)})
+def _of_shards(store: ShardStore, name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """The scores of all shards; those in which a metric failed for all methods have no values of its own axes."""
+    scored = [shard for shard, part in enumerate(parts) if part.ndim > 2 or not np.isnan(part).all()]
+    common_lengths(name, [parts[s].shape[2:] for s in scored], [store.edges(s) for s in scored])
+    return side_by_side(parts)
+
+
+def _with_axes(
+    dataset: xr.Dataset, metrics: Collection[str], name: str, axes: Sequence[tuple[str, list[Any]]]
+) -> tuple[xr.Dataset, list[str]]:
+    """With the axes' coordinates, and the names that the axes have there."""
+    names: list[str] = []
+    for axis, places in axes:
+        names.append(_free(axis, name, places, dataset, {*metrics, *AXES, *COLUMNS, *names}))
+        dataset = dataset.assign_coords({names[-1]: places})
+    return dataset, names
+
+
+def _free(axis: str, metric: str, places: list[Any], dataset: xr.Dataset, taken: Collection[str]) -> str:
+    """The axis's name, with the metric's where another metric has an axis of that name with other places."""
+    while axis in taken or (axis in dataset.coords and not np.array_equal(dataset.coords[axis], places)):
+        axis = f"{axis} ({metric})"
+    return axis
 
 
 def load(path: str | os.PathLike[str]) -> Evaluation:
@@ -194,9 +203,11 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
 
 
 def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
-    axis = own_axis(variable)
+    *outer, axis = own_axes(variable) or [""]
     frame = variable.rename("score").to_dataframe().reset_index()
-    frame["metric"], frame["axis"], frame["at"] = name, axis, frame[axis] if axis else np.nan
+    frame["metric"], frame["axis"], frame["at"] = name, axis or None, frame[axis] if axis else np.nan
+    if outer:
+        frame["axis"] = [f"{place_label(outer, at)}, {axis}" for at in zip(*(frame[o] for o in outer))]
     return frame[["metric", "attribution", "example", "axis", "at", "score"]]
 
 

@@ -121,7 +121,7 @@ def evaluate(
 
     Returns:
         an `Evaluation`; its `dataset` is an `xarray.Dataset` with a variable for each metric, over attribution, example
-        and the metric's own axis.
+        and the metric's own axis, or axes.
 
     Raises:
         ValueError, TypeError: an argument does not fit, an example (named by its index) cannot be loaded, or `path`
@@ -195,21 +195,17 @@ def evaluate(
 
 def _completed(job: Job, store: ShardStore, workers: Workers, show_progress: bool, verify: str) -> Evaluation:
     workers.complete(job, store, show_progress, verify)
-    return Evaluation(assemble(store, {name: _variable(metric) for name, metric in job.metrics.items()}))
+    return Evaluation(assemble(store, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()}))
 
 
-def _variable(metric: Callable[..., Any]) -> dict[str, Any]:
-    """What the variable of a metric carries: attributes, and the metric's own axis with its coordinates."""
+def _attributes(metric: Callable[..., Any]) -> dict[str, Any]:
+    """Of the variable of a metric."""
     card, arguments = card_of(metric), arguments_of_partial(metric)
     attributes: dict[str, Any] = {
         "metric": name_of(metric),
         "arguments": {k: described(v) for k, v in arguments.items() if k not in FILLED_IN},
     }
     if card is None:
-        return {"attributes": attributes, "axis": None}
+        return attributes
     direction = card.direction(arguments)
-    attributes |= {"reference": card.reference} | ({} if direction is None else {"higher_is_better": direction})
-    if card.axis is None:
-        return {"attributes": attributes, "axis": None}
-    places = card.axis[1](arguments)
-    return {"attributes": attributes, "axis": (card.axis[0], None if places is None else list(places))}
+    return attributes | {"reference": card.reference} | ({} if direction is None else {"higher_is_better": direction})

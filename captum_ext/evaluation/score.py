@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from .._core.checks import check_choice
+from .axes import place_label, with_place
 from .statistics import Floats
 
 MetricType = str | Sequence[str] | None
@@ -42,7 +43,7 @@ class Score:
 
 def label(metric: str, axis: Any, at: Any) -> str:
     """As in "sensitivity_n (n=5)"."""
-    return f"{metric} ({plain_axis(axis)}={at:g})" if isinstance(axis, str) else metric
+    return with_place(metric, place_label([axis], [at])) if isinstance(axis, str) else metric
 
 
 def labels(table: pd.DataFrame) -> list[str]:
@@ -50,14 +51,21 @@ def labels(table: pd.DataFrame) -> list[str]:
     return [label(*place) for place in zip(table["metric"], table["axis"], table["at"])]
 
 
-def plain_axis(axis: str) -> str:
-    """Without the metric's name, which an axis has where two metrics are on different grids."""
-    return axis.split(" (")[0]
+def own_axes(variable: xr.DataArray) -> list[str]:
+    """The axis of a curve or of several sizes, or the axes of several curves, beside methods and examples."""
+    return [str(dim) for dim in variable.dims if dim not in ("attribution", "example")]
 
 
-def own_axis(variable: xr.DataArray) -> str | None:
-    """The axis of a curve or of several sizes, beside methods and examples."""
-    return next((str(dim) for dim in variable.dims if dim not in ("attribution", "example")), None)
+def curves_of(variable: xr.DataArray, *last: str) -> Iterator[tuple[str, str | None, xr.DataArray]]:
+    """Each part of a variable that has one axis of its own, with that axis, or none, with None.
+
+    The first is the place on the axes before it, as in "order=morf", empty if there are none.
+    """
+    axes = [axis for axis in own_axes(variable) if axis not in last]
+    for at in np.ndindex(*(variable.sizes[axis] for axis in axes[:-1])):
+        part = variable.isel(dict(zip(axes, at)), drop=True)
+        places = [variable[axis].values[i] for axis, i in zip(axes, at)]
+        yield place_label(axes[:-1], places), axes[-1] if axes else None, part
 
 
 def methods_of(dataset: xr.Dataset) -> list[str]:
@@ -94,15 +102,16 @@ def _scores_of(name: str, variable: xr.DataArray, methods: list[str]) -> Iterato
 
 
 def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:
-    """Axis, place and values `[*last]` at every place of the variable's own axis, if it has one."""
-    variable = variable.astype(np.float64).transpose(..., *last)
-    axes = [str(dim) for dim in variable.dims[: -len(last)]]
-    if len(axes) > 1:
-        raise ValueError(f"{variable.name!r} must have one axis besides {', '.join(last)} at most, got {axes}.")
-    if not axes:
-        yield None, np.nan, variable.values
-    else:
-        yield from ((axes[0], float(at), values) for at, values in zip(variable[axes[0]].values, variable.values))
+    """Axis, place and values `[*last]` at every place of the variable's own axes, if it has any.
+
+    Of two axes, the place on the first is in the name, as in "order=morf, fraction".
+    """
+    for place, axis, curve in curves_of(variable.astype(np.float64).transpose(..., *last), *last):
+        if axis is None:
+            yield None, np.nan, curve.values
+        else:
+            name = f"{place}, {axis}" if place else axis
+            yield from ((name, float(at), values) for at, values in zip(curve[axis].values, curve.values))
 
 
 def _check(dataset: xr.Dataset) -> None:

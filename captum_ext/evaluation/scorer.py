@@ -17,6 +17,7 @@ from torch import Tensor
 from .._core.card import card_of
 from .._core.sharing import sharing
 from .alone import alone_in_process, torch_threads
+from .axes import SameShapes
 from .calls import Calls
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
@@ -42,6 +43,7 @@ class Scorer:
         self.failures: list[dict[str, Any]] = []
         self._sizes: dict[str, tuple[int, ...]] = {}  # the shape of an example's attributions, as it was first seen
         self.digests: list[str] = []
+        self.shapes = SameShapes(job.metrics)
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
             self.examples = as_examples(job.data, job.target)
@@ -74,7 +76,7 @@ class Scorer:
                 attributions[name] = self.calls.attributions(method, batch)
         arrays = self._kept(attributions) if self.job.keep_attributions else self._targets(batch)
         for i, (name, metric) in enumerate(self.job.metrics.items()):
-            arrays[str(i)] = self._stacked(self._scores(name, metric, batch, attributions, self.job.seed), len(batch))
+            arrays[str(i)] = self._stacked(name, self._scores(name, metric, batch, attributions, self.job.seed), batch)
             if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
                 arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
         if self.job.keep_attributions:
@@ -113,7 +115,7 @@ class Scorer:
         half = functools.partial(metric, n_perturb_samples=max(draws // 2, 1))
         seeds = seeds_by_index(self.job.seed, range(2))
         scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
-        return np.stack([self._stacked(s, len(batch)) for s in scores], -1)
+        return np.stack([self._stacked(name, s, batch) for s in scores], -1)
 
     def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any], seed: int) -> Scores:
         call = functools.partial(self.calls.scores, name, metric, seed)
@@ -147,12 +149,13 @@ class Scorer:
                     fitting[method] = maps[method]
             return call(replace(batch, attributions=fitting)) if fitting else {}
 
-    def _stacked(self, scores: Scores, rows: int) -> np.ndarray[Any, Any]:
-        """`[methods, rows, ...]`; nan for a method without scores."""
+    def _stacked(self, metric: str, scores: Scores, batch: Batch) -> np.ndarray[Any, Any]:
+        """`[methods, examples, ...]`; nan for a method without scores."""
+        self.shapes.check(metric, scores, batch.indices)
         found = {
             name: s.detach().cpu().to(torch.promote_types(s.dtype, torch.float32)).numpy() for name, s in scores.items()
         }
-        like = next(iter(found.values()), np.empty(rows, np.float32))
+        like = next(iter(found.values()), np.empty(len(batch), np.float32))
         return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
 
     @contextmanager

@@ -73,8 +73,8 @@ def check_scores(job: Job, store: ShardStore, pairs: Mapping[int, tuple[Arrays, 
             "and differ by more than rounding:\n  "
             + "\n  ".join([*large[:NAMED], *more])
             + "\nThe model (an attribute, a buffer, a hook, its code), a method, a metric, something that they call, "
-            "or a library has changed since. Undo that, choose another `path`, or remove it and that folder; "
-            'verify="off" resumes without a comparison.'
+            "or a library has changed since, or one of them does not repeat its numbers. Undo that, choose another "
+            '`path`, or remove it and that folder; verify="off" resumes without a comparison.'
         )
     if found:
         worst = max(found, key=lambda d: d.share)

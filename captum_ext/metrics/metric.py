@@ -24,6 +24,7 @@ def metric(
     reference: str = "not stated",
     axis: tuple[str, Coordinates] | None = None,
     takes_mappings: bool = False,
+    outer_axis: tuple[str, Coordinates] | None = None,
 ) -> Callable[[F], F]:
     """Turns your own function into a metric: it takes several methods, and tables and plots know which way is better.
 
@@ -44,6 +45,7 @@ def metric(
             to the positions of the points.
         takes_mappings: whether the function itself takes a mapping name -> attributions. By default it is called once
             per method.
+        outer_axis: for `[B, curves, points]`: the same for the axis of the curves, whose positions may be names.
 
     Returns:
         A decorator. The decorated function takes the same arguments. Its `attributions` may also be a mapping name ->
@@ -71,6 +73,7 @@ def metric(
         reference=reference,
         axis=axis,
         takes_mappings=takes_mappings,
+        outer_axis=outer_axis,
     )
 
     def decorator(function: F) -> F:

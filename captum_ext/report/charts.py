@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
 from .. import plots
+from ..evaluation.axes import plain_axis, with_place
 from ..evaluation.display import number_format
-from ..evaluation.score import metrics_of, own_axis, plain_axis
+from ..evaluation.score import curves_of, metrics_of, own_axes
 
 SIZE = (4.6, 3.1)  # inches; small, so that its text can be read on a phone
 VIEW_BOX = f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}"
@@ -47,9 +48,23 @@ class Chart:
 
 
 def curves(dataset: xr.Dataset, confidence: float) -> list[Chart]:
-    """A chart for each metric with an axis of its own, of two places or more."""
+    """A chart for each metric with an axis of its own, of two places or more; of two axes, for each on the first."""
+    dataset = _one_curve_each(dataset)
     drawn = [name for name in metrics_of(dataset) if dataset.sizes.get(own_axis(dataset[name]), 0) > 1]
     return [_chart(dataset, name, f"chart{i}-", confidence) for i, name in enumerate(drawn)]
+
+
+def _one_curve_each(dataset: xr.Dataset) -> xr.Dataset:
+    """With a variable for each curve of a metric with two axes, such as "curves (order=morf)"."""
+    for name in metrics_of(dataset):
+        if len(own_axes(dataset[name])) > 1:
+            curves = {with_place(name, place): curve for place, _, curve in curves_of(dataset[name])}
+            dataset = dataset.drop_vars(name).assign(curves)
+    return dataset
+
+
+def own_axis(variable: xr.DataArray) -> str | None:
+    return next(iter(own_axes(variable)), None)
 
 
 def _chart(dataset: xr.Dataset, name: str, prefix: str, confidence: float) -> Chart:

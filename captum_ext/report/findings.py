@@ -12,8 +12,9 @@ import xarray as xr
 
 from .._core.checks import check_count, check_fraction
 from ..evaluation import display
+from ..evaluation.axes import plain_axis
 from ..evaluation.comparison import as_matrix
-from ..evaluation.score import metrics_of, plain_axis
+from ..evaluation.score import metrics_of
 from . import words
 from .records import Agreement, Cell, Column, Findings, Metric, Overview
 from .tables import Tables

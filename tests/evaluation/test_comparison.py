@@ -34,6 +34,7 @@ from captum_ext.evaluation.comparison import (
     summary,
     tie_with_best,
 )
+from captum_ext.evaluation.score import label
 
 METHODS = ["best", "good", "poor", "random"]
 GRID = {"n": [2, 5], "fraction": [0.0, 0.5, 1.0]}
@@ -656,10 +657,20 @@ def test_what_is_not_a_dataset_of_scores_is_an_error(noisy):
         summary(noisy.isel(example=slice(0)))
     with pytest.raises(ValueError, match=r"no metric with a direction.*Curves have none"):
         summary(noisy[["curve"]])
-    with pytest.raises(
-        ValueError, match=r"'up' must have one axis besides attribution, example at most, got \['a', 'b'\]"
-    ):
-        summary(noisy[["up"]].expand_dims(a=2, b=2))
+
+
+def test_a_score_with_two_axes_is_a_score_at_each_place(noisy):
+    two = xr.concat([noisy["up"] + i for i in range(6)], "at").data.reshape(2, 3, *noisy["up"].shape)
+    dims = ("order", "n", *noisy["up"].dims)
+    coords = {**noisy["up"].coords, "order": ["morf", "lerf"], "n": [1, 2, 4]}
+    table = summary(xr.Dataset({"up": (dims, two, noisy["up"].attrs)}, coords))
+    assert list(dict.fromkeys(zip(table["axis"], table["at"]))) == [
+        (f"order={order}, n", n) for order in ("morf", "lerf") for n in (1, 2, 4)
+    ]
+    last = table[(table["axis"] == "order=lerf, n") & (table["at"] == 4)]
+    once = summary(noisy[["up"]])
+    np.testing.assert_allclose(last["mean"].to_numpy(), once["mean"].to_numpy() + 5)
+    assert label("up", "order=lerf, n", 4.0) == "up (order=lerf, n=4)"
 
 
 def test_agreement_needs_three_methods(noisy):

@@ -274,7 +274,7 @@ def test_attributions_go_on_where_they_were_interrupted(tmp_path):
     assert not path.exists()
     model.calls.clear()
     attribute_dataset(model, examples(), {"it": Saliency}, path, batch_size=3)
-    assert model.calls == [3, 3, 2]  # the first verifies the run
+    assert model.calls == [3, 3, 2]  # the finished shard verifies the run
     assert_close(maps_of_path(path, "it"), saliency(), rtol=1e-9, atol=1e-12)
 
 

@@ -476,14 +476,6 @@ def test_merging_with_nothing_is_the_same():
 # ---- assembling
 
 
-def test_scores_of_too_many_axes_are_refused_with_the_metric():
-    with pytest.raises(
-        ValueError,
-        match=r"Metric 'deep' gave scores of shape \(8, 4, 1\); one value, or one axis of values, per example",
-    ):
-        run(methods={"random": random_attribution}, metrics={"deep": lambda attributions: attributions[..., None]})
-
-
 def test_a_batch_in_which_all_failed_does_not_need_to_know_the_curves_axis():
     def make(model):
         def explain(inputs, target):
@@ -504,7 +496,7 @@ def test_shards_are_assembled_in_their_order(tmp_path):
     for shard in (2, 0, 1):
         values = np.array([list(store.edges(shard))], float)
         store.write(shard, {"0": values, "failures": np.array(json.dumps([{"shard": shard}]))})
-    dataset = assemble(store, {"m": {"attributes": {}, "axis": None}})
+    dataset = assemble(store, {"m": metrics.deletion}, {"m": {}})
     assert dataset["m"].values.tolist() == [[0, 1, 2, 3, 4]]
     assert [f["shard"] for f in json.loads(dataset.attrs["failures"])] == [0, 1, 2]
     assert dataset.attrs["torch"] == "2"

@@ -80,6 +80,7 @@ def deletion_curve(
     rows=ROWS_OF_BOTH,
     reference="Petsiuk et al. 2018, arXiv:1806.07421",
     axis=("fraction", lambda arguments: fractions_of(arguments).tolist()),
+    outer_axis=("order", lambda arguments: ["morf", "lerf"]),
 )
 @arguments_like(deletion_curve, without=("mode",))
 def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
@@ -89,8 +90,7 @@ def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) ->
 
     for the two orders :math:`\pi` of `deletion_curve`. All arguments except `mode`, and all errors, are as in
     `deletion_curve`. Many scores of this family are functions of these curves, and `evaluate` computes the curves once
-    for all metrics with equal settings. Its table has no room for two curves of one metric: give it `deletion_curve`
-    once under each `mode`.
+    for all metrics with equal settings. There they have the axes `order` ("morf", "lerf") and `fraction`.
 
     Returns:
         `[B, 2, n_steps]` on the scale of the output, or a mapping name -> such curves: first the curve under MoRF,
