@@ -15,12 +15,14 @@ from .._version import __version__
 from .checks import check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import escaped, written_aside
+from .files import MEBIBYTE, escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import is_there, kept_beside
 from .methods import with_absolute_paths
 from .model import made
 from .store import IncompleteRun, ShardStore
+
+PIECE = 2**16  # bytes that have a common checksum, and are read together
 
 
 def attribute_dataset(
@@ -102,7 +104,8 @@ def _holds(path: Path, store: ShardStore) -> bool:
 
 
 def _export(store: ShardStore, methods: list[str], path: Path) -> None:
-    with written_aside(path, room=store.size()) as aside, h5py.File(aside, "w") as file:
+    room = store.size() + len(methods) * MEBIBYTE
+    with written_aside(path, room=room) as aside, h5py.File(aside, "w", libver="latest") as file:  # has checksums
         file.attrs["captum_ext"], file.attrs["run"] = __version__, store.digest
         for shard in range(len(store)):
             for key, rows in store.read(shard).items():
@@ -113,5 +116,14 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
 
 
 def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:
-    array = file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)
-    array[at.start : at.stop] = rows
+    if name not in file:
+        file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype, **_checked(rows[0], examples))
+    file[name][at.start : at.stop] = rows
+
+
+def _checked(row: np.ndarray[Any, Any], examples: int) -> dict[str, Any]:
+    """With HDF5's own checksum for each piece of the array, which is whole rows; an empty array has none."""
+    if not row.size:
+        return {}
+    rows = max(1, min(examples, PIECE // row.nbytes))
+    return {"fletcher32": True, "chunks": (rows, *row.shape)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from . import comparison
-from .score import Score, labels, methods_of, metrics_of, scores
+from .score import Score, failures_of, labels, methods_of, metrics_of, scores
 from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
@@ -125,7 +124,7 @@ def _aligned(cells: Sequence[str]) -> list[str]:
 
 
 def _failure_lines(dataset: xr.Dataset) -> list[str]:
-    failures = json.loads(dataset.attrs.get("failures", "[]"))
+    failures = failures_of(dataset)
     return [f"{counted(len(failures), 'failure')}, see `failures`."] if failures else []
 
 

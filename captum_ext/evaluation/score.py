@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,18 @@ def methods_of(dataset: xr.Dataset) -> list[str]:
 def metrics_of(dataset: xr.Dataset) -> list[str]:
     """All variables but the scores from halves of the draws."""
     return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
+
+
+def failures_of(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """What failed, of which each has an entry in the attribute `failures`."""
+    stored = dataset.attrs.get("failures", "[]")
+    try:
+        found = json.loads(stored)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(failure, dict) for failure in found):
+        raise ValueError(f"The attribute `failures` of the results must be a list of mappings in JSON, got {stored!r}.")
+    return found
 
 
 def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:

@@ -13,7 +13,7 @@ import xarray as xr
 from .._core.checks import check_count, check_fraction
 from ..evaluation import display
 from ..evaluation.comparison import as_matrix
-from ..evaluation.score import metrics_of, plain_axis
+from ..evaluation.score import failures_of, metrics_of, plain_axis
 from . import words
 from .records import Agreement, Cell, Column, Findings, Metric, Overview
 from .tables import Tables
@@ -142,9 +142,7 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
 
 
 def failures(dataset: xr.Dataset) -> list[dict[str, str]]:
-    return [
-        {str(k): _plain(v) for k, v in failure.items()} for failure in json.loads(dataset.attrs.get("failures", "[]"))
-    ]
+    return [{str(k): _plain(v) for k, v in failure.items()} for failure in failures_of(dataset)]
 
 
 def _from_json(value: Any) -> Any:
