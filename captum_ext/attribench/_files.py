@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import h5py
 
+from .._core.printing import printable
+
 
 @contextmanager
 def opened(path: str | os.PathLike[str], mode: str = "r") -> Iterator[h5py.File]:
@@ -28,5 +30,5 @@ def stored_array(group: h5py.Group, name: str) -> h5py.Dataset:
     """An array of a file by its name."""
     found, held = group.get(name), ", ".join(group) or "nothing"
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"`path` {group.file.filename} has no array {name!r}; it holds {held}.")
+        raise ValueError(f"`path` {group.file.filename} has no array {name!r}; it holds {printable(held)}.")
     return found

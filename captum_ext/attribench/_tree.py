@@ -156,7 +156,7 @@ def _filled(levels: Mapping[str, list[str]], shape: Any, leaves: Leaves) -> NDAr
         raise ValueError("some combinations of names have no array")
     for key, leaf in leaves.items():
         if leaf.shape != tuple(shape):
-            raise ValueError(f"{'/'.join(key)} has shape {leaf.shape}, others have {tuple(shape)}")
+            raise ValueError(f"{'/'.join(key)!r} has shape {leaf.shape}, others have {tuple(shape)}")
         tree.leaves[key][...] = leaf
     return tree
 

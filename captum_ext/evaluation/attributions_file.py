@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .._core.printing import printable
 from .checksums import check_self_contained
 from .files import escaped, unescaped
 
@@ -47,8 +48,9 @@ def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
             f"Method {method!r}: {path} is not a file of attributions that attribute_dataset wrote, or it is damaged: "
             f"{error!r}."
         ) from error
-    name = method if method in groups else next(iter(groups))
-    if method not in groups and len(groups) > 1:
+    names = {printable(name): name for name in groups}  # a report asks by the name that it shows
+    name = method if method in groups else names.get(printable(method), next(iter(groups)))
+    if printable(name) != printable(method) and len(groups) > 1:
         raise ValueError(
             f"Method {method!r} is not in {path}, which has {', '.join(map(repr, groups))}; name it like one of them."
         )
