@@ -23,7 +23,12 @@ def opened(path: str | os.PathLike[str], mode: str = "r") -> Iterator[h5py.File]
     except OSError as error:
         raise ValueError(f"`path` {path} is not an HDF5 file, or it is damaged: {error}.") from error
     with file:
-        yield file
+        try:
+            yield file
+        except OSError as error:
+            if mode != "r":
+                raise
+            raise ValueError(f"`path` {path} is damaged: {error}.") from error
 
 
 def stored_array(group: h5py.Group, name: str) -> h5py.Dataset:

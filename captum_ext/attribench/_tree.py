@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._core.checks import check_choice
+from .._core.printing import printable
 from ..evaluation.checksums import check_seal, check_self_contained, inside, seal
 from ..evaluation.files import check_writable, written_aside
 from ._files import opened
@@ -48,7 +49,7 @@ class NDArrayTree:
         """One array, by a name for each level."""
         if set(level_keys) != set(self.levels):
             given = ", ".join(level_keys) or "none"
-            raise ValueError(f"Give a name for each of {', '.join(self.levels)}; got {given}.")
+            raise ValueError(printable(f"Give a name for each of {', '.join(self.levels)}; got {given}."))
         for level, name in level_keys.items():
             check_choice(level, name, self.levels[level])
         return self.leaves[tuple(level_keys[level] for level in self.levels)]

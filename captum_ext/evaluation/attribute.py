@@ -13,6 +13,7 @@ import torch
 
 from .._version import __version__
 from .checks import check_methods, check_numbers
+from .checksums import in_checked_pieces
 from .engines.resources import Device, workers_of
 from .examples import Examples
 from .files import MEBIBYTE, escaped, written_aside
@@ -21,8 +22,6 @@ from .kept_run import is_there, kept_beside
 from .methods import with_absolute_paths
 from .model import made
 from .store import IncompleteRun, ShardStore
-
-PIECE = 2**16  # bytes that have a common checksum, and are read together
 
 
 def attribute_dataset(
@@ -117,13 +116,5 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
 
 def _write_rows(file: h5py.File, name: str, rows: np.ndarray[Any, Any], at: range, examples: int) -> None:
     if name not in file:
-        file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype, **_checked(rows[0], examples))
+        file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype, **in_checked_pieces(rows[0], examples))
     file[name][at.start : at.stop] = rows
-
-
-def _checked(row: np.ndarray[Any, Any], examples: int) -> dict[str, Any]:
-    """With HDF5's own checksum for each piece of the array, which is whole rows; an empty array has none."""
-    if not row.size:
-        return {}
-    rows = max(1, min(examples, PIECE // row.nbytes))
-    return {"fletcher32": True, "chunks": (rows, *row.shape)}

@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 
 from captum_ext import Evaluation, attribute_dataset, load, metrics
+from captum_ext.attribench.data import AttributionsDataset, AttributionsDatasetWriter
 from captum_ext.attribench.functional.metrics.impact_coverage import read_patches
 from captum_ext.attribench.result import InfidelityResult, MetricResult
 from captum_ext.evaluation import formats
@@ -303,6 +304,19 @@ def test_a_flipped_bit_of_attribenchs_result_is_an_error_or_without_effect(tmp_p
     for damaged in flips(path):
         path.write_bytes(damaged)
         is_refused(lambda: MetricResult.load(path) and result.is_at(path), f"`path` {path}")
+
+
+def test_a_flipped_bit_of_attribenchs_attributions_is_an_error_or_without_effect(tmp_path):
+    writer = AttributionsDatasetWriter(tmp_path / "maps.h5", 50)
+    writer.write(range(50), np.arange(600.0).reshape(50, 3, 4), "a")
+    samples, labels = torch.zeros(50, 3, 4), torch.zeros(50, dtype=torch.long)
+    with h5py.File(writer.path) as file:
+        at = file["a"].id.get_chunk_info(0).byte_offset
+    whole = writer.path.read_bytes()
+    for place in range(at, at + 2400, 60):
+        writer.path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=f"`path` {writer.path} is damaged"):
+            AttributionsDataset(samples, labels, path=writer.path).maps("a", [0, 49])
 
 
 @pytest.mark.parametrize("content", [b"", b"no patch", {"a": torch.zeros(1)}, torch.zeros(3), shrunk], ids=str)
