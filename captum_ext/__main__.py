@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._core.printing import printable
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def failed(why: str) -> int:
-    print(f"captum-ext: {why}", file=sys.stderr)
+    print(f"captum-ext: {printable(why)}", file=sys.stderr)
     return 1
 
 
@@ -99,7 +100,7 @@ def report(options: argparse.Namespace) -> None:
     load(options.result).report(
         page, attributions=options.attributions, n_examples=options.examples, baseline=options.baseline
     )
-    print(page)
+    print(printable(str(page)))
 
 
 def metrics(options: argparse.Namespace) -> None:

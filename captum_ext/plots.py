@@ -16,10 +16,11 @@ import pandas as pd
 import xarray as xr
 
 from ._core.checks import check_choice, check_fraction
+from ._core.printing import printable
 from .evaluation import comparison
 from .evaluation.axes import plain_axis, with_place
 from .evaluation.display import arrow
-from .evaluation.score import Score, curves_of, labels, methods_of, metrics_of, own_axes, scores
+from .evaluation.score import Score, curves_of, labels, methods_of, metrics_of, own_axes, presentable, scores
 from .evaluation.statistics import Floats
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def significance(
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xlim(-1.2 if effects.min().min() < 0 else -0.05, 1.2)
     ax.set_yticks(range(len(effects)), list(effects.index))
-    ax.set_xlabel(f"effect against {baseline}: rank-biserial correlation (better →)")
+    ax.set_xlabel(f"effect against {printable(baseline)}: rank-biserial correlation (better →)")
     legend = "corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these"
     unclear = "   ?: too few examples to tell" if undecided.to_numpy().any() else ""
     ax.set_title(legend + unclear, fontsize="small")
@@ -246,7 +247,7 @@ def maps(
         for row, image, value in zip(axes, images, values):
             _attribution_map(row[column], value, image, {"sign": sign, "outlier_perc": outlier_perc, **options})
     for one, title in zip(axes[0], ["input", *pictures]):
-        one.set_title(title, fontsize="medium")
+        one.set_title(printable(str(title)), fontsize="medium")
     for one in axes.flat:
         one.set(xticks=[], yticks=[])
     return figure
@@ -397,7 +398,7 @@ def _dataset(results: Any) -> xr.Dataset:
     dataset = getattr(results, "dataset", results)
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(f"`results` must be an Evaluation or its xarray.Dataset, got {type(results).__name__}.")
-    return dataset
+    return presentable(dataset)
 
 
 def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
@@ -407,6 +408,7 @@ def _styles(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _variable(dataset: xr.Dataset, metric: str) -> xr.DataArray:
+    metric = printable(metric) if isinstance(metric, str) else metric
     check_choice("metric", metric, metrics_of(dataset))
     return dataset[metric]
 

@@ -32,11 +32,14 @@ MAY_IMPORT = {
     "truth_masks": ("_core",),
     "baselines": ("_core",),
     "perturbations": ("_core",),
-    "evaluation": ("evaluation", "_core.card", "_core.checks", "_core.guard", "_core.sharing", "_version"),
-    "plots": ("evaluation", "_core.checks"),
-    "report": ("evaluation", "plots", "report", "_core.checks", "_version"),
+    "evaluation": (
+        *("evaluation", "_core.card", "_core.checks", "_core.guard", "_core.printing", "_core.sharing"),
+        "_version",
+    ),
+    "plots": ("evaluation", "_core.checks", "_core.printing"),
+    "report": ("evaluation", "plots", "report", "_core.checks", "_core.printing", "_version"),
 }
-PUBLIC = ("_core.checks", "_version")  # private names that the AttriBench layer may use all the same
+PUBLIC = ("_core.checks", "_core.printing", "_version")  # private names that the AttriBench layer may use all the same
 # Who may import the engines' files, beside the engines: the two calls that start one.
 STARTS_ENGINES = ("evaluation.run", "evaluation.attribute")
 # Imports inside functions, each with its reason; beside these a module says at its top what it needs.

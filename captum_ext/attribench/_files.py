@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import h5py
 
+from .._core.printing import printable
+
 
 @contextmanager
 def opened(path: str | os.PathLike[str], mode: str = "r") -> Iterator[h5py.File]:
@@ -21,12 +23,17 @@ def opened(path: str | os.PathLike[str], mode: str = "r") -> Iterator[h5py.File]
     except OSError as error:
         raise ValueError(f"`path` {path} is not an HDF5 file, or it is damaged: {error}.") from error
     with file:
-        yield file
+        try:
+            yield file
+        except OSError as error:
+            if mode != "r":
+                raise
+            raise ValueError(f"`path` {path} is damaged: {error}.") from error
 
 
 def stored_array(group: h5py.Group, name: str) -> h5py.Dataset:
     """An array of a file by its name."""
     found, held = group.get(name), ", ".join(group) or "nothing"
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"`path` {group.file.filename} has no array {name!r}; it holds {held}.")
+        raise ValueError(f"`path` {group.file.filename} has no array {name!r}; it holds {printable(held)}.")
     return found

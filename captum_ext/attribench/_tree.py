@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._core.checks import check_choice
+from .._core.printing import printable
+from ..evaluation.checksums import check_seal, check_self_contained, inside, seal
 from ..evaluation.files import check_writable, written_aside
 from ._files import opened
 
@@ -47,7 +49,7 @@ class NDArrayTree:
         """One array, by a name for each level."""
         if set(level_keys) != set(self.levels):
             given = ", ".join(level_keys) or "none"
-            raise ValueError(f"Give a name for each of {', '.join(self.levels)}; got {given}.")
+            raise ValueError(printable(f"Give a name for each of {', '.join(self.levels)}; got {given}."))
         for level, name in level_keys.items():
             check_choice(level, name, self.levels[level])
         return self.leaves[tuple(level_keys[level] for level in self.levels)]
@@ -67,6 +69,8 @@ def save_tree(tree: NDArrayTree, attributes: Mapping[str, str], path: Any, forma
     _check_names(tree.levels)
     with written_aside(check_writable(path), room=sum(leaf.nbytes for leaf in tree.leaves.values())) as aside:
         WRITERS[format](tree, attributes, aside)
+        if aside.is_file():  # AttriBench's folders have no room for a list of checksums
+            seal(aside)
 
 
 def load_tree(path: Any) -> tuple[NDArrayTree, dict[str, str]]:
@@ -75,6 +79,7 @@ def load_tree(path: Any) -> tuple[NDArrayTree, dict[str, str]]:
     if not path.exists():
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
+        check_seal(path)
         return _read_csv(path) if path.is_dir() else _read_hdf5(path)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ValueError(f"`path` {path} is not a result of AttriBench's, or it is damaged: {error}") from error
@@ -90,11 +95,12 @@ def _write_hdf5(tree: NDArrayTree, attributes: Mapping[str, str], path: Path) ->
                 # The groups are read in the order in which they were made.
                 group = group[name] if name in group else group.create_group(name, track_order=True)
             group.attrs["level_name"] = tree.level_names[-1]
-            group.create_dataset(names[-1], data=leaf)
+            group.create_dataset(names[-1], data=leaf, fletcher32=leaf.size > 0 and leaf.ndim > 0)
 
 
 def _read_hdf5(path: Path) -> tuple[NDArrayTree, dict[str, str]]:
     with opened(path) as file:
+        check_self_contained(file)
         level_names, leaves = _leaves(file)
         attributes = {str(k): str(v) for k, v in file.attrs.items() if k != "level_name"}
     levels = {level: list(dict.fromkeys(key[i] for key in leaves)) for i, level in enumerate(level_names)}
@@ -129,13 +135,14 @@ def _write_csv(tree: NDArrayTree, attributes: Mapping[str, str], path: Path) -> 
 def _read_csv(path: Path) -> tuple[NDArrayTree, dict[str, str]]:
     yaml = _yaml()
     try:
-        metadata = dict(yaml.safe_load((path / METADATA).read_text()))
+        metadata = dict(yaml.safe_load(inside(path, METADATA).read_text()))
     except yaml.YAMLError as error:
         raise ValueError(f"{METADATA}: {error}") from error
     levels, shape = metadata.pop("levels"), metadata.pop("shape")
     _check_names(levels)
     leaves = {
-        names: np.loadtxt(_csv_file(path, names)).reshape(shape) for names in NDArrayTree(levels, []).combinations()
+        names: np.loadtxt(inside(path, str(_csv_file(path, names)))).reshape(shape)
+        for names in NDArrayTree(levels, []).combinations()
     }
     return _filled(levels, shape, leaves), {k: str(v) for k, v in metadata.items() if k != "level_names"}
 
@@ -150,7 +157,7 @@ def _filled(levels: Mapping[str, list[str]], shape: Any, leaves: Leaves) -> NDAr
         raise ValueError("some combinations of names have no array")
     for key, leaf in leaves.items():
         if leaf.shape != tuple(shape):
-            raise ValueError(f"{'/'.join(key)} has shape {leaf.shape}, others have {tuple(shape)}")
+            raise ValueError(f"{'/'.join(key)!r} has shape {leaf.shape}, others have {tuple(shape)}")
         tree.leaves[key][...] = leaf
     return tree
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from .._core.checks import check_choice
+from ..evaluation.checksums import in_checked_pieces
 from ..evaluation.files import check_writable
 from ._files import opened, stored_array
 
@@ -77,8 +78,8 @@ class HDF5DatasetWriter:
             raise ValueError(f"`samples` has {len(samples)} rows, but {left}.")
         with opened(self.path, "a" if self.head else "x") as file:
             if not self.head:
-                file.create_dataset("samples", (self.num_samples, *samples.shape[1:]), np.float32, fillvalue=np.nan)
-                file.create_dataset("labels", (self.num_samples,), np.int64, fillvalue=-1)
+                _create(file, "samples", samples, self.num_samples, np.float32, np.nan)
+                _create(file, "labels", labels, self.num_samples, np.int64, -1)
             _check_rows("samples", samples, stored_array(file, "samples").shape[1:])
             stored_array(file, "samples")[rows] = samples.astype(np.float32)
             stored_array(file, "labels")[rows] = labels.astype(np.int64)
@@ -107,7 +108,7 @@ class AttributionsDatasetWriter:
             shape = tuple(file.attrs.setdefault("sample_shape", attributions.shape[1:]))
             _check_rows("attributions", attributions, shape)
             if method_name not in file:
-                file.create_dataset(method_name, (self.num_samples, *shape), np.float32, fillvalue=np.nan)
+                _create(file, method_name, attributions, self.num_samples, np.float32, np.nan)
             stored_array(file, method_name)[indices[order]] = attributions[order]
 
 
@@ -240,6 +241,12 @@ class MethodView:
 
     def __getitem__(self, indices: Indices) -> Tensor:
         return self.dataset.maps(self.name, indices)
+
+
+def _create(file: Any, name: str, like: Any, rows: int, dtype: Any, missing: float) -> None:
+    """An array with such rows, and checksums; rows that are not written yet are missing."""
+    pieces = in_checked_pieces(np.zeros(like.shape[1:], dtype), rows)
+    file.create_dataset(name, (rows, *like.shape[1:]), dtype, fillvalue=missing, **pieces)
 
 
 AGGREGATES: dict[str, Callable[[Tensor, int], Tensor]] = {

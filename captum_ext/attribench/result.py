@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .._core.checks import check_choice
+from .._core.printing import printable
 from ._tree import Array, NDArrayTree, load_tree, save_tree
 
 Names = Sequence[str]
@@ -87,7 +88,7 @@ class MetricResult:
         check_choice("level", level, self.levels)
         both = sorted(set(self.levels[level]) & set(other.levels[level]))
         if both and not allow_overwrite:
-            shared = f"{level} {', '.join(both)}"
+            shared = printable(f"{level} {', '.join(both)}")
             raise ValueError(f"Both results have {shared}; set `allow_overwrite` to take those of the other.")
         theirs = other._merged_by(level)
         for what, ours in self._merged_by(level).items():

@@ -16,9 +16,10 @@ from .._core.checks import check_choice
 from .._version import __version__
 from .attributions_file import DATA
 from .checks import check_first, check_methods, check_numbers
+from .checksums import in_checked_pieces
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import escaped, written_aside
+from .files import MEBIBYTE, escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import is_there, kept_beside
 from .labels import check_target
@@ -124,7 +125,8 @@ def _digests(path: Path) -> list[str]:
 
 
 def _export(store: ShardStore, methods: list[str], path: Path) -> None:
-    with written_aside(path, room=store.size()) as aside, h5py.File(aside, "w") as file:
+    room = store.size() + len(methods) * MEBIBYTE
+    with written_aside(path, room=room) as aside, h5py.File(aside, "w", libver="latest") as file:  # has checksums
         file.attrs["captum_ext"], file.attrs["run"] = __version__, store.digest
         digests = []
         for shard in range(len(store)):
@@ -138,8 +140,10 @@ def _export(store: ShardStore, methods: list[str], path: Path) -> None:
                     if array.shape[1:] != rows.shape[2:]:
                         raise ValueError(other_size(method, array.shape[1:], rows.shape[2:], at.start))
                     array[at.start : at.stop] = rows[0]
-        file[DATA] = np.array(digests, "S")
+        file.create_dataset(DATA, data=np.array(digests, "S"), chunks=True, fletcher32=True)
 
 
 def _array_of(file: h5py.File, name: str, rows: np.ndarray[Any, Any], examples: int) -> Any:
-    return file[name] if name in file else file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype)
+    if name not in file:
+        file.create_dataset(name, (examples, *rows.shape[1:]), rows.dtype, **in_checked_pieces(rows[0], examples))
+    return file[name]

@@ -8,6 +8,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .._core.printing import printable
+from .checksums import check_self_contained
 from .files import escaped, unescaped
 
 DATA = "%data"  # digests of the data set, beside the methods; no method's name is stored with a lone %
@@ -25,8 +27,11 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, rows: list[int]) -> np.ndarray[Any, Any]:
-        with h5py.File(self.path) as file:
-            return file[self.name][rows]
+        try:
+            with h5py.File(self.path) as file:
+                return file[self.name][rows]
+        except (OSError, KeyError) as error:
+            raise ValueError(f"{self.path} is damaged or gone: {self.name!r} cannot be read: {error!r}.") from error
 
 
 def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
@@ -36,14 +41,34 @@ def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:
         with h5py.File(path) as file:
             if "captum_ext" not in file.attrs:
                 raise ValueError("it was not written by captum_ext")
-            groups = {unescaped(name): sorted(group) for name, group in file.items() if name != DATA}
+            check_self_contained(file)
+            groups = {unescaped(name): _tensors(group) for name, group in file.items() if name != DATA}
+            if not groups:
+                raise ValueError("it has no method")
     except Exception as error:
         raise ValueError(
-            f"Method {method!r}: {path} is not a file of attributions that attribute_dataset wrote: {error}."
+            f"Method {method!r}: {path} is not a file of attributions that attribute_dataset wrote, or it is damaged: "
+            f"{error!r}."
         ) from error
-    name = method if method in groups else next(iter(groups))
-    if method not in groups and len(groups) > 1:
+    names = {printable(name): name for name in groups}  # a report asks by the name that it shows
+    name = method if method in groups else names.get(printable(method), next(iter(groups)))
+    if printable(name) != printable(method) and len(groups) > 1:
         raise ValueError(
             f"Method {method!r} is not in {path}, which has {', '.join(map(repr, groups))}; name it like one of them."
         )
     return tuple(StoredArray(path, f"{escaped(name)}/{tensor}") for tensor in groups[name])
+
+
+def _tensors(group: Any) -> list[str]:
+    """The names of a method's tensors, which are "0", "1" and so on."""
+    if not isinstance(group, h5py.Group) or not len(group) or {*group} != {str(i) for i in range(len(group))}:
+        raise ValueError(f"{group.name!r} does not hold a method's tensors")
+    names = [str(i) for i in range(len(group))]
+    if not all(_has_rows(group[name], group["0"]) for name in names):
+        raise ValueError(f"{group.name!r} must hold arrays of numbers with a row per example")
+    return names
+
+
+def _has_rows(array: Any, first: Any) -> bool:
+    is_array = isinstance(array, h5py.Dataset) and array.ndim > 0 and array.dtype.kind in "biuf"
+    return is_array and len(array) == len(first)

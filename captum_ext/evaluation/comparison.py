@@ -7,7 +7,8 @@ The dataset has one variable per metric over `attribution` (the method) and `exa
 metric with one score per example. Examples are assumed to be independent draws of the data that one wants to speak
 about, so intervals resample examples and tests pair methods by example. A score that is NaN or infinite is undefined:
 it is left out, and counted. Only variables with the attribute `higher_is_better` can be ranked; curves have none and
-are left out. Random numbers are drawn from `seed`, so every table repeats.
+are left out. Random numbers are drawn from `seed`, so every table repeats. A control character in
+a name is shown as an escape.
 
 Each table also has a function of scores that were read already (`summary_of` beside `summary`), for those who need
 several tables of one dataset.
@@ -25,6 +26,7 @@ import xarray as xr
 from scipy import stats
 
 from .._core.checks import check_choice, check_count, check_fraction
+from .._core.printing import printable
 from .score import MetricType, Score, label, points, scores
 from .statistics import (
     CORRECTIONS,
@@ -139,6 +141,7 @@ def compare_of(
     check_choice("correction", correction, CORRECTIONS)
     check_choice("alternative", alternative, SIDES)
     check_fraction("alpha", alpha, open_ends=True)
+    baseline = printable(baseline) if isinstance(baseline, str) else baseline
     _check_baseline(baseline, found[0].methods)
     table = _table(_against(score, baseline, alternative) for score in found)
     table["p_corrected"] = corrected(table["p"].to_numpy(), correction)
@@ -326,7 +329,9 @@ def _halves(halves: Any) -> Iterator[tuple[Any, list[Any], xr.DataArray]]:
     for variable in variables:
         if not set(dims) <= set(variable.dims) or variable.sizes["half"] != 2:
             raise ValueError(f"`halves` must have the dims {', '.join(dims)}, two of half; got {dict(variable.sizes)}.")
-        yield variable.attrs.get("halves_of", variable.name), variable["attribution"].values.tolist(), variable
+        name, methods = variable.attrs.get("halves_of", variable.name), variable["attribution"].values.tolist()
+        shown = [printable(method) if isinstance(method, str) else method for method in methods]
+        yield printable(name) if isinstance(name, str) else name, shown, variable
 
 
 def _three_axes(halves: Any, dims: tuple[str, ...]) -> xr.DataArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .._core.printing import printable
 from . import comparison
-from .score import Score, labels, methods_of, metrics_of, scores
+from .score import Score, failures_of, labels, methods_of, metrics_of, presentable, scores
 from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
@@ -95,7 +95,7 @@ def without_direction(dataset: xr.Dataset) -> list[str]:
 
 def as_text(dataset: xr.Dataset, width: int | None = None) -> str:
     """Methods by metrics in columns, as many side by side as the terminal has room for."""
-    width = width or shutil.get_terminal_size((120, 0)).columns
+    dataset, width = presentable(dataset), width or shutil.get_terminal_size((120, 0)).columns
     lines = [f"Evaluation: {headline(dataset)}", *_table_lines(dataset, width)]
     if unranked := without_direction(dataset):
         lines.append(f"Without a better side: {', '.join(unranked)}.")
@@ -117,15 +117,12 @@ def _table_lines(dataset: xr.Dataset, width: int) -> list[str]:
 
 
 def _aligned(cells: Sequence[str]) -> list[str]:
-    cells = [
-        "".join(c if c.isprintable() else "?" for c in cell) for cell in cells
-    ]  # a name must not steer the terminal
     width = max(map(len, cells))
     return [cell.rjust(width) for cell in cells]
 
 
 def _failure_lines(dataset: xr.Dataset) -> list[str]:
-    failures = json.loads(dataset.attrs.get("failures", "[]"))
+    failures = failures_of(dataset)
     return [f"{counted(len(failures), 'failure')}, see `failures`."] if failures else []
 
 
@@ -159,11 +156,13 @@ def _mark(row: Any) -> str:
 
 def as_html(dataset: xr.Dataset) -> str:
     """The table of `as_text` for a notebook, above the data set itself."""
-    return (
+    dataset = presentable(dataset)
+    html = (
         f"<div><p><strong>Evaluation</strong>: {escape(headline(dataset))}</p>{_html_table(dataset)}"
         f"<p>{escape(' '.join(_failure_lines(dataset)))}</p>"
         f"<details><summary>dataset</summary>{dataset._repr_html_()}</details></div>"
     )
+    return printable(html, keep="\n")  # attributes, too
 
 
 def _html_table(dataset: xr.Dataset) -> str:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
+from .checksums import check_seal, check_self_contained, inside, seal
 from .files import escaped, unescaped, written_aside
 
 METADATA = "metadata.json"  # of a folder of CSV files
+CHECKED = {"fletcher32": True}  # HDF5's own checksum, which every reader checks
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,12 @@ class Format:
     recognises: Callable[[Path], bool]
     save: Callable[[xr.Dataset, Path], None]
     load: Callable[[Path], xr.Dataset]
+
+
+def load_any(path: Path) -> xr.Dataset:
+    """The results at a path, in any of the formats, if they are as they were saved."""
+    check_seal(path)
+    return format_of(path).load(path)
 
 
 def format_of(path: Path) -> Format:
@@ -40,10 +49,19 @@ def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
     for variable in stored.data_vars.values():  # netCDF has no booleans
         variable.attrs = {k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()}
     with written_aside(path, room=stored.nbytes + len(str(stored.attrs))) as aside:
-        stored.to_netcdf(aside, engine="h5netcdf")
+        stored.to_netcdf(
+            aside, engine="h5netcdf", encoding={v: CHECKED for v in stored.variables if _is_array(stored[v])}
+        )
+        seal(aside)
+
+
+def _is_array(variable: xr.DataArray) -> bool:
+    return variable.size > 0 and variable.ndim > 0 and variable.dtype.kind in "biuf"
 
 
 def load_hdf5(path: Path) -> xr.Dataset:
+    with h5py.File(path) as file:
+        check_self_contained(file)
     return _as_saved(xr.load_dataset(path, engine="h5netcdf"))
 
 
@@ -91,15 +109,16 @@ def save_csv(dataset: xr.Dataset, path: Path) -> None:
         (aside / METADATA).write_text(json.dumps(about, indent=1))
         for v, entry in about["variables"].items():
             dataset[v].to_series().rename("score").to_csv(aside / entry["file"], float_format="%.17g", na_rep="nan")
+        seal(aside)
 
 
 def load_csv(path: Path) -> xr.Dataset:
-    about = json.loads((path / METADATA).read_text())
+    about = json.loads(inside(path, METADATA).read_text())
     dataset = xr.Dataset(
         coords={c: np.array(e["values"], e["dtype"]) for c, e in about["coords"].items()}, attrs=about["attrs"]
     )
     for name, entry in about["variables"].items():
-        scores = np.array(_last_column(path / entry["file"]), entry["dtype"])
+        scores = np.array(_last_column(inside(path, entry["file"])), entry["dtype"])
         # dimensions without coordinates (the halves) have what length is left
         shape = [dataset.sizes.get(d, -1) for d in entry["dims"]]
         dataset[name] = entry["dims"], scores.reshape(shape), entry["attrs"]
@@ -120,6 +139,7 @@ def save_zarr(dataset: xr.Dataset, path: Path) -> None:
         warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
         stored = _renamed(dataset, lambda name: escaped(name).replace("\\", "%5C"))  # Zarr takes it for a slash
         stored.assign_attrs(order=json.dumps(list(stored.data_vars))).to_zarr(aside, zarr_format=2, consolidated=True)
+        seal(aside)
 
 
 def load_zarr(path: Path) -> xr.Dataset:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .._core.checks import as_tensors, describe, explained, is_exact, missing_arguments
-from .attributions_file import open_attributions
+from .attributions_file import StoredArray, open_attributions
 from .examples import Batch, Tensors
 
 
@@ -165,7 +165,8 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
         for a in method if isinstance(method, tuple) else (method,):
             if len(a) != examples:
                 raise ValueError(
-                    f"The attributions of method {name!r} have {len(a)} rows, but `data` has {examples} examples."
+                    f"The attributions of method {name!r}{f' in {a.path}' if isinstance(a, StoredArray) else ''} have "
+                    f"{len(a)} rows, but `data` has {examples} examples."
                 )
         return Method(name, None, method)
     if not callable(method) and not hasattr(method, "attribute"):

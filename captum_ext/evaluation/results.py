@@ -16,10 +16,10 @@ from .._core.checks import check_choice
 from . import comparison, display
 from .axes import common_lengths, named_axes, place_label
 from .files import check_writable
-from .formats import FORMATS, format_of
+from .formats import FORMATS, load_any
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, HALVES
-from .score import own_axes
+from .score import failures_of, own_axes
 from .store import ShardStore, side_by_side
 
 
@@ -41,13 +41,14 @@ class Evaluation:
 
         Each failure has its attribution, metric, first and last example, and error.
         """
-        return json.loads(self.dataset.attrs.get("failures", "[]"))
+        return failures_of(self.dataset)
 
     def save(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
         """Writes the results, whole or not at all.
 
         `"hdf5"` is a file that h5py, xarray and netCDF read; `"csv"` is a folder of tables; `"zarr"` is a folder that
-        xarray reads in parts (needs ``pip install "captum-ext[zarr]"``).
+        xarray reads in parts (needs ``pip install "captum-ext[zarr]"``). Each has checksums, which `load` compares; for
+        the files of a folder they are in `SHA256SUMS`.
         """
         check_choice("format", format, FORMATS)
         FORMATS[format].save(self.dataset, check_writable(path))
@@ -187,12 +188,18 @@ def _free(axis: str, metric: str, places: list[Any], dataset: xr.Dataset, taken:
 
 
 def load(path: str | os.PathLike[str]) -> Evaluation:
-    """Results that `Evaluation.save` or `evaluate(path=...)` wrote, in any of the formats."""
+    """Results that `Evaluation.save` or `evaluate(path=...)` wrote, in any of the formats.
+
+    Raises:
+        FileNotFoundError: nothing is at `path`.
+        ValueError: it is something else, or it was damaged or changed since it was saved, which its checksums tell.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
-        dataset = format_of(path).load(path)
+        dataset = load_any(path)
+        failures_of(dataset)
     except ImportError:
         raise
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from .._core.checks import check_choice
+from .._core.printing import printable
 from .axes import place_label, with_place
 from .statistics import Floats
 
@@ -77,9 +79,32 @@ def metrics_of(dataset: xr.Dataset) -> list[str]:
     return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
 
 
+def presentable(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with names that can be printed, for all that shows them."""
+    shown = {name: printable(str(name)) for name in {*dataset.variables, *dataset.dims}}
+    dataset = dataset.rename({name: new for name, new in shown.items() if name != new})
+    methods = dataset.coords.get("attribution")
+    if methods is None or all(str(name).isprintable() for name in methods.values):
+        return dataset
+    return dataset.assign_coords(attribution=[printable(str(name)) for name in methods.values])
+
+
+def failures_of(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """What failed, of which each has an entry in the attribute `failures`."""
+    stored = dataset.attrs.get("failures", "[]")
+    try:
+        found = json.loads(stored)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(failure, dict) for failure in found):
+        raise ValueError(f"The attribute `failures` of the results must be a list of mappings in JSON, got {stored!r}.")
+    return found
+
+
 def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
     """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place."""
     _check(dataset)
+    dataset = presentable(dataset)
     directed = [str(name) for name in dataset.data_vars if dataset[name].attrs.get("higher_is_better") is not None]
     if not directed:
         raise ValueError(
@@ -87,6 +112,7 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
             "Curves have none: evaluate their areas too, such as `deletion` beside `deletion_curve`."
         )
     names = directed if metric is None else [metric] if isinstance(metric, str) else list(metric)
+    names = [printable(name) if isinstance(name, str) else name for name in names]
     if not names:
         raise ValueError(f"`metric` must name at least one metric, got {metric!r}. Leave it out for all of them.")
     for name in names:

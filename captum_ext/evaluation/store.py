@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .._core.printing import printable
 from .files import sweep, unfinished, written_aside
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -219,7 +220,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{prefix}{key}.")
         elif json.dumps(a) != json.dumps(b):  # in text, nan is equal to itself
-            lines.append(f"{prefix}{key}: {a!r}, not {b!r}")
+            lines.append(f"{printable(prefix + key)}: {a!r}, not {b!r}")
     return lines
 
 

@@ -14,7 +14,7 @@ from .._core.checks import check_count, check_fraction
 from ..evaluation import display
 from ..evaluation.axes import plain_axis
 from ..evaluation.comparison import as_matrix
-from ..evaluation.score import metrics_of
+from ..evaluation.score import failures_of, metrics_of
 from . import words
 from .records import Agreement, Cell, Column, Findings, Metric, Overview
 from .tables import Tables
@@ -143,9 +143,7 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
 
 
 def failures(dataset: xr.Dataset) -> list[dict[str, str]]:
-    return [
-        {str(k): _plain(v) for k, v in failure.items()} for failure in json.loads(dataset.attrs.get("failures", "[]"))
-    ]
+    return [{str(k): _plain(v) for k, v in failure.items()} for failure in failures_of(dataset)]
 
 
 def _from_json(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._core.printing import printable
 from ..evaluation.attributions_file import open_attributions
 from ..evaluation.display import Numbers, number_format, numbers
 from ..evaluation.examples import Examples
@@ -93,9 +94,10 @@ def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]
             "`attributions` must be a mapping from methods' names to attributions, or a path that "
             f"`attribute_dataset` wrote; got {type(attributions).__name__}."
         )
-    if unknown := sorted(map(str, set(attributions) - set(methods))):
+    given = {printable(str(name)): value for name, value in attributions.items()}
+    if unknown := sorted(set(given) - set(methods)):
         raise ValueError(f"`attributions` has {', '.join(unknown)}, but the results are of {', '.join(methods)}.")
-    return {name: _tensors(name, value) for name, value in attributions.items()}
+    return {name: _tensors(name, value) for name, value in given.items()}
 
 
 def _tensors(name: str, value: Any) -> tuple[Any, ...]:

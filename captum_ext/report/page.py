@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._core.printing import printable
 from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
+from ..evaluation.score import presentable
 from .findings import check, findings
 from .tables import tables
 
@@ -34,6 +36,7 @@ def write(
     (charts, gallery), environment = _drawing(), _environment()
     check(dataset, baseline, confidence, n_examples)
     target = check_writable(path)
+    dataset, baseline = presentable(dataset), printable(baseline)
     found = tables(dataset, baseline, confidence)
     page = environment.get_template("page.html").render(
         today=date.today().isoformat(),
@@ -44,7 +47,7 @@ def write(
         gallery=gallery.examples(dataset, found.scores, data, attributions, n_examples),
     )
     with written_aside(target) as aside:
-        aside.write_text(page, encoding="utf-8")
+        aside.write_text(printable(page, keep="\n"), encoding="utf-8")
 
 
 def _drawing() -> Any:

@@ -237,7 +237,9 @@ def test_patches_and_what_they_cover_are_those_of_the_functional_forms(devices, 
     training.run(progress=False)
     train_adversarial_patches(model, data, 2, 2, str(tmp_path / "theirs" / "patch"))
     for label in range(2):
-        ours, theirs = (torch.load(tmp_path / folder / f"patch_{label}.pt") for folder in ("ours", "theirs"))
+        ours, theirs = (
+            torch.load(tmp_path / folder / f"patch_{label}.pt", weights_only=True) for folder in ("ours", "theirs")
+        )
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     coverage = metrics.ImpactCoverage(model, data, 2, FACTORY, str(tmp_path / "theirs"), devices=devices)
     coverage.run(progress=False)

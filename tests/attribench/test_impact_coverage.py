@@ -174,7 +174,7 @@ def test_saved_patches_are_read_and_the_model_is_left_as_it_was(cnn, dataset, im
     assert cnn.training
     assert all(p.requires_grad and p.grad is None for p in cnn.parameters())
     again = train_adversarial_patches(cnn, samples, 1, 2, None, labels=[2])
-    assert torch.equal(torch.load(tmp_path / "patch_2.pt"), again[0])
+    assert torch.equal(torch.load(tmp_path / "patch_2.pt", weights_only=True), again[0])
     assert list(MODULE.read_patches(tmp_path)) == [0, 1, 2]
 
 

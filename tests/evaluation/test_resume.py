@@ -434,7 +434,7 @@ def test_another_state_of_a_model_that_a_function_makes_is_another_run(tmp_path)
 def saved(folder):
     def make():
         model = Net()
-        model.load_state_dict(torch.load(folder / "model.pt"))
+        model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
         return model
 
     return make

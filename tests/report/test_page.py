@@ -14,6 +14,7 @@ import pytest
 
 import captum_ext.report
 from captum_ext import Evaluation
+from captum_ext._core.printing import printable
 
 from .runs import EVIL, METHODS, Page, images, maps, page_of, result
 
@@ -83,7 +84,7 @@ def test_other_texts_are_text_too(page, tmp_path):
 def test_no_name_breaks_the_page(name, tmp_path):
     dataset = result(methods=[name, "b", "random"]).dataset.rename({"a/curve $x": name, "fraction": f"at {name}"})
     page = page_of(Evaluation(dataset), tmp_path, n_examples=1)
-    assert page.all("table")[0].all("th", scope="row")[0].text == name
+    assert page.all("table")[0].all("th", scope="row")[0].text == printable(name)
     assert "49" not in page.all("h1")[0].text
 
 

@@ -21,6 +21,7 @@ from ..._core.arguments import (
 from ..._core.card import metric
 from ..._core.checks import as_tensors, check_count, check_real, describe, shape
 from ..._core.forward import Forward, whole
+from ..._core.printing import printable
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
@@ -139,7 +140,8 @@ def _references(value: AttributionsType, methods: Attributions) -> list[Tensor]:
         return [_of_method(value, maps, "other_attributions") for maps in methods.maps]
     if methods.names is None or set(value) != set(methods.names):
         names = "no mapping, as `attributions` is none" if methods.names is None else f"of {', '.join(methods.names)}"
-        raise ValueError(f"`other_attributions` must be {names}; got a mapping of {', '.join(value)}.")
+        got = f"got a mapping of {', '.join(value)}"
+        raise ValueError(printable(f"`other_attributions` must be {names}; {got}."))
     of_names = zip(methods.names, methods.maps)
     return [_of_method(value[name], maps, f"other_attributions[{name!r}]") for name, maps in of_names]
 

@@ -74,13 +74,24 @@ def impact_coverage(
 
 def read_patches(folder: str | os.PathLike[str]) -> dict[int, Tensor]:
     """`[C, height, width]` by class."""
-    files = sorted(file for file in Path(folder).iterdir() if file.suffix == ".pt")
+    files = sorted(file for file in Path(folder).iterdir() if file.suffix == ".pt" and not file.name.startswith("."))
     unknown = [file.name for file in files if not PATCH_FILE.fullmatch(file.name)]
     if unknown or not files:
         wanted = "files of patches, named <name>_<class>.pt"
         raise ValueError(f"`patch_folder` {folder} must have {wanted}; got {unknown or 'none'}.")
-    read = {int(file.stem.split("_")[-1]): torch.load(file, "cpu") for file in files}
-    return {label: patch.detach().float().reshape(patch.shape[-3:]) for label, patch in sorted(read.items())}
+    read = {int(file.stem.split("_")[-1]): _patch(file) for file in files}
+    return dict(sorted(read.items()))
+
+
+def _patch(file: Path) -> Tensor:
+    try:
+        patch = torch.load(file, "cpu", weights_only=True)
+        channels, height, width = patch.shape[-3:]
+        return patch.detach().float().reshape(channels, height, width)
+    except Exception as error:
+        raise ValueError(
+            f"`patch_folder`: {file} is not a patch [C, height, width], or it is damaged: {error!r}."
+        ) from error
 
 
 @dataclass
