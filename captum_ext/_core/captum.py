@@ -60,6 +60,10 @@ class Explanation:
                     f"{self.name} must return a row for each of its {len(example)} input rows, got shape {shape(part)}."
                 )
         check_real(f"{self.name} must return", *parts)
+        if not any(part.numel() for part in parts):
+            raise ValueError(
+                f"{self.name} must return at least one value per row, got shapes {[shape(p) for p in parts]}."
+            )
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(at_least_float32(part.detach()) for part in parts))
