@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._core.arguments import as_sequence, as_tuple
-from ._core.checks import check_count, check_integer, describe, shape
+from ._core.checks import check_count, check_integer, check_real, describe, shape
 
 __all__ = ["Mosaics", "mask_of_boxes", "mosaics"]
 
@@ -36,7 +36,8 @@ def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tenso
     if len(sides) != 2:
         raise ValueError(f"`size` must be two numbers, height and width, got {describe(size)}.")
     height, width = (check_count("size", s) for s in sides)
-    if not isinstance(boxes, (Tensor, np.ndarray, Sequence)) or isinstance(boxes, (str, bytes)):
+    without_axes = isinstance(boxes, (Tensor, np.ndarray)) and boxes.ndim == 0
+    if without_axes or not isinstance(boxes, (Tensor, np.ndarray, Sequence)) or isinstance(boxes, (str, bytes)):
         raise TypeError(f"`boxes` must be a tensor or a list with the boxes of each example, got {describe(boxes)}.")
     masks = [_mask(_as_boxes(b), height, width) for b in boxes]
     if not masks:
@@ -48,6 +49,8 @@ def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tenso
 
 def _as_boxes(boxes: Any) -> Tensor:
     """`[n, 4]`: the boxes of one example."""
+    if isinstance(boxes, Tensor):
+        check_real("`boxes` must be", boxes)
     try:
         corners = (boxes if isinstance(boxes, Tensor) else torch.as_tensor(boxes, device="cpu")).double()
     except (TypeError, ValueError, RuntimeError):

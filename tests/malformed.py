@@ -1,4 +1,4 @@
-"""Calls of metrics with one malformed argument: `python -m tests.malformed 20000` makes as many and says what failed.
+"""Calls with one malformed argument: `python -m tests.malformed 20000` makes as many and says what failed.
 
 `GOOD` says of every argument which values it takes, in words and as a function. A value of `values()`, or one that was
 made for the argument, is malformed if that function says no. What may be read in two ways counts as good, such as a
@@ -14,7 +14,7 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 import captum_ext.metrics as exported
+from captum_ext import baselines, feature_masks, perturbations, truth_masks
 
-from .calls import METRICS, Case, cases_of, groups_of, tiny
+from .calls import METRICS, Case, Setting, cases_of, groups_of, tiny
 
 B, SHAPE = 5, (5, 2, 2, 3)
 ANYTHING = {"additional_forward_args", "kwargs"}  # arguments that are passed on as they are
@@ -38,62 +39,62 @@ class Own:
         return "Own()"
 
 
-def values() -> dict[str, Any]:
+def sorts() -> list[Any]:
     """Values of all sorts, made anew, as some can be used only once."""
-    numbers = [-1, 0, 2**70, -(2**70), -0.5, 0.5, 1.5, 7.25, 1e400, -math.inf, math.nan, 1j, True, False]
-    numpys = [np.int64(-1), np.float32(0.5), np.float64("nan"), np.complex64(1), np.bool_(True), np.datetime64(0, "s")]
-    texts = ["", "a", "3", "Sum", b"", b"a", b"aaaaa", bytearray(b"ab"), np.str_("a")]
-    collections = [[], (), {}, set(), {1, 2}, [None], ["a"] * B, [[1], [2]], ((1,), (2,)), {"a": 1}, {"a": None}]
-    collections += [[1.5] * B, [-1] * B, [2**70] * B, [True] * B, [math.nan] * B, [0, 1], range(0), frozenset([1])]
-    arrays = [
-        np.array([]),
-        np.array([1, 2]),
-        np.array(["a", "b"]),
-        np.array([None, 1]),
-        np.ones((2, 2)),
+    return [
+        *(-1, 0, 2**70, -(2**70), -0.5, 0.5, 1.5, 7.25, 1e400, -math.inf, math.nan, 1j, True, False),
+        *(np.int64(-1), np.float32(0.5), np.float64("nan"), np.complex64(1), np.bool_(True), np.datetime64(0, "s")),
+        *("", "a", "3", "Sum", b"", b"a", b"aaaaa", bytearray(b"ab"), np.str_("a")),
+        *(
+            [],
+            (),
+            {},
+            set(),
+            {1, 2},
+            frozenset([1]),
+            {"a": 1},
+            {"a": None},
+            range(0),
+            (i for i in range(B)),
+            map(int, "12"),
+        ),
+        *(
+            [None],
+            ["a"] * B,
+            [[1], [2]],
+            ((1,), (2,)),
+            [1.5] * B,
+            [-1] * B,
+            [2**70] * B,
+            [True] * B,
+            [math.nan] * B,
+            [0, 1],
+        ),
+        *(np.array([]), np.array([1, 2]), np.array(["a", "b"]), np.array([None, 1]), np.array(Own()), np.ones((2, 2))),
         np.ones(B) * 1j,
-    ]
-    tensors = {
-        "no elements": torch.empty(0),
-        "no elements in 5 rows": torch.empty(B, 0),
-        "one row": torch.ones(1, 2, 2, 3),
-        "7 numbers": torch.ones(7),
-        "2 numbers": torch.arange(2),
-        "5 of -1": torch.full((B,), -1),
-        "rows of 7": torch.ones(B, 7),
-        "another batch": torch.ones(4, 2, 2, 3),
-        "complex": torch.ones(SHAPE, dtype=torch.complex64),
-        "5 complex": torch.ones(B, dtype=torch.complex64),
-        "bool": torch.ones(SHAPE, dtype=torch.bool),
-        "meta": torch.ones(SHAPE, device="meta"),
-        "5 on meta": torch.ones(B, device="meta", dtype=torch.long),
-        "sparse": torch.ones(SHAPE).to_sparse(),
-        "5 sparse": torch.ones(B, dtype=torch.long).to_sparse(),
-        "NaN": torch.full(SHAPE, math.nan),
-    }
-    others = [
-        None,
-        Own(),
-        Own,
-        int,
-        nn.Linear,
-        ...,
-        NotImplemented,
-        nn.Linear(7, 7),
-        torch.float32,
-        slice(3),
-        (0, None),
-    ]
-    nested = [
-        (torch.ones(SHAPE), (torch.ones(SHAPE),)),
-        [torch.ones(SHAPE)],
-        (torch.ones(SHAPE),) * 2,
+        *(torch.empty(0), torch.empty(B, 0), torch.ones(1, 2, 2, 3), torch.ones(7), torch.arange(2), torch.ones(B, 7)),
+        *(torch.full((B,), -1), torch.ones(4, 2, 2, 3), torch.full(SHAPE, math.nan), torch.ones(SHAPE) > 0),
+        *(torch.ones(SHAPE) * 1j, torch.ones(B) * 1j, torch.ones(SHAPE, device="meta"), torch.ones(SHAPE).to_sparse()),
+        *(torch.ones(B, device="meta", dtype=torch.long), torch.ones(B, dtype=torch.long).to_sparse()),
+        *(None, Own(), Own, int, nn.Linear, ..., NotImplemented, nn.Linear(7, 7), torch.float32, slice(3), (0, None)),
+        *((torch.ones(SHAPE), (torch.ones(SHAPE),)), [torch.ones(SHAPE)], (torch.ones(SHAPE),) * 2),
         (torch.ones(SHAPE), None),
     ]
-    found = {repr(v): v for v in (*numbers, *numpys, *texts, *collections, *arrays, *others)}
-    found |= {f"a tensor: {name}": t for name, t in tensors.items()}
-    found |= {f"tensors within each other {i}": v for i, v in enumerate(nested)}
-    return found | {"a generator": (i for i in range(B)), "a map": map(int, "12345"), "object array": np.array(Own())}
+
+
+def label_of(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)} {value.layout} {value.device}"
+    return " ".join(repr(value).split()).partition(" at 0x")[0]
+
+
+@cache
+def labels() -> tuple[str, ...]:
+    return tuple(f"{i}: {label_of(value)}" for i, value in enumerate(sorts()))
+
+
+def values() -> dict[str, Any]:
+    return dict(zip(labels(), sorts()))
 
 
 # ---- functions that are called by a metric, and what is wrong with them
@@ -138,6 +139,11 @@ def functions(**also: Callable[[Tensor], Any]) -> dict[str, Any]:
     found = {f"returns {name}": returning(name) for name in names}
     found |= {f"returns {name}": returning(name, but) for name, but in also.items()}
     return found | {"takes nothing": lambda: None, "takes seven": lambda a, b, c, d, e, f, g: a}
+
+
+def of_the_inputs() -> dict[str, Any]:
+    """Functions for `baselines`, of which a tensor without axes is a number."""
+    return {name: f for name, f in functions(flat=lambda x: x.flatten(1)).items() if name != "returns a sum"}
 
 
 class Fill:
@@ -277,9 +283,7 @@ GOOD: dict[str, Good] = {
                 or are_tensors(v, lambda t: fits(t) and t.dim() == 4 and not t.is_meta)
             )
         ),
-        lambda: (
-            {name: f for name, f in functions(flat=lambda x: x.flatten(1)).items() if name != "returns a sum"} | fills()
-        ),
+        lambda: of_the_inputs() | fills(),
     ),
     "feature_mask": Good(
         "None, an integer tensor that broadcasts to the inputs, or a function that returns one",
@@ -328,10 +332,85 @@ GOOD: dict[str, Good] = {
         "None, or a function that returns a row of tokens for each map", nothing_or(CALLED.holds), functions
     ),
 }
-# Values that an argument's words allow, for one metric only.
-ALSO_GOOD: dict[tuple[Any, str], Callable[[Any], bool]] = {
-    (exported.pointing_game, "tolerance"): lambda v: is_number(v) and 0 <= v <= FINITE,
-}
+# What an argument takes in one metric only.
+OF_ONE = {(exported.pointing_game, "tolerance"): between(0, FINITE, "a finite number of at least 0")}
+
+
+# ---- functions beside the metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """A function that is no metric, its arguments in a plain call, and what those take that are tried."""
+
+    function: Callable[..., Any]
+    plain: Mapping[str, Any]
+    good: Mapping[str, Good]
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    def __call__(self, setting: Setting, **changes: Any) -> Any:
+        return self.function(**{**self.plain, **changes})
+
+
+NUMBER = between(-FINITE, FINITE, "a finite number")
+AT_LEAST_0 = GOOD["noise_level"]
+DRAWS = {"seed": GOOD["seed"], "std": AT_LEAST_0, "multiply_by_inputs": FLAG}
+REMOVES = {"seed": GOOD["seed"], "multiply_by_inputs": FLAG, "baselines": GOOD["baselines"]}
+ONE_SIZE = Good("a number of features or a fraction", lambda v: SIZES.holds(v) and not hasattr(v, "__len__"))
+PLACE = Good("a place or one for each row", lambda v: one_for_each(v, lambda i: is_integer(i) and 0 <= i < 12))
+IDS = Good(
+    "lists of numbers from 0 on, or None",
+    lambda v: isinstance(v, (list, tuple, range)) and str(v) in "[[1], [2]] ((1,), (2,))",
+)
+SIDES = Good(
+    "two integers of at least 1",
+    lambda v: one_or_several(v, is_integer) and hasattr(v, "__len__") and len(v) == 2 and v[0] > 0,
+)
+LABELS = Good("an integer for each image", lambda v: one_or_several(v, is_integer) and hasattr(v, "__len__"))
+X = {"inputs": tiny().inputs}
+MAKERS = (
+    Maker(baselines.channel_mean, X, {"inputs": GOOD["inputs"]}),
+    Maker(baselines.box_blur, X, {"kernel_size": between(SMALLEST, 1, "a fraction above 0")}),
+    Maker(baselines.gaussian_blur, X, {"kernel_size": whole(1), "sigma": GOOD["eps_min"]}),
+    Maker(baselines.uniform_noise, X, {"inputs": GOOD["inputs"], "low": NUMBER, "high": NUMBER, "seed": GOOD["seed"]}),
+    Maker(baselines.gaussian_noise, X, {"mean": NUMBER, "std": AT_LEAST_0, "seed": GOOD["seed"]}),
+    Maker(perturbations.gaussian, X, DRAWS),
+    Maker(perturbations.noisy_baseline, X, DRAWS | REMOVES),
+    Maker(
+        perturbations.square_removal,
+        {**X, "size": 1},
+        {**REMOVES, "size": whole(1), "position": Good("", nothing_or(PLACE.holds))},
+    ),
+    Maker(perturbations.segment_removal, X, {**REMOVES, "n": ONE_SIZE, "feature_mask": GOOD["feature_mask"]}),
+    Maker(exported.default_perturb_func, X, {"inputs": GOOD["inputs"], "perturb_radius": AT_LEAST_0}),
+    Maker(feature_masks.pixels, X, {"inputs": GOOD["inputs"]}),
+    Maker(feature_masks.grid, X, {"inputs": GOOD["inputs"], "cells": whole(1)}),
+    Maker(feature_masks.patches, {**X, "size": 1}, {"size": whole(1)}),
+    Maker(
+        feature_masks.windows,
+        {**X, "size": 1},
+        {"size": whole(1), "axis": Good("", lambda v: is_integer(v) and v == -1), "together": FLAG},
+    ),
+    Maker(feature_masks.words, {}, {"word_ids": IDS}),
+    Maker(
+        truth_masks.mask_of_boxes,
+        {"boxes": [[0, 0, 1, 1]], "size": (2, 2)},
+        {"size": SIDES, "boxes": Good("", lambda v: isinstance(v, Tensor) and v.shape == (B, 0))},
+    ),
+    Maker(
+        truth_masks.mosaics,
+        {"images": tiny().inputs, "labels": [0, 0, 1, 1, 1], "n_mosaics": 2},
+        {
+            "images": GOOD["inputs"],
+            "labels": LABELS,
+            "n_mosaics": whole(1),
+            "seed": Good("", lambda v: is_integer(v) and v >= 0),
+        },
+    ),
+)
 
 
 # ---- calls
@@ -341,16 +420,17 @@ ALSO_GOOD: dict[tuple[Any, str], Callable[[Any], bool]] = {
 class Malformed:
     """A call with one malformed argument."""
 
-    case: Case
+    case: Case | Maker
     argument: str
     label: str
+    good: Good
 
     def __str__(self) -> str:
         return f"{self.case.name}({self.argument}={self.label})"
 
     def complaint(self) -> str | None:
         """What is wrong with what the call does. It should raise an error of the right type that names the argument."""
-        changes = {self.argument: {**values(), **GOOD[self.argument].more()}[self.label]}
+        changes = {self.argument: {**values(), **self.good.more()}[self.label]}
         if self.argument == "frozen":
             changes["feature_mask"] = groups_of(tiny())
         try:
@@ -365,21 +445,25 @@ class Malformed:
 
 
 @cache
-def malformed_labels(metric: Any, argument: str) -> tuple[str, ...]:
+def malformed_labels(good: Good) -> tuple[str, ...]:
     """The names of the values that are malformed for an argument."""
-    good, also = GOOD[argument], ALSO_GOOD.get((metric, argument), never)
-    return (*(label for label, v in values().items() if not (good.holds(v) or also(v))), *good.more())
+    return (*(label for label, value in values().items() if not good.holds(value)), *good.more())
 
 
 def malformed_calls() -> list[Malformed]:
-    """Every metric, plain and with its options, with every malformed value of every argument."""
-    return [
-        Malformed(case, argument, label)
+    """Every metric, plain and with its options, and every maker, with every malformed value of every argument."""
+    of_metrics = [
+        (case, argument, OF_ONE.get((metric, argument), GOOD[argument]))
         for metric in METRICS.values()
         for case in cases_of(metric)
         for argument in inspect.signature(metric).parameters
         if argument not in ANYTHING and not (argument == "perturb_radius" and "perturb_func" in case.options)
-        for label in malformed_labels(metric, argument)
+    ]
+    of_makers = [(maker, argument, good) for maker in MAKERS for argument, good in maker.good.items()]
+    return [
+        Malformed(case, argument, label, good)
+        for case, argument, good in (*of_metrics, *of_makers)
+        for label in malformed_labels(good)
     ]
 
 

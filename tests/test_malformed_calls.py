@@ -11,7 +11,7 @@ import torch
 from captum_ext.metrics import deletion, oracle_normalized, pointing_game, sensitivity_n
 
 from .calls import METRICS, Case, groups_of, takes, tiny
-from .malformed import ANYTHING, GOOD, Malformed, complaints, drawn, malformed_labels
+from .malformed import ANYTHING, GOOD, Malformed, complaints, drawn, labels, malformed_labels
 
 CALLS = 2500
 
@@ -19,7 +19,7 @@ CALLS = 2500
 def test_every_argument_of_every_metric_has_malformed_values():
     arguments = {name for metric in METRICS.values() for name in inspect.signature(metric).parameters}
     assert arguments - ANYTHING == set(GOOD)
-    assert all(len(malformed_labels(deletion, name)) > 15 for name in GOOD)
+    assert all(len(malformed_labels(good)) > 15 for good in GOOD.values())
 
 
 def test_a_malformed_argument_is_named_and_never_scored():
@@ -33,8 +33,12 @@ def test_a_complaint_is_made_of_scores_and_of_errors_that_name_nothing():
         raise ValueError("something is wrong")
 
     for metric, words in ((unnamed, "unnamed"), (lambda inputs, attributions: inputs, "silent")):
-        assert Malformed(Case("own", metric), "attributions", "None").complaint().startswith(words)
-    assert Malformed(Case("deletion", deletion), "n_steps", "-1").complaint() is None
+        assert (
+            Malformed(Case("own", metric), "attributions", labels()[0], GOOD["attributions"])
+            .complaint()
+            .startswith(words)
+        )
+    assert Malformed(Case("deletion", deletion), "n_steps", labels()[0], GOOD["n_steps"]).complaint() is None
 
 
 # ---- numbers of numpy are numbers
