@@ -11,11 +11,12 @@ import h5py
 import numpy as np
 import torch
 
+from .._core.checks import check_flag
 from .._version import __version__
 from .checks import check_methods, check_numbers
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import check_writable, escaped, written_aside
+from .files import as_path, check_writable, escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import kept_beside
 from .model import made
@@ -50,9 +51,10 @@ def attribute_dataset(
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
         FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
-    target = Path(path)
+    target = as_path(path)
     check_methods(methods)
-    check_numbers(batch_size, max_examples_per_batch, seed)
+    batch_size, max_examples_per_batch, seed = check_numbers(batch_size, max_examples_per_batch, seed)
+    show_progress = check_flag("show_progress", show_progress)
     built = made(model)
     workers = workers_of(
         built,

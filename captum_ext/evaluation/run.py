@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from .._core.card import arguments_of_partial, card_of, name_of
-from .._core.checks import check_count
+from .._core.checks import check_count, check_flag
 from .checks import FILLED_IN, check_arguments, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
+from .files import as_path
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
@@ -127,9 +128,10 @@ def evaluate(
     """
     examples = Examples(data)
     check_arguments(methods, metrics, on_error, examples)
-    check_numbers(batch_size, max_examples_per_batch, seed)
-    if shard_size is not None:
-        check_count("shard_size", shard_size)
+    batch_size, max_examples_per_batch, seed = check_numbers(batch_size, max_examples_per_batch, seed)
+    shard_size = batch_size if shard_size is None else check_count("shard_size", shard_size)
+    halves, show_progress = check_flag("halves", halves), check_flag("show_progress", show_progress)
+    path = None if path is None else as_path(path)
     built = made(model)
     workers = workers_of(
         built,
@@ -155,11 +157,10 @@ def evaluate(
         on_error=on_error,
         halves=halves,
     )
-    manifest = manifest_of(job, len(examples), shard_size or batch_size)
+    manifest = manifest_of(job, len(examples), shard_size)
     if path is None:
         with tempfile.TemporaryDirectory(prefix="captum_ext-") as folder:
             return _completed(job, ShardStore(Path(folder), manifest), workers, show_progress)
-    path = Path(path)
     store = kept_beside(path, manifest, examples)
     check_own_result(path, store.run_id)
     result = _completed(job, store, workers, show_progress)
