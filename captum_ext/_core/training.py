@@ -27,7 +27,7 @@ def warn_of_training(function: Any, name: str = "`forward_func`") -> None:
     model = model_behind(function)
     if model is None or is_exported(model):  # an exported module is in training mode whatever its graph does
         return
-    found = next((m for m in model.modules() if m.training and may_change(m)), None)
+    found = next((m for m in model.modules() if getattr(m, "training", False) and may_change(m)), None)
     if found is not None:
         what = getattr(found, "original_name", type(found).__name__)
         warnings.warn(

@@ -23,6 +23,7 @@ from .model import made
 from .store import ShardStore, other_size
 
 
+@torch.inference_mode(False)
 def attribute_dataset(
     model: Any,
     data: Any,

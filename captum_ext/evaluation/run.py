@@ -25,6 +25,7 @@ from .results import Evaluation, assemble
 from .store import ShardStore
 
 
+@torch.inference_mode(False)
 def evaluate(
     model: Any,
     data: Any,
