@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ._core.arguments import TensorOrTuple, as_given, as_tuple
-from ._core.checks import check_count, is_exact, shape
+from ._core.checks import check_count, check_finite, check_not_negative, check_number, check_positive, is_exact, shape
 from ._core.draws import SeedType, draw_seeds, normal, uniform
 from ._core.imputation import NoisyLinear as NoisyLinear
 from ._core.statistics import rounded, wide
@@ -49,11 +49,12 @@ def box_blur(inputs: TensorOrTuple, kernel_size: float = 0.5) -> TensorOrTuple:
         >>> box_blur(torch.tensor([[[0.0, 3.0, 6.0, 9.0]]]), kernel_size=0.75)
         tensor([[[2., 3., 6., 7.]]])
     """
-    if not 0 < kernel_size <= 1:
-        raise ValueError(f"`kernel_size` is a fraction of the width, above 0 and at most 1; got {kernel_size}.")
+    share = check_number(
+        "kernel_size", kernel_size, "a fraction of the width, above 0 and at most 1", lambda v: 0 < v <= 1
+    )
 
     def blur(x: Tensor) -> Tensor:
-        size = max(int(kernel_size * x.shape[-1]), 1)
+        size = max(int(share * x.shape[-1]), 1)
         return _convolve(x, torch.full((size,), 1 / size, dtype=torch.float64, device="cpu"))
 
     return _each(inputs, blur)
@@ -72,9 +73,7 @@ def gaussian_blur(inputs: TensorOrTuple, kernel_size: int = 11, sigma: float = 5
         >>> gaussian_blur(torch.ones(1, 1, 16, 16)).allclose(torch.ones(1, 1, 16, 16))
         True
     """
-    size = check_count("kernel_size", kernel_size)
-    if not sigma > 0:
-        raise ValueError(f"`sigma` must be above 0, got {sigma}.")
+    size, sigma = check_count("kernel_size", kernel_size), check_positive("sigma", sigma)
     weights = torch.exp(-((torch.arange(size, dtype=torch.float64, device="cpu") - size // 2) ** 2) / (2 * sigma**2))
     return _each(inputs, lambda x: _convolve(x, weights / weights.sum()))
 
@@ -90,7 +89,7 @@ def uniform_noise(inputs: TensorOrTuple, low: float = 0.0, high: float = 1.0, se
         >>> torch.equal(noise, uniform_noise(torch.ones(2, 3), seed=0))
         True
     """
-    x = as_tuple(inputs)
+    x, low, high = as_tuple(inputs), check_finite("low", low), check_finite("high", high)
     return as_given(uniform(draw_seeds(seed, len(x[0]), 1)[:, 0], x, low, high), inputs)
 
 
@@ -105,7 +104,7 @@ def gaussian_noise(inputs: TensorOrTuple, mean: float = 0.0, std: float = 1.0, s
         tensor([[5., 5., 5.],
                 [5., 5., 5.]])
     """
-    x = as_tuple(inputs)
+    x, mean, std = as_tuple(inputs), check_finite("mean", mean), check_not_negative("std", std)
     return as_given(normal(draw_seeds(seed, len(x[0]), 1)[:, 0], x, mean, std), inputs)
 
 

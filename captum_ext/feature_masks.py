@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._core.arguments import TensorOrTuple, as_tuple
-from ._core.checks import check_count, describe, shape
+from ._core.checks import check_count, check_flag, check_integer, check_positive, describe, shape
 from ._core.grids import grid as grid
 from ._core.grids import numbered, positions
 
@@ -75,7 +75,7 @@ def superpixels(
         >>> superpixels(images, n_segments=16).shape
         torch.Size([2, 1, 32, 32])
     """
-    check_count("n_segments", n_segments)
+    n_segments, compactness = check_count("n_segments", n_segments), check_positive("compactness", compactness)
     if any(x.dim() != 4 for x in as_tuple(images, "images")):
         raise ValueError(f"`images` must have shape (B, C, H, W), got {[shape(x) for x in as_tuple(images)]}.")
 
@@ -108,7 +108,8 @@ def windows(inputs: TensorOrTuple, size: int, axis: int = -1, together: bool = T
         tensor([[[0, 0, 1, 1, 2, 2],
                  [3, 3, 4, 4, 5, 5]]])
     """
-    check_count("size", size)
+    size, together = check_count("size", size), check_flag("together", together)
+    axis = check_integer("`axis` must be one of the axes of `inputs` after the examples', an integer", axis)
 
     def mask(x: Tensor) -> Tensor:
         if axis not in (*range(1, x.dim()), *range(1 - x.dim(), 0)):
@@ -139,10 +140,14 @@ def words(word_ids: Sequence[Sequence[int | None]]) -> Tensor:
         tensor([[-1,  0,  1,  1, -1],
                 [-1,  0,  1, -1, -1]])
     """
+    if not _is_list(word_ids) or not all(map(_is_list, word_ids)):
+        raise TypeError(f"`word_ids` must have a list of numbers, or None, for each text, got {describe(word_ids)}.")
     lengths = {len(text) for text in word_ids}
     if len(lengths) != 1:
         raise ValueError(f"`word_ids` must have as many tokens for each text, got {sorted(lengths)}. Pad the texts.")
-    for word in (word for text in word_ids for word in text if word is not None):
-        if isinstance(word, bool) or not isinstance(word, int) or word < 0:
-            raise ValueError(f"`word_ids` must be numbers of words from 0 on, or None, got {describe(word)}.")
-    return torch.tensor([[-1 if word is None else word for word in text] for text in word_ids], device="cpu")[..., None]
+    numbers = [[-1 if word is None else check_count("word_ids", word, least=0) for word in text] for text in word_ids]
+    return torch.tensor(numbers, device="cpu")[..., None]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))

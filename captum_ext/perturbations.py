@@ -16,7 +16,7 @@ are removed, it is 1 for the removed features and 0 for all others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -31,9 +31,10 @@ from ._core.arguments import (
     Tensors,
     as_baselines,
     as_given,
+    as_sequence,
     as_tuple,
 )
-from ._core.checks import check_count
+from ._core.checks import check_count, check_flag, check_not_negative, describe
 from ._core.draws import SeedType, draw_seeds, generator, normal
 from ._core.features import Features
 from ._core.grids import positions
@@ -64,8 +65,8 @@ def gaussian(
         >>> torch.equal(perturbed, 1 - moved)
         True
     """
-    x = as_tuple(inputs)
-    noise = normal(_seeds(seed, x), x, 0.0, std)
+    x, multiply_by_inputs = as_tuple(inputs), check_flag("multiply_by_inputs", multiply_by_inputs)
+    noise = normal(_seeds(seed, x), x, 0.0, check_not_negative("std", std))
     perturbed = tuple(a - e for a, e in zip(x, noise))
     if multiply_by_inputs:
         noise = tuple(_per_distance(e, a, b) for e, a, b in zip(noise, x, as_baselines(baselines, inputs)))
@@ -94,6 +95,7 @@ def noisy_baseline(
         tensor([[0.7500, 0.7500, 0.7500]])
     """
     x, b = as_tuple(inputs), as_baselines(baselines, inputs)
+    std, multiply_by_inputs = check_not_negative("std", std), check_flag("multiply_by_inputs", multiply_by_inputs)
     perturbed = tuple(e + c for e, c in zip(normal(_seeds(seed, x), x, 0.0, std), b))
     moved = tuple(a - p for a, p in zip(x, perturbed))
     if multiply_by_inputs:
@@ -125,7 +127,7 @@ def square_removal(
     size: int,
     multiply_by_inputs: bool = False,
     seed: SeedType = None,
-    position: int | Tensor | None = None,
+    position: int | Sequence[int] | Tensor | None = None,
 ) -> Pair:
     r"""Replaces a square, in all channels, by the baseline: :math:`I = x - b` inside, and 0 elsewhere.
 
@@ -149,15 +151,20 @@ def square_removal(
     x, b = as_tuple(inputs), as_baselines(baselines, inputs)
     places = n_squares(inputs, size)
     if position is None:
-        drawn = [int(torch.randint(places, (), generator=generator(s), device="cpu")) for s in _seeds(seed, x)]
-        position = torch.tensor(drawn, device="cpu")
-    place = position if isinstance(position, Tensor) else torch.as_tensor(position, device="cpu")
-    place = place.expand(len(x[0]))
-    if ((place < 0) | (place >= places)).any():
-        raise ValueError(
-            f"`position` must be from 0 to {places - 1}, the last place of a square, got {place.tolist()}."
-        )
+        position = [int(torch.randint(places, (), generator=generator(s), device="cpu")) for s in _seeds(seed, x)]
+    place = _as_places(position, places, len(x[0]))
     return _removed(_squares(x, size, place), x, b, inputs, multiply_by_inputs)
+
+
+def _as_places(position: int | Sequence[int] | Tensor, places: int, rows: int) -> Tensor:
+    """`[rows]`: the place of each row."""
+    given, single = as_sequence("position", position)
+    found = [check_count("position", p, least=0) for p in given]
+    if not single and len(found) not in (1, rows):
+        raise ValueError(f"`position` must be one number or one for each of the {rows} rows, got {len(found)}.")
+    if max(found) >= places:
+        raise ValueError(f"`position` must be from 0 to {places - 1}, the last place of a square, got {found}.")
+    return torch.tensor(found, device="cpu").expand(rows)
 
 
 def segment_removal(
@@ -188,7 +195,9 @@ def segment_removal(
     """
     x = as_tuple(inputs)
     features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
-    sizes, _ = as_sizes("n", n, features.counts)
+    sizes, one_size = as_sizes("n", n, features.counts)
+    if not one_size:
+        raise TypeError(f"`n` must be one number of features, got {describe(n)}.")
     removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool, device="cpu")
     for row, count, size, s in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _seeds(seed, x)):
         row[torch.randperm(count, generator=generator(s), device="cpu")[:size]] = True
@@ -210,7 +219,7 @@ def _removed(
 ) -> Pair:
     """Returns perturbations and perturbed inputs, with the baselines at the places of the masks."""
     perturbed = tuple(torch.where(m, b, a) for m, b, a in zip(masks, baselines, x))
-    if multiply_by_inputs:
+    if check_flag("multiply_by_inputs", multiply_by_inputs):
         moved = tuple(m.expand_as(a).to(a) for m, a in zip(masks, x))
     else:
         moved = tuple(map(difference, x, perturbed))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ._core.checks import check_choice, check_fraction
+from ._core.checks import check_choice, check_fraction, describe
 from ._core.printing import printable
 from .evaluation import comparison
 from .evaluation.axes import plain_axis, with_place
@@ -238,6 +238,10 @@ def maps(
     orange negative. `ax`, if given, holds B x (methods + 1) axes.
     """
     check_choice("sign", sign, SHOWN)
+    if not isinstance(attributions, Mapping) or not attributions:
+        raise TypeError(
+            f"`attributions` must be a mapping from names to maps, with at least one, got {describe(attributions)}."
+        )
     images = [_displayable(image) for image in _images("inputs", inputs)]
     pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
     figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)

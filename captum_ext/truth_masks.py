@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ._core.arguments import as_tuple
-from ._core.checks import check_count, describe, shape
+from ._core.arguments import as_sequence, as_tuple
+from ._core.checks import check_count, check_integer, check_real, describe, shape
 
 __all__ = ["Mosaics", "mask_of_boxes", "mosaics"]
 
@@ -31,7 +32,13 @@ def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tenso
         tensor([[[[1, 1, 0, 0],
                   [0, 0, 0, 1]]]], dtype=torch.int32)
     """
-    height, width = (check_count("size", s) for s in size)
+    sides, _ = as_sequence("size", size)
+    if len(sides) != 2:
+        raise ValueError(f"`size` must be two numbers, height and width, got {describe(size)}.")
+    height, width = (check_count("size", s) for s in sides)
+    without_axes = isinstance(boxes, (Tensor, np.ndarray)) and boxes.ndim == 0
+    if without_axes or not isinstance(boxes, (Tensor, np.ndarray, Sequence)) or isinstance(boxes, (str, bytes)):
+        raise TypeError(f"`boxes` must be a tensor or a list with the boxes of each example, got {describe(boxes)}.")
     masks = [_mask(_as_boxes(b), height, width) for b in boxes]
     if not masks:
         raise ValueError(
@@ -42,6 +49,8 @@ def mask_of_boxes(boxes: Tensor | Sequence[Any], size: tuple[int, int]) -> Tenso
 
 def _as_boxes(boxes: Any) -> Tensor:
     """`[n, 4]`: the boxes of one example."""
+    if isinstance(boxes, Tensor):
+        check_real("`boxes` must be", boxes)
     try:
         corners = (boxes if isinstance(boxes, Tensor) else torch.as_tensor(boxes, device="cpu")).double()
     except (TypeError, ValueError, RuntimeError):
@@ -101,7 +110,7 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
         >>> made.inputs.shape, made.target.tolist(), made.truth_mask.sum((1, 2, 3)).tolist()
         (torch.Size([5, 1, 2, 2]), [0, 0, 0, 0, 0], [2, 2, 2, 2, 2])
     """
-    (images,), labels = as_tuple(images, "images"), torch.as_tensor(labels, device="cpu")
+    (images, *_), labels = as_tuple(images, "images"), _as_labels(labels)
     if images.dim() != 4 or shape(labels) != (len(images),):
         raise ValueError(
             f"`images` must have shape (B, C, H, W) and `labels` (B), got {shape(images)} and {shape(labels)}."
@@ -118,6 +127,13 @@ def mosaics(images: Tensor, labels: Tensor | Sequence[int], n_mosaics: int, seed
     target, indices = (torch.stack(part).to(images.device) for part in zip(*drawn))
     truth = (labels.to(images.device)[indices] == target[:, None])[:, :, None, None, None]
     return Mosaics(_tiled(images[indices]), target, _tiled(truth.expand(-1, -1, 1, *images.shape[2:])), indices)
+
+
+def _as_labels(labels: Tensor | Sequence[int]) -> Tensor:
+    found, _ = as_sequence("labels", labels)
+    return torch.tensor(
+        [check_integer("`labels` must be a class for each image, an integer", c) for c in found], device="cpu"
+    )
 
 
 def _mosaic(labels: Tensor, classes: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,10 @@ def imaginary(rows: torch.Tensor) -> torch.Tensor:
     return rows.to(torch.complex64) * 1j
 
 
+class Own:
+    """A class where a function is wanted."""
+
+
 class Fourier(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return imaginary(rows)
@@ -203,6 +207,8 @@ EVERY = tuple({id(m): m for m in METRICS.values()}.values())
 RANDOMISED = tuple(m for m in EVERY if takes(m, "explanation_factory") and m is not input_invariance)
 CALLING = tuple(m for m in EVERY if takes(m, "forward_func") or takes(m, "explanation_func"))
 FORWARD = tuple(m for m in EVERY if takes(m, "forward_func") and not takes(m, "explanation_factory"))
+IN_A_BALL = tuple(m for m in EVERY if takes(m, "perturb_radius"))
+FLAGS = ("normalize", "show_progress", "absolute", "weighted", "concept_influence", "same_class")
 CURVES = (deletion, deletion_curve, insertion, insertion_curve, removal_curves)
 CORRELATIONS = (sensitivity_n, faithfulness_correlation, mu_fidelity)
 ON_FEATURES = tuple(m for m in FORWARD if takes(m, "feature_mask") and m is not infidelity)  # which hands it on
@@ -259,6 +265,12 @@ BAD_ARGUMENTS = [
     value("`attributions` is NaN in example 1. Fix or drop these examples first", attributions=NAN),
     value(r"`attributions\['b'\]` is NaN in example 1", attributions={"a": phi, "b": NAN}),
     value("`attributions` is NaN in example 0, 1, 2", attributions=phi * torch.nan),
+    value(
+        r"`attributions` must have at least one element per row, .*\(3, 0\)", inputs=x, attributions=torch.ones(3, 0)
+    ),
+    value(r"`inputs` must have at least one element per row, got shapes \[\(3, 0\)\]", inputs=torch.ones(3, 0)),
+    value("`attributions` is on the device 'meta', so it has no values", attributions=phi.to("meta")),
+    kind(r"`inputs` must be plain dense tensors, got torch.sparse_coo. Convert it first", inputs=x.to_sparse()),
     # complex numbers
     kind(f"`inputs` must be {REAL}", inputs=imaginary(x)),
     kind(f"`inputs` must be {REAL}", inputs=(x, imaginary(x)), attributions=(phi, phi)),
@@ -270,6 +282,8 @@ BAD_ARGUMENTS = [
     kind(f"`baselines` must be {REAL}", baselines=imaginary, only=WITH_TARGET),
     kind("`baselines` must be numbers, .*, got complex", baselines=1j, only=WITH_TARGET),
     kind(f"`baselines.fill` must return {REAL}", baselines=Filling(lambda rows, mask: imaginary(rows)), only=CURVES),
+    value("`shift` must be finite in the type of `inputs`, torch.float32, got float 1e", shift=1e39),
+    value("`shift` must be a finite number, got nan", shift=float("nan")),
     kind(f"`shift` must be {REAL}", shift=imaginary(x[:1])),
     kind(f"`discretize` must return {REAL}", discretize=imaginary),
     # inf and -inf in one feature
@@ -315,6 +329,25 @@ BAD_ARGUMENTS = [
         only=WITH_TARGET,
     ),
     kind("`baselines` must be numbers, tensors .*, got bool True", baselines=(True,), only=ON_FEATURES),
+    kind("`baselines` must be numbers, tensors .*, got bool True", baselines=True, only=ON_FEATURES),
+    kind("`baselines` must be numbers, tensors .*, got bool True", baselines=lambda rows: True, only=ON_FEATURES),
+    kind(
+        "The function `baselines` must return numbers or tensors, got None. Is a `return` missing",
+        baselines=lambda rows: None,
+        only=ON_FEATURES,
+    ),
+    kind(
+        r"The function `baselines` must take the arguments \(Tensor\), but: too many positional arguments",
+        baselines=lambda: 0,
+        only=ON_FEATURES,
+    ),
+    kind("`baselines` must be .*, got the class Own. Make an object of it", baselines=Own, only=ON_FEATURES),
+    value("`baselines` must be a value that `inputs` of type torch.float32 can", baselines=1e39, only=ON_FEATURES),
+    value(
+        r"`baselines.fill` must return the rows it was given, \(\d+, 2, 2, 2\), got \(1, 1, 1, 1\)",
+        baselines=Filling(lambda rows, mask: rows[:1, :1, :1, :1] if mask.any() else rows),
+        only=CURVES,
+    ),
     value(
         r"`baselines` must broadcast to `inputs` \(3, 2, 2, 2\) with 1 or 3 rows, got \(2, 2, 2, 2\)",
         baselines=x[:2],
@@ -410,11 +443,11 @@ BAD_ARGUMENTS = [
         attributions=phi[:, :1],
         truth_mask=TRUTH.expand(1, 2, 2, 2),
     ),
-    kind("`tolerance` must be a number of positions, got str '15'", only=(pointing_game,), tolerance="15"),
-    kind("`tolerance` must be a number of positions, got bool True", only=(pointing_game,), tolerance=True),
-    value("`tolerance` must be at least 0 and finite, got -1", only=(pointing_game,), tolerance=-1),
-    value("`tolerance` must be at least 0 and finite, got nan", only=(pointing_game,), tolerance=float("nan")),
-    value("`tolerance` must be at least 0 and finite, got inf", only=(pointing_game,), tolerance=float("inf")),
+    kind("`tolerance` must be a number of at least 0, got str '15'", only=(pointing_game,), tolerance="15"),
+    kind("`tolerance` must be a number of at least 0, got bool True", only=(pointing_game,), tolerance=True),
+    value("`tolerance` must be a number of at least 0, got -1", only=(pointing_game,), tolerance=-1),
+    value("`tolerance` must be a number of at least 0, got nan", only=(pointing_game,), tolerance=float("nan")),
+    value("`tolerance` must be a number of at least 0, got inf", only=(pointing_game,), tolerance=float("inf")),
     value(
         r"`tolerance` needs axes after the channels, which `inputs` \[\(3, 8\)\] lack. Leave it out",
         inputs=x.flatten(1),
@@ -454,7 +487,11 @@ BAD_ARGUMENTS = [
         attributions=phi.flatten(1),
         only=(road, road_accuracy),
     ),
-    value("`noise` must be at least 0, got -1", baselines=baselines.NoisyLinear(noise=-1), only=(road, deletion)),
+    value(
+        "`noise` must be a number of at least 0, got -1",
+        baselines=baselines.NoisyLinear(noise=-1),
+        only=(road, deletion),
+    ),
     value("`seed` must be at least 0, got -1", baselines=baselines.NoisyLinear(seed=-1), only=(road, deletion)),
     # scores of scores
     value(
@@ -475,7 +512,18 @@ BAD_ARGUMENTS = [
     ),
     value("`sign` must be one of 'positive', 'negative', 'absolute_value', got 'all'", sign="all", only=MASSES),
     value("`mode` must be one of 'morf', 'lerf', got 'most'", mode="most", only=ORDERED),
-    value("`mode` must be one of 'morf', 'lerf', got None", mode=None, only=ORDERED),
+    kind("`mode` must be one of 'morf', 'lerf', got NoneType", mode=None, only=ORDERED),
+    kind("`mode` must be one of 'morf', 'lerf', got a list of str", mode=["morf"], only=ORDERED),
+    kind("`aggregate` must be one of 'sum', 'mean', got ndarray", aggregate=np.ones(2)),
+    *(kind(f"`{flag}` must be True or False, got int 1", **{flag: 1}) for flag in FLAGS),
+    *(kind(f"`{flag}` must be True or False, got str 'no'", **{flag: "no"}) for flag in FLAGS),
+    value("`max_examples_per_batch` must be at most 9223372036854775807, got", max_examples_per_batch=2**70),
+    kind("`target` holds class indices and must be .*, got an array of <U1", target=np.array(["a"] * 3)),
+    value("`target` must be an index, an integer, of at most 64 bits; got", target=2**70),
+    value("`perturb_radius` must be a number of at least 0, got -1", perturb_radius=-1, only=IN_A_BALL),
+    value("`perturb_radius` must be a number of at least 0, got nan", perturb_radius=float("nan"), only=IN_A_BALL),
+    kind("`perturb_radius` must be a number of at least 0, got str 'a'", perturb_radius="a", only=IN_A_BALL),
+    kind("`perturb_radius` must be a number of at least 0, got bool True", perturb_radius=True, only=IN_A_BALL),
     value("`mode` must be one of 'deletion', 'insertion', got 'morf'", mode="morf", only=(minimal_subset,)),
     value("A float as `shares` is a fraction of the features, above 0 and at most 1; got 1.5", shares=[0.5, 1.5]),
     value("`shares` must be from 1 to the number of features, 8 in example 0; got 9", shares=9),
@@ -513,13 +561,13 @@ BAD_ARGUMENTS = [
     value("`start` must be a fraction from 0 to 1, got -0.1", start=-0.1),
     value("`start` must be a fraction from 0 to 1, got nan", start=float("nan")),
     value("`stop` must be a fraction from 0 to 1, got 1.5", stop=1.5),
-    value("`stop` must be a fraction from 0 to 1, got '1'", stop="1"),
+    kind("`stop` must be a fraction from 0 to 1, got str '1'", stop="1"),
     value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5, only=TOLERATING_A_SHARE),
     value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
     # threshold
-    kind("`threshold` must be a number, got str '0'", threshold="0"),
-    kind("`threshold` must be a number, got bool True", threshold=True),
-    kind("`threshold` must be a number, got Tensor", threshold=torch.zeros(3)),
+    kind("`threshold` must be a finite number, got str '0'", threshold="0"),
+    kind("`threshold` must be a finite number, got bool True", threshold=True),
+    kind("`threshold` must be a finite number, got Tensor", threshold=torch.zeros(3)),
     value("`threshold` must be a finite number, got nan", threshold=float("nan")),
     value("`threshold` must be a finite number, got -inf", threshold=-float("inf")),
     # target
@@ -589,8 +637,8 @@ BAD_ARGUMENTS = [
     ),
     kind("`weights_seed` must be an integer, got float 0.5", weights_seed=0.5),
     value("`n_bins` must be at least 2, got 1", n_bins=1),
-    value("`noise_level` must be a number of at least 0, got float -0.1", noise_level=-0.1),
-    value("`noise_level` must be a number of at least 0, got str 'a'", noise_level="a"),
+    value("`noise_level` must be a number of at least 0, got -0.1", noise_level=-0.1),
+    kind("`noise_level` must be a number of at least 0, got str 'a'", noise_level="a"),
     # the random logit
     value("`n_classes` must be at least 2, got 1", n_classes=1),
     value("`target` must be one class for each example, got None", (random_logit,), target=None),
@@ -638,7 +686,9 @@ BAD_ARGUMENTS = [
         attributions={"a": phi, "b": phi},
         other_attributions={"a": phi},
     ),
-    kind("`other_classes` must be of an integer type, got torch.float32", other_classes=[0.5, 1.0]),
+    kind("`other_classes` must be of an integer type, got torch.float32", other_classes=torch.ones(3)),
+    kind("`other_classes` must be a tensor or a list of classes, integers; got float 0.5", other_classes=[0.5, 1.0]),
+    kind("`other_classes` must be a tensor or a list of classes, integers; got NoneType", other_classes=None),
     value(r"`other_classes` must have one class for each of the 3 references, got \(2,\)", other_classes=[0, 1]),
     value(
         r"`discretize` must return `\[rows, K\]` for its 6 rows of attributions, got \(6,\)",
@@ -673,8 +723,9 @@ BAD_ARGUMENTS = [
     ),
     value("`layer` must be one of 0; got 'hidden'", forward_func=nn.Sequential(nn.Flatten()), layer="hidden"),
     value("`norm_ord` must be a number, 'fro' or 'nuc', got 'max'", norm_ord="max"),
-    value("`norm_ord` must be a number, 'fro' or 'nuc', got True", norm_ord=True),
-    value("`norm_ord` must be a number, 'fro' or 'nuc', got None", norm_ord=None),
+    value("`norm_ord` must be a number, 'fro' or 'nuc', got nan", norm_ord=float("nan")),
+    kind("`norm_ord` must be a number, 'fro' or 'nuc', got bool True", norm_ord=True),
+    kind("`norm_ord` must be a number, 'fro' or 'nuc', got NoneType", norm_ord=None),
     value(
         "`return_convergence_delta` must be left out",
         only=(sensitivity_max,),
@@ -748,7 +799,11 @@ BAD_OUTPUTS = [
         r"`forward_func` must return one row for each of its \d+ input rows, got shape \(\)",
         forward_func=Model(lambda rows: rows.sum()),
     ),
-    kind("`forward_func` must return a tensor, got int 3", activation=lambda output: 3),
+    kind("`activation` must return a tensor, got int 3", activation=lambda output: 3),
+    value(
+        r"`forward_func` must return at least one value per row, got shape \(\d+, 0\)",
+        forward_func=Model(lambda rows: rows.flatten(1)[:, :0]),
+    ),
     value(
         "`layer` must be a part of `forward_func`: the model was called, but the layer was not",
         (relative_representation_stability,),
@@ -761,7 +816,7 @@ BAD_OUTPUTS = [
         layer=ACROSS_ROWS,
     ),
     kind(f"`forward_func` must return {REAL}", forward_func=Model(lambda rows: imaginary(rows.flatten(1)[:, :4]))),
-    kind(f"`forward_func` must return {REAL}", activation=imaginary),
+    kind(f"`activation` must return {REAL}", activation=imaginary),
     kind(
         f"`layer` must return {REAL}",
         only=(relative_representation_stability,),
@@ -792,6 +847,10 @@ BAD_EXPLANATIONS = [
         explanation_func=lambda r: r[:, :0],
     ),
     kind(f"`explanation_func` must return {REAL}", explanation_func=imaginary),
+    value(
+        r"`explanation_func` must return attributions, got none: shapes \[\(3, 0\)\]",
+        explanation_func=lambda r: r.flatten(1)[:, :0],
+    ),
     value(
         r"`explanation_func` must return a row for each .*, got shape \(6, 2, 2\)",
         explanation_func=lambda r: (r, r.flatten(0, 1)),
@@ -1045,17 +1104,17 @@ BAD_CALLS = [
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=["a", "b", "c"])),
     (TypeError, "`additional_forward_args` must be tensors where .*, got ndarray of float64 of length 3",
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=(1, np.ones((3, 2))))),
-    (ValueError, "`target` is out of range: no model has that many outputs, got 1180591620717411303424",
+    (ValueError, "`target` must be an index, an integer, of at most 64 bits; got 1180591620717411303424",
      lambda: deletion(Model(), x, phi, target=2**70)),
     (TypeError, "`target` must be an integer, a tuple of integers, a tensor, .*; got ndarray of <U1",
      lambda: deletion(Model(), x, phi, target=np.array(["a", "b", "c"]))),
     # makers of baselines
-    (ValueError, "`kernel_size` is a fraction of the width, above 0 and at most 1; got 0",
+    (ValueError, "`kernel_size` must be a fraction of the width, above 0 and at most 1, got 0",
      lambda: baselines.box_blur(x, 0)),
-    (ValueError, "`kernel_size` is a fraction of the width, .*; got 3", lambda: baselines.box_blur(x, 3)),
+    (ValueError, "`kernel_size` must be a fraction of the width, .*, got 3", lambda: baselines.box_blur(x, 3)),
     (ValueError, "`kernel_size` must be at least 1, got 0", lambda: baselines.gaussian_blur(x, 0)),
     (TypeError, "`kernel_size` must be an integer, got float 0.5", lambda: baselines.gaussian_blur(x, 0.5)),
-    (ValueError, "`sigma` must be above 0, got 0", lambda: baselines.gaussian_blur(x, sigma=0)),
+    (ValueError, "`sigma` must be a number above 0, got 0", lambda: baselines.gaussian_blur(x, sigma=0)),
     (ValueError, r"`inputs` must have positions, shape \(B, C, \.\.\.\) with at least three axes; got \(3, 8\)",
      lambda: baselines.channel_mean(x.flatten(1))),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: baselines.gaussian_blur(x.flatten(1))),
@@ -1066,7 +1125,16 @@ BAD_CALLS = [
     (ValueError, "`size` must be at least 1, got 0", lambda: perturbations.square_removal(x, size=0)),
     (ValueError, "`size` must be at most the shortest side of the inputs, 2; got 3",
      lambda: infidelity(Model(), partial(perturbations.square_removal, size=3), x, phi, target=0)),
-    (ValueError, r"`position` must be from 0 to 3, the last place of a square, got \[4, 4, 4\]",
+    (ValueError, "`position` must be one number or one for each of the 3 rows, got 2",
+     lambda: perturbations.square_removal(x, size=1, position=[0, 1])),
+    (TypeError, "`n` must be one number of features, got a list of int",
+     lambda: perturbations.segment_removal(x, n=[1, 2])),
+    (TypeError, "`std` must be a number of at least 0, got str 'a'", lambda: perturbations.gaussian(x, std="a")),
+    (ValueError, "`std` must be a number of at least 0, got nan",
+     lambda: perturbations.noisy_baseline(x, std=float("nan"))),
+    (TypeError, "`multiply_by_inputs` must be True or False, got int 1",
+     lambda: infidelity_perturb_func_decorator(1)),
+    (ValueError, r"`position` must be from 0 to 3, the last place of a square, got \[4\]",
      lambda: perturbations.square_removal(x, size=1, position=4)),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)",
      lambda: perturbations.square_removal(x.flatten(1), size=1)),
@@ -1086,13 +1154,19 @@ BAD_CALLS = [
     (ValueError, r"`axis` must be one of `inputs` \(3, 2, 2, 2\) .*, got 0",
      lambda: feature_masks.windows(x, 1, axis=0)),
     (ValueError, "`axis` must be one of .*, got -4", lambda: feature_masks.windows(x, 1, axis=-4)),
-    (ValueError, "`axis` must be one of .*, got None", lambda: feature_masks.windows(x, 1, axis=None)),
+    (TypeError, "`axis` must be one of the axes .*; got NoneType", lambda: feature_masks.windows(x, 1, axis=None)),
+    (TypeError, "`together` must be True or False, got str 'no'",
+     lambda: feature_masks.windows(x, 1, together="no")),
+    (TypeError, "`compactness` must be a number above 0, got str 'a'",
+     lambda: feature_masks.superpixels(x, compactness="a")),
+    (TypeError, "`word_ids` must have a list of numbers, or None, for each text, got NoneType",
+     lambda: feature_masks.words(None)),
     (ValueError, r"`word_ids` must have as many tokens for each text, got \[1, 2\]. Pad",
      lambda: feature_masks.words([[0], [0, 1]])),
     (ValueError, r"`word_ids` must have as many tokens .*, got \[\]", lambda: feature_masks.words([])),
-    (ValueError, "`word_ids` must be numbers of words from 0 on, or None, got int -1",
+    (ValueError, "`word_ids` must be at least 0, got -1",
      lambda: feature_masks.words([[-1]])),
-    (ValueError, "`word_ids` must be numbers .*, got str 'film'", lambda: feature_masks.words([["film"]])),
+    (TypeError, "`word_ids` must be an integer, got str 'film'", lambda: feature_masks.words([["film"]])),
     (TypeError, "`size` must be an integer, got float 1.5", lambda: feature_masks.patches(x, 1.5)),
     (ValueError, "`n_segments` must be at least 1, got 0", lambda: feature_masks.superpixels(x, 0)),
     (ValueError, r"`images` must have shape \(B, C, H, W\), got \[\(3, 8\)\]",
@@ -1115,6 +1189,12 @@ BAD_CALLS = [
      lambda: truth_masks.mask_of_boxes([[5, 5, 3, 6]], (8, 8))),
     (ValueError, r"`boxes` are .*, got \[\[nan, ", lambda: truth_masks.mask_of_boxes([[torch.nan] * 4], (8, 8))),
     (ValueError, "`size` must be at least 1, got 0", lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], (0, 2))),
+    (ValueError, "`size` must be two numbers, height and width, got int 4",
+     lambda: truth_masks.mask_of_boxes([[0, 0, 1, 1]], 4)),
+    (TypeError, "`boxes` must be a tensor or a list with the boxes of each example, got NoneType",
+     lambda: truth_masks.mask_of_boxes(None, (2, 2))),
+    (TypeError, "`labels` must be a class for each image, an integer; got float 0.5",
+     lambda: truth_masks.mosaics(x, [0, 0, 0.5], 1)),
     (ValueError, r"`images` must have shape \(B, C, H, W\) and `labels` \(B\), got \(3, 8\) and \(3,\)",
      lambda: truth_masks.mosaics(x.flatten(1), [0, 0, 1], 1)),
     (ValueError, r"`images` must have shape .*, got \(3, 2, 2, 2\) and \(2,\)",

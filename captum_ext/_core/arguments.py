@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import operator
+import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import as_tensors, check_count, check_exact, check_real, describe, shape
-from .guard import Guard
+from .checks import (
+    as_tensors,
+    check_count,
+    check_exact,
+    check_function,
+    check_has_values,
+    check_integer,
+    check_real,
+    describe,
+    is_exact,
+    is_number,
+    plain,
+    shape,
+)
+from .guard import Guard, called
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -33,7 +47,6 @@ BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..
 FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
 FrozenType = None | int | Sequence[int] | Tensor
 
-T = TypeVar("T")
 NORMS = {"fro": 2.0, "nuc": 2.0}  # for a vector, both are the Euclidean norm
 
 
@@ -50,6 +63,8 @@ def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
     if sizes[0] == 0:
         raise ValueError(f"`{name}` must have at least one row, got shapes {[shape(t) for t in tensors]}.")
     check_real(f"`{name}` must be", *tensors)
+    if not any(t.numel() for t in tensors):
+        raise ValueError(f"`{name}` must have at least one element per row, got shapes {[shape(t) for t in tensors]}.")
     return tuple(t.detach() for t in tensors)
 
 
@@ -76,11 +91,13 @@ def bare_if_single(tensors: Tensors) -> TensorOrTuple:
 
 def as_norm_order(norm_ord: Any) -> float:
     """Returns the order of a vector norm as a number."""
-    if isinstance(norm_ord, (int, float)) and not isinstance(norm_ord, bool):
-        return norm_ord
-    if norm_ord not in NORMS:
+    order = plain(norm_ord)
+    order = NORMS.get(order, math.nan) if isinstance(order, str) else order
+    if not is_number(order):
+        raise TypeError(f"`norm_ord` must be a number, 'fro' or 'nuc', got {describe(order)}.")
+    if not (abs(order) <= sys.float_info.max or abs(order) == math.inf):
         raise ValueError(f"`norm_ord` must be a number, 'fro' or 'nuc', got {norm_ord!r}.")
-    return NORMS[norm_ord]
+    return float(order)
 
 
 def batch_limit(max_examples_per_batch: int | None, batch: int) -> int:
@@ -139,6 +156,7 @@ def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensor
             raise ValueError(
                 f"`{name}` must have the shape of `inputs` {shape(x)}{spanned}, got {shape(a)}.{_other_shape(a, x)}"
             )
+        check_has_values(name, a, x)
         check_not_nan(name, a)
     return tuple(
         (a if a.is_floating_point() else a.to(torch.get_default_dtype())).to(x.device) for a, x in zip(maps, inputs)
@@ -191,26 +209,33 @@ def baseline_values(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[An
     """
     tensors = as_tuple(inputs)
     if callable(baselines):
+        check_function("baselines", baselines, "numbers, tensors or a function of the inputs")
         with torch.no_grad():
             baselines = Guard(baselines, "The function `baselines`", tensors)(as_given(tensors, inputs))
-    if baselines is None or isinstance(baselines, (int, float)):
-        return (baselines or 0,) * len(tensors)
+        if baselines is None:
+            raise TypeError("The function `baselines` must return numbers or tensors, got None. Is a `return` missing?")
+    baselines = plain(0 if baselines is None else baselines)
+    if is_number(baselines):
+        return (baselines,) * len(tensors)
     values = baselines if isinstance(baselines, tuple) else (baselines,)
     if len(values) != len(tensors):
         raise ValueError(
             f"`baselines` must have one entry for each of the {len(tensors)} tensors of `inputs`, got {len(values)}."
         )
+    values = tuple(map(plain, values))
     for value in values:
-        if not isinstance(value, (int, float, Tensor)) or isinstance(value, bool):
+        if not isinstance(value, Tensor) and not is_number(value):
             raise TypeError(f"`baselines` must be numbers, tensors or a function of the inputs, got {describe(value)}.")
     check_real("`baselines` must be", *(v for v in values if isinstance(v, Tensor)))
     return values
 
 
 def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
+    if isinstance(value, Tensor):
+        check_has_values("baselines", value, x)
     check_exact("baselines", value, x)
     if not isinstance(value, Tensor):
-        return value
+        return value if is_exact(x) else _as_float(value, x)
     if value.dim() not in (0, x.dim()) or not broadcasts(value, x):
         raise ValueError(
             f"`baselines` must broadcast to `inputs` {shape(x)} with 1 or {len(x)} rows, got {shape(value)}."
@@ -218,22 +243,37 @@ def _baseline(value: float | Tensor, x: Tensor) -> float | Tensor:
     return value.detach().to(x).reshape(value.shape if value.dim() else (1,) * x.dim())
 
 
+def _as_float(value: float, x: Tensor) -> float:
+    most = torch.finfo(x.dtype).max
+    if most < abs(value) < math.inf:
+        raise ValueError(f"`baselines` must be a value that `inputs` of type {x.dtype} can hold, got {value}.")
+    return float(value)
+
+
 def as_replacements(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor | Fill, ...]:
     """Returns the same as `as_baselines`, or an object with `fill(inputs, mask)` for each input tensor.
 
     Such an object is tried here, on one row with nothing removed, so that a wrong one raises before any model call.
     """
-    if not isinstance(baselines, Fill) or isinstance(baselines, np.ndarray):
+    if not isinstance(baselines, Fill) or isinstance(baselines, (np.ndarray, np.generic)):
         return as_baselines(baselines, inputs)
     for x in as_tuple(inputs):
         row = x[:1].clone()
         with torch.no_grad():
-            filled = baselines.fill(row, torch.zeros_like(row, dtype=torch.bool))
-        if not isinstance(filled, Tensor) or filled.shape != row.shape:
-            got = shape(filled) if isinstance(filled, Tensor) else describe(filled)
-            raise ValueError(f"`baselines.fill` must return the rows it was given, {shape(row)}, got {got}.")
-        check_real("`baselines.fill` must return", filled)
+            filled_in(baselines, row, torch.zeros_like(row, dtype=torch.bool))
     return (baselines,) * len(as_tuple(inputs))
+
+
+def filled_in(baselines: Fill, rows: Tensor, mask: Tensor) -> Tensor:
+    """Calls `fill` and checks what it returns."""
+    check_function("baselines.fill", baselines.fill, "a function of rows and a mask")
+    filled = called(baselines.fill, "`baselines.fill`", rows, mask)
+    if not isinstance(filled, Tensor) or filled.shape != rows.shape:
+        got = shape(filled) if isinstance(filled, Tensor) else describe(filled)
+        raise ValueError(f"`baselines.fill` must return the rows it was given, {shape(rows)}, got {got}.")
+    check_real("`baselines.fill` must return", filled)
+    check_has_values("baselines.fill", filled, rows)
+    return filled.to(rows)
 
 
 def broadcasts(tensor: Tensor, to: Tensor) -> bool:
@@ -248,6 +288,7 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
     if feature_mask is None:
         return None
     if callable(feature_mask):
+        check_function("feature_mask", feature_mask, "a tensor, a tuple of tensors or a function of the inputs")
         feature_mask = Guard(feature_mask, "The function `feature_mask`", inputs)(inputs)
     inputs = as_tuple(inputs)
     masks = (feature_mask,) if isinstance(feature_mask, Tensor) else feature_mask
@@ -262,6 +303,8 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
             raise TypeError(
                 f"`feature_mask` holds group ids and must be of an integer type, got {m.dtype}. Use mask.long()."
             )
+        check_real("`feature_mask` must be", m)
+        check_has_values("feature_mask", m, x)
         if m.dim() > x.dim() or not broadcasts(m, x):
             raise ValueError(
                 f"`feature_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
@@ -276,13 +319,9 @@ def as_frozen(frozen: FrozenType, masks: Tensors | None) -> Tensor:
         frozen = ()
     elif masks is None:
         raise ValueError(f"`frozen` holds ids of `feature_mask`, which is missing; got {frozen!r}. Give the mask too.")
-    ids, _ = as_sequence(frozen)
-    for v in ids:
-        if isinstance(v, bool) or not hasattr(v, "__index__"):
-            raise TypeError(
-                f"`frozen` must be an id of `feature_mask`, an integer, or a list of them; got {describe(v)}."
-            )
-    return torch.tensor([operator.index(v) for v in ids], dtype=torch.long, device=masks[0].device if masks else None)
+    ids, _ = as_sequence("frozen", frozen)
+    ids = [check_integer("`frozen` must be an id of `feature_mask`, an integer, or a list of them", v) for v in ids]
+    return torch.tensor(ids, dtype=torch.long, device=masks[0].device if masks else None)
 
 
 def as_args(additional_forward_args: Any, batch: int) -> tuple[Any, ...]:
@@ -307,11 +346,15 @@ def of_rows(value: Any, example: Tensor, batch: int) -> Any:
     return value
 
 
-def as_sequence(value: T | Sequence[T] | Tensor) -> tuple[list[T], bool]:
-    """Returns the values as a list, and whether the caller gave a single value."""
+def as_sequence(name: str, value: Any) -> tuple[list[Any], bool]:
+    """Returns the values as a list of Python's numbers, and whether the caller gave a single value."""
+    if isinstance(value, Tensor):
+        check_real(f"`{name}` must be", value)
+        check_has_values(name, value, torch.zeros((), device="cpu"))
     if isinstance(value, (Tensor, np.ndarray)):
         value = value.tolist()
-    return (list(value), False) if isinstance(value, Sequence) else ([value], True)
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+    return (list(map(plain, value)), False) if several else ([plain(value)], True)
 
 
 def each(function: Callable[[Tensor], Tensor], scores: Scores) -> Scores:

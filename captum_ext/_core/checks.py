@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 # What errors of torch say where a gradient of integers is wanted, or where Captum made floats of them.
 OF_GRADIENTS = ("require grad", "require gradients", "scalar types: Long, Int")
 EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")  # a metric takes at least one of these
+INT64 = range(-(2**63), 2**63)
 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
@@ -64,8 +66,11 @@ def describe(value: object) -> str:
 
 
 def check_real(must: str, *tensors: Tensor) -> None:
-    """Refuses complex numbers. The error begins with the words `must`, such as "`inputs` must be"."""
+    """Refuses complex numbers, and tensors of other layouts. The errors begin with `must`, as in "`inputs` must be"."""
     for t in tensors:
+        if t.layout != torch.strided or t.is_nested or t.is_quantized:
+            kind = "a nested tensor" if t.is_nested else t.dtype if t.is_quantized else t.layout
+            raise TypeError(f"{must} plain dense tensors, got {kind}. Convert it first, as by .to_dense().")
         if t.is_complex():
             raise TypeError(
                 f"{must} real numbers, got {t.dtype}. Give real and imaginary parts as separate numbers, "
@@ -78,38 +83,103 @@ def is_exported(module: object) -> bool:
     return any(kind.__module__.startswith("torch.export.") for kind in type(module).__mro__)
 
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")
-    if operator.index(value) < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+def check_has_values(name: str, tensor: Tensor, like: Tensor) -> None:
+    """Refuses a tensor on the device `meta`, unless all is there."""
+    if tensor.is_meta and not like.is_meta:
+        raise ValueError(f"`{name}` is on the device 'meta', so it has no values. Give a tensor that has.")
+
+
+def plain(value: Any) -> Any:
+    """Returns Python's number for one of numpy's and for a tensor or an array without axes; else the value itself."""
+    if isinstance(value, np.floating):
+        return float(value)
+    without_axes = isinstance(value, (np.ndarray, Tensor)) and value.ndim == 0
+    if isinstance(value, np.generic) or (without_axes and not getattr(value, "is_meta", False)):
+        return value.item()
+    return value
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a plain value is an integer, of any size. A tensor or an array with axes is none, nor is a class."""
+    return hasattr(value, "__index__") and not isinstance(value, (bool, type, np.ndarray, Tensor))
+
+
+def check_integer(must: str, value: Any) -> int:
+    """The error begins with `must`, as in "`frozen` must be an id of `feature_mask`, an integer"."""
+    value = plain(value)
+    if not is_integer(value):
+        raise TypeError(f"{must}; got {describe(value)}.")
+    if operator.index(value) not in INT64:
+        raise ValueError(f"{must}, of at most 64 bits; got {value}.")
     return operator.index(value)
 
 
+def check_count(name: str, value: Any, least: int = 1, most: float = INT64[-1]) -> int:
+    value = plain(value)
+    if not is_integer(value):
+        raise TypeError(f"`{name}` must be an integer, got {describe(value)}.")
+    if operator.index(value) < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    if operator.index(value) > most:
+        raise ValueError(f"`{name}` must be at most {most}, got {value}.")
+    return operator.index(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False, got {describe(value)}.")
+    return bool(value)
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    if value not in (choices := tuple(choices)):
+    choices = tuple(choices)
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {describe(value)}.")
+    if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def check_finite(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"`{name}` must be a number, got {describe(value)}.")
-    if not float("-inf") < value < float("inf"):
-        raise ValueError(f"`{name}` must be a finite number, got {value!r}.")
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
-        raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
+def check_number(name: str, value: Any, wanted: str, holds: Callable[[float], bool]) -> float:
+    """Checks the type of a value first and then the value itself. `wanted` says what `holds` asks for."""
+    value = plain(value)
+    if not is_number(value):
+        raise TypeError(f"`{name}` must be {wanted}, got {describe(value)}.")
+    if not holds(value):
+        raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
+    return float(value)
+
+
+def check_finite(name: str, value: Any) -> float:
+    return check_number(name, value, "a finite number", lambda v: abs(v) <= sys.float_info.max)
+
+
+def check_positive(name: str, value: Any) -> float:
+    return check_number(name, value, "a number above 0", lambda v: 0 < v <= sys.float_info.max)
+
+
+def check_not_negative(name: str, value: Any) -> float:
+    return check_number(name, value, "a number of at least 0", lambda v: 0 <= v <= sys.float_info.max)
 
 
 def check_fraction(name: str, value: Any, open_ends: bool = False) -> float:
     """From 0 to 1; with open ends neither 0 nor 1, as for a level of confidence or significance."""
-    inside = isinstance(value, (int, float, np.number)) and 0 <= value <= 1
-    if not inside or (open_ends and value in (0, 1)):
-        wanted = "be between 0 and 1, neither included;" if open_ends else "be a fraction from 0 to 1,"
-        raise ValueError(f"`{name}` must {wanted} got {value!r}.")
-    return float(value)
+    if open_ends:
+        return check_number(name, value, "a number between 0 and 1, neither included", lambda v: 0 < v < 1)
+    return check_number(name, value, "a fraction from 0 to 1", lambda v: 0 <= v <= 1)
+
+
+def check_function(name: str, value: Any, what: str) -> None:
+    """Refuses what cannot be called, and classes, which return objects instead of values."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"`{name}` must be {what}, got the class {value.__name__}. Make an object of it, `{value.__name__}(...)`."
+        )
+    if not callable(value):
+        raise TypeError(f"`{name}` must be {what}, got {describe(value)}.")
 
 
 def missing_arguments(function: Callable[..., Any], given: Collection[str]) -> list[str]:

@@ -6,6 +6,7 @@ Each example has a seed, and each of its draws has a seed made from it. All numb
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,13 +24,18 @@ def example_seeds(seed: SeedType, batch: int) -> list[int]:
     """Returns one seed per example: those given, or made from one number and the example's place in the batch."""
     if seed is None:
         seed = int(torch.randint(2**62, (), device="cpu"))  # so that torch.manual_seed makes it repeatable
-    seeds, single = as_sequence(seed)
-    seeds = [check_count("seed", s, least=0) for s in seeds]
+    seeds, single = as_sequence("seed", seed)
+    seeds = [check_count("seed", s, least=0, most=math.inf) for s in seeds]
     if single:
-        return [int(np.random.SeedSequence([seeds[0], b]).generate_state(1, np.uint64)[0] >> 1) for b in range(batch)]
+        return [_of_64_bits([seeds[0], b]) for b in range(batch)]
     if len(seeds) != batch:
         raise ValueError(f"`seed` must be an integer or have one for each of the {batch} examples, got {len(seeds)}.")
-    return seeds
+    return [s if s < 2**64 else _of_64_bits([s]) for s in seeds]
+
+
+def _of_64_bits(numbers: list[int]) -> int:
+    """Makes one number of less than 64 bits, which a generator takes, of numbers of any size."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def draw_seeds(seed: SeedType, batch: int, draws: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .arguments import TensorOrTuple, Tensors, as_tuple
 from .captum import Explanation, as_factory
 from .forward import Batches, Rows, whole
+from .guard import called
 from .statistics import wide
 
 # Makes copies of the inputs, at most `size()` rows at a time, where `size` is the second argument.
@@ -39,9 +40,9 @@ class MapsOfModels:
         self.warned: set[str] = set()  # explanations that write into what they are given
 
     def maps(self, model: nn.Module) -> Tensors:
-        explain = Explanation(
-            self.factory(model), self.inputs, self.kwargs, "What `explanation_factory` makes of a model", self.warned
-        )
+        explanation = called(self.factory, "`explanation_factory`", model)
+        name = "What `explanation_factory` makes of a model"
+        explain = Explanation(explanation, self.inputs, self.kwargs, name, self.warned)
         maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
         self.dtype = explain.dtype
         return maps

@@ -28,6 +28,7 @@ from .arguments import (
     as_replacements,
     as_tuple,
     check_sums,
+    filled_in,
     stacked,
 )
 from .checks import check_choice, shape
@@ -232,6 +233,6 @@ def _erase(x: Tensor, baseline: float | Tensor | Fill, mask: Tensor, example: Te
     if isinstance(baseline, (int, float)):
         return rows.masked_fill_(mask, baseline)
     if not isinstance(baseline, Tensor):
-        filled = baseline.fill(rows.clone(), mask.expand_as(rows).clone())
-        return torch.where(mask, filled.to(rows), rows, out=rows)
+        filled = filled_in(baseline, rows.clone(), mask.expand_as(rows).clone())
+        return torch.where(mask, filled, rows, out=rows)
     return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows, out=rows)

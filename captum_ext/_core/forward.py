@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
-from .guard import Guard, frames_of_package, versions
+from .checks import check_flag, check_function, check_has_values
+from .guard import Guard, called, frames_of_package, versions
 from .statistics import wide
 from .target import TargetType, as_target, check_output, select_target
 from .training import warn_of_training
@@ -104,14 +105,16 @@ class Forward:
         max_examples_per_batch: int | None = None,
         show_progress: bool = False,
     ):
-        if not callable(forward_func):
-            raise TypeError(f"`forward_func` must be a model or a function, got {type(forward_func).__name__}.")
-        if activation is not None and not callable(activation):
-            raise TypeError(f"`activation` must be a function of the model's output, got {type(activation).__name__}.")
-        self.forward_func, self.activation, self.show_progress = forward_func, activation, show_progress
+        check_function("forward_func", forward_func, "a model or a function")
+        if activation is not None:
+            check_function("activation", activation, "a function of the model's output")
+        self.forward_func, self.activation = forward_func, activation
+        self.show_progress = check_flag("show_progress", show_progress)
         self.batch = len(inputs[0])
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.args, self.target = as_args(additional_forward_args, self.batch), as_target(target, self.batch)
+        if self.target is not None:
+            check_has_values("target", self.target, inputs[0])
         self.model = Guard(forward_func, f"`forward_func` ({self._name})", self.args)
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         warn_of_training(forward_func)
@@ -132,8 +135,9 @@ class Forward:
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
         args = (of_rows(a, example, self.batch) for a in self.args)
-        output = self.model(*rows, *args)
-        output = check_output(output if self.activation is None else self.activation(output), len(example))
+        output = check_output(self.model(*rows, *args), len(example))
+        if self.activation is not None:
+            output = check_output(called(self.activation, "`activation`", output), len(example), "activation")
         self.dtype = output.dtype
         return output
 

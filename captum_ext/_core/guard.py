@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 import warnings
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Guard:
         args = tuple(replaced(self._passed, a) for a in args)
         kwargs = {name: replaced(self._passed, value) for name, value in kwargs.items()}
         try:
-            return without_inference_mode(self.function, *args, **kwargs)
+            return without_inference_mode(called, self.function, self.name, *args, **kwargs)
         finally:
             written = [key for key, (copy, made) in self.copies.items() if copy._version != made]
             for key in written:
@@ -59,7 +60,33 @@ class Guard:
         return self.copies[id(tensor)][0]
 
 
-def without_inference_mode(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+def called(function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) -> T:
+    """Calls the function, and says what it is called with where it does not take that."""
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        if wrong := _mismatch(function, args, kwargs):
+            given = [type(a).__name__ for a in args] + [f"{key}={type(v).__name__}" for key, v in kwargs.items()]
+            raise TypeError(f"{name} must take the arguments ({', '.join(given)}), but: {wrong}.") from error
+        raise
+
+
+def _mismatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Why the arguments do not fit the signature; nothing where they do, or where there is none."""
+    if isinstance(function, nn.Module):
+        function = function.forward
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a built-in
+        return ""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def without_inference_mode(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """Calls the function with `torch.inference_mode` off, and leaves it to the caller whether gradients are on."""
     gradients = torch.is_grad_enabled()
     if not torch.is_inference_mode_enabled():

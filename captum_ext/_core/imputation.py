@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .checks import check_count, shape
+from .checks import check_count, check_not_negative, shape
 from .draws import draw_seeds, normal
 from .statistics import rounded, wide
 
@@ -47,14 +47,13 @@ class NoisyLinear:
         """Returns copies of `inputs`, filled in where `mask` is true."""
         if inputs.dim() != 4:
             raise ValueError(f"`baselines=NoisyLinear()` fills in images (B, C, H, W), got `inputs` {shape(inputs)}.")
-        if not self.noise >= 0:
-            raise ValueError(f"`noise` must be at least 0, got {self.noise}.")
+        noise = check_not_negative("noise", self.noise)
         seeds = draw_seeds(check_count("seed", self.seed, least=0), 1, 1)[0]
         mask = mask.expand_as(inputs)
         solve = solved_directly if inputs.device.type == "cpu" else solved_by_iteration
         filled = rounded(solve(wide(inputs), mask), inputs)
-        if self.noise > 0:
-            filled = filled + normal(seeds, (inputs,), 0.0, self.noise)[0]
+        if noise > 0:
+            filled = filled + normal(seeds, (inputs,), 0.0, noise)[0]
         return torch.where(mask, filled, inputs)
 
 

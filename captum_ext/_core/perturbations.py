@@ -15,13 +15,15 @@ from .arguments import (
     FeatureMaskType,
     TensorOrTuple,
     Tensors,
+    as_baselines,
     as_feature_mask,
     as_tuple,
     bare_if_single,
     baseline_values,
+    batch_limit,
     of_rows,
 )
-from .checks import check_count, check_real, describe, shape
+from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
 from .guard import Guard
@@ -32,8 +34,7 @@ def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: i
     """Returns how many copies of every example each call of a `perturb_func` makes: all at once without a limit."""
     per_call = n_perturb_samples
     if max_examples_per_batch is not None:
-        limit = check_count("max_examples_per_batch", max_examples_per_batch)
-        per_call = min(max(limit // batch, 1), n_perturb_samples)
+        per_call = min(max(batch_limit(max_examples_per_batch, batch) // batch, 1), n_perturb_samples)
     full, rest = divmod(n_perturb_samples, per_call)
     return [per_call] * full + [rest] * (rest > 0)
 
@@ -95,8 +96,8 @@ def default_perturb_func(inputs: TensorOrTuple, perturb_radius: float = 0.02) ->
         >>> moved.shape, bool(moved.abs().max() <= 0.1)
         (torch.Size([4, 3]), True)
     """
-    x = as_tuple(inputs)
-    return next(in_ball(x, perturb_radius, draw_seeds(None, len(x[0]), 1), lambda: len(x[0])))[0]
+    x, radius = as_tuple(inputs), check_not_negative("perturb_radius", perturb_radius)
+    return next(in_ball(x, radius, draw_seeds(None, len(x[0]), 1), lambda: len(x[0])))[0]
 
 
 def _moved(
@@ -143,6 +144,7 @@ class Perturbations:
         self.inputs = as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
+        as_baselines(self.baselines, inputs)  # raises where they do not fit the inputs
         self.masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
         self.perturb = Guard(perturb_func, "`perturb_func`", self.baselines, self.feature_mask)
@@ -238,6 +240,7 @@ def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tens
         )
     check_real(f"`perturb_func` must return {name} of", *tensors)
     for t, x in zip(tensors, rows):
+        check_has_values("perturb_func", t, x)
         if t.shape != x.shape:
             raise ValueError(
                 f"`perturb_func` must return {name} of the shape it was given, {shape(x)}, got {shape(t)}."
@@ -248,15 +251,14 @@ def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tens
 
 
 def check_perturb_func(perturb_func: Any) -> None:
-    if not callable(perturb_func):
-        raise TypeError(f"`perturb_func` must be a function of the inputs, got {describe(perturb_func)}.")
+    check_function("perturb_func", perturb_func, "a function of the inputs")
 
 
 def takes_radius(perturb_func: Callable[..., Any]) -> bool:
     """Whether the function has a second positional argument, which then gets the radius, as in Captum."""
     try:
         parameters = inspect.signature(perturb_func).parameters.values()
-    except ValueError:  # built-ins without a signature
+    except (TypeError, ValueError):  # built-ins without a signature
         return False
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters) > 1
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_tuple, flat
 from .captum import Explanation
-from .checks import check_choice, check_count, check_floating
+from .checks import check_choice, check_count, check_floating, check_not_negative
 from .draws import SeedType, draw_seeds
 from .forward import Batches, Rows, whole
 from .guard import Guard
@@ -60,6 +60,7 @@ class PerturbedExplanations:
         check_search(search, own)
         if own:
             check_floating(self.inputs, "noise is added to them")
+            perturb_radius = check_not_negative("perturb_radius", perturb_radius)
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.explain = Explanation(explanation_func, inputs, kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .checks import as_tensors, check_finite, check_real, describe, shape
+from .checks import check_finite, check_integer, check_real, describe, is_integer, plain, shape
 
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
@@ -20,9 +19,8 @@ def as_target(target: TargetType, batch: int) -> Tensor | None:
     """`[B, D]`: the indices of each example's output, for a model whose output has `D` axes after the rows."""
     if target is None:
         return None
-    target = as_tensors(target)
-    if isinstance(target, Tensor):
-        return _tensor_target(target, batch)
+    if isinstance(target, (Tensor, np.ndarray)):
+        return _tensor_target(target if isinstance(target, Tensor) else _of_array(target), batch)
     if isinstance(target, list):
         if len(target) != batch:
             raise ValueError(
@@ -35,7 +33,14 @@ def as_target(target: TargetType, batch: int) -> Tensor | None:
     return torch.tensor([_indices(target)], device="cpu").expand(batch, -1)
 
 
+def _of_array(target: np.ndarray[Any, Any]) -> Tensor:
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"`target` holds class indices and must be of an integer type, got an array of {target.dtype}.")
+    return torch.as_tensor(target.astype(np.int64), device="cpu")
+
+
 def _tensor_target(target: Tensor, batch: int) -> Tensor:
+    check_real("`target` must be", target)
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise TypeError(f"`target` holds class indices and must be of an integer type, got {target.dtype}.")
     if target.numel() == 1:
@@ -49,26 +54,24 @@ def _tensor_target(target: Tensor, batch: int) -> Tensor:
 
 
 def _indices(target: Any) -> tuple[int, ...]:
-    indices = target if isinstance(target, tuple) else (target,)
-    if not indices or any(isinstance(i, (bool, np.ndarray)) or not hasattr(i, "__index__") for i in indices):
+    indices = tuple(map(plain, target if isinstance(target, tuple) else (target,)))
+    if not indices or not all(map(is_integer, indices)):
         raise TypeError(
             "`target` must be an integer, a tuple of integers, a tensor, or a list with one of them per example; "
             f"got {describe(target)}."
         )
-    if any(not -(2**63) <= operator.index(i) < 2**63 for i in indices):
-        raise ValueError(f"`target` is out of range: no model has that many outputs, got {target}.")
-    return tuple(operator.index(i) for i in indices)
+    return tuple(check_integer("`target` must be an index, an integer", i) for i in indices)
 
 
-def check_output(output: Any, rows: int) -> Tensor:
-    """Returns the model's output after checking that it has a row for each input row."""
+def check_output(output: Any, rows: int, name: str = "forward_func") -> Tensor:
+    """Returns the model's output, or that of the activation, if it has a row for each input row."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"`forward_func` must return a tensor, got {describe(output)}.")
+        raise TypeError(f"`{name}` must return a tensor, got {describe(output)}.")
     if output.dim() == 0 or len(output) != rows:
-        raise ValueError(
-            f"`forward_func` must return one row for each of its {rows} input rows, got shape {shape(output)}."
-        )
-    check_real("`forward_func` must return", output)
+        raise ValueError(f"`{name}` must return one row for each of its {rows} input rows, got shape {shape(output)}.")
+    check_real(f"`{name}` must return", output)
+    if not output.numel():
+        raise ValueError(f"`{name}` must return at least one value per row, got shape {shape(output)}.")
     return output
 
 
@@ -114,8 +117,6 @@ def predicted_class(output: Tensor, threshold: float | None = None) -> Tensor:
     It is the class with the largest output. For a model with one output, it is 1 where the output is above `threshold`,
     and else 0.
     """
-    if not isinstance(output, Tensor) or output.dim() == 0 or output.is_complex():
-        return output  # the caller's check of the output refuses it
     if output.numel() == len(output):
         return _above(output.reshape(len(output)), threshold)
     if output.dim() != 2:
@@ -145,7 +146,5 @@ def is_predicted(output: Tensor, threshold: float | None = None) -> Tensor:
     A model with one output has two classes, see `predicted_class`. A row with a nan output is nan throughout.
     """
     predicted = predicted_class(output, threshold)
-    if predicted is output:
-        return output
     shares = one_hot(predicted.clamp(min=0), 2 if threshold is not None else output.shape[1]).to(output.dtype)
     return shares.where((predicted != NO_CLASS)[:, None], torch.nan) if output.is_floating_point() else shares

@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 import torch
 
-from .._core.checks import check_choice
+from .._core.checks import check_choice, check_flag
 from .._version import __version__
 from .attributions_file import DATA
 from .checks import check_first, check_methods, check_numbers
 from .checksums import in_checked_pieces
 from .engines.resources import Device, workers_of
 from .examples import Examples
-from .files import MEBIBYTE, escaped, written_aside
+from .files import MEBIBYTE, as_path, escaped, written_aside
 from .job import Job, manifest_of
 from .kept_run import is_there, kept_beside
 from .labels import check_target
@@ -29,6 +29,7 @@ from .store import IncompleteRun, ShardStore, other_size
 from .verification import LEVELS, check_data, shards_to_compare
 
 
+@torch.inference_mode(False)
 def attribute_dataset(
     model: Any,
     data: Any,
@@ -60,11 +61,12 @@ def attribute_dataset(
         ValueError, TypeError, IncompleteRun, OSError: in the same cases as `evaluate`.
         FileExistsError: `path` exists and is not the result of this very call; raised before any work.
     """
-    place = Path(path).absolute()
+    place = as_path(path).absolute()
     check_target(target)
     check_methods(methods)
     methods = with_absolute_paths(methods)
-    check_numbers(batch_size, max_examples_per_batch, seed)
+    batch_size, max_examples_per_batch, seed = check_numbers(batch_size, max_examples_per_batch, seed)
+    show_progress = check_flag("show_progress", show_progress)
     check_choice("verify", verify, LEVELS)
     examples = Examples(data, target)
     check_first(examples)

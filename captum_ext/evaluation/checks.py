@@ -25,11 +25,9 @@ def check_arguments(metrics: Any, on_error: Any, examples: Examples) -> None:
         _check_metric(name, metric, examples)
 
 
-def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> None:
-    check_count("batch_size", batch_size)
-    check_count("seed", seed, least=0)
-    if max_examples_per_batch is not None:
-        check_count("max_examples_per_batch", max_examples_per_batch)
+def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> tuple[int, int | None, int]:
+    limit = None if max_examples_per_batch is None else check_count("max_examples_per_batch", max_examples_per_batch)
+    return check_count("batch_size", batch_size), limit, check_count("seed", seed, least=0)
 
 
 def check_first(examples: Examples) -> None:

@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 
 SUMS = "SHA256SUMS"  # of the files in a folder; `sha256sum -c SHA256SUMS` checks them, too
-LINE = re.compile(r"([0-9a-f]{64})  (.+)\n")
+LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)")
+BACKSLASH = "\\"
+ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}  # of names in such a list, whose line begins with a backslash then
 MARK = b"captum_ext SHA-256 "  # is followed by the checksum of all that comes before
 BLOCK = 2**20  # bytes read at a time
 PIECE = 2**16  # bytes of an array that have a common checksum
@@ -21,7 +23,7 @@ def seal(path: Path) -> None:
     """Adds a checksum at the end of a file, where HDF5 does not look, or a list of checksums to a folder."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = [f"{_sum(file).hex()}  {file.relative_to(path).as_posix()}\n" for file in files]
+        lines = [_line(_sum(file).hex(), file.relative_to(path).as_posix()) for file in files]
         (path / SUMS).write_text("".join(lines), encoding="utf-8")
         return
     checksum = _sum(path)
@@ -45,14 +47,24 @@ def check_seal(path: Path) -> None:
 def _check_folder(folder: Path) -> None:
     if not (folder / SUMS).exists():
         return
-    lines = inside(folder, SUMS).read_text(encoding="utf-8").splitlines(keepends=True)
-    for line in lines:
+    *lines, rest = inside(folder, SUMS).read_text(encoding="utf-8").split("\n")
+    for line in [*lines, *filter(None, [rest])]:
         found = LINE.fullmatch(line)
-        if found is None or _sum(inside(folder, found[2])).hex() != found[1]:
-            name = found[2] if found else SUMS
+        name = _name_in(found) if found else SUMS
+        if found is None or rest or _sum(inside(folder, name)).hex() != found[2]:
             raise ValueError(
                 f"{name!r} does not fit its checksum; if you changed it on purpose, remove {SUMS} from the folder"
             )
+
+
+def _line(checksum: str, name: str) -> str:
+    escaped = "".join(ESCAPES.get(letter, letter) for letter in name)
+    return f"{BACKSLASH * (escaped != name)}{checksum}  {escaped}\n"
+
+
+def _name_in(line: re.Match[str]) -> str:
+    plain = {escape: letter for letter, escape in ESCAPES.items()}
+    return re.sub(r"\\.", lambda escape: plain.get(escape[0], escape[0]), line[3]) if line[1] else line[3]
 
 
 def _sum(path: Path, size: int | None = None) -> bytes:

@@ -69,8 +69,8 @@ def summary(
 def summary_of(
     found: Sequence[Score], confidence: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    check_fraction("confidence", confidence, open_ends=True)
-    check_count("n_resamples", n_resamples)
+    confidence, seed = check_fraction("confidence", confidence, open_ends=True), check_count("seed", seed, least=0)
+    n_resamples = check_count("n_resamples", n_resamples)
     stacked = np.concatenate([score.values for score in found])  # [scores * methods, examples]
     means = resampled_means(stacked, n_resamples, seed).reshape(n_resamples, len(found), -1)
     return _table(_summary(score, means[:, i], confidence) for i, score in enumerate(found))
@@ -140,7 +140,7 @@ def compare_of(
 ) -> pd.DataFrame:
     check_choice("correction", correction, CORRECTIONS)
     check_choice("alternative", alternative, SIDES)
-    check_fraction("alpha", alpha, open_ends=True)
+    alpha = check_fraction("alpha", alpha, open_ends=True)
     baseline = printable(baseline) if isinstance(baseline, str) else baseline
     _check_baseline(baseline, found[0].methods)
     table = _table(_against(score, baseline, alternative) for score in found)
@@ -185,7 +185,7 @@ def tie_with_best(dataset: xr.Dataset, confidence: float = 0.95, metric: MetricT
     examples have both scores that no outcome would be significant, and every method with a score counts as tied. The
     best itself is undecided where all the methods compared with it are.
     """
-    check_fraction("confidence", confidence, open_ends=True)
+    confidence = check_fraction("confidence", confidence, open_ends=True)
     return _table(_ties(score, confidence) for score in scores(dataset, metric))
 
 

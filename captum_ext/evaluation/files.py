@@ -98,9 +98,15 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def as_path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`path` must be a string or an os.PathLike, got {type(path).__name__}.")
+    return Path(path)
+
+
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """The absolute path, at which nothing is yet, in a folder that can be written to."""
-    path = Path(path).absolute()
+    path = as_path(path).absolute()
     if path.exists():
         raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._core.checks import is_exported
 from .alone import alone_in_process
 
 
@@ -50,12 +51,22 @@ def _takes_nothing(function: Any) -> bool:
 
 @contextmanager
 def in_eval_mode(model: Any) -> Iterator[None]:
-    """Puts every module into evaluation mode, and back into its own mode afterwards."""
-    modes = {m: m.training for m in model.modules()} if isinstance(model, nn.Module) else {}
+    """Puts every module into evaluation mode, and back into its own mode afterwards.
+
+    Modules without a mode of their own, which are exported or frozen, stay as they are.
+    """
+    modules = [*model.modules()] if isinstance(model, nn.Module) else []
+    modes = {m: m.training for m in modules if hasattr(m, "training") and not is_exported(m)}
     try:
-        if modes:
-            model.eval()
+        if modes and len(modes) == len(modules):
+            model.eval()  # which a module may override
+        else:
+            _set(dict.fromkeys(modes, False))
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        _set(modes)
+
+
+def _set(modes: dict[nn.Module, bool]) -> None:
+    for module, mode in modes.items():
+        module.training = mode

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .._core.checks import check_choice
+from .._core.checks import check_choice, describe
 from . import comparison, display
 from .axes import common_lengths, named_axes, place_label
 from .files import check_writable
@@ -67,6 +67,8 @@ class Evaluation:
         """Joins these scores with those of other methods, metrics or examples; no score may be in two of them."""
         merged, failures = self.dataset, self.failures
         for other in others:
+            if not isinstance(other, Evaluation):
+                raise TypeError(f"`others` must be results of `evaluate`, got {describe(other)}.")
             _check_disjoint(merged, other.dataset)
             _check_targets(merged, other.dataset)
             merged, failures = _merged(merged, other.dataset), failures + other.failures

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .._core.card import arguments_of_partial, card_of, name_of
-from .._core.checks import check_choice, check_count
+from .._core.checks import check_choice, check_count, check_flag
 from .checks import FILLED_IN, check_arguments, check_first, check_methods, check_numbers
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
-from .files import temporary_folder
+from .files import as_path, temporary_folder
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
@@ -27,6 +26,7 @@ from .store import ShardStore
 from .verification import LEVELS
 
 
+@torch.inference_mode(False)
 def evaluate(
     model: Any,
     data: Any,
@@ -144,16 +144,16 @@ def evaluate(
         >>> dict(result.dataset.sizes)
         {'attribution': 2, 'example': 8}
     """
-    place = None if path is None else Path(path).absolute()
+    place = None if path is None else as_path(path).absolute()
     check_target(target)
     check_methods(methods)
     methods = with_absolute_paths(methods)  # before an example is loaded, which may change the working folder
     examples = Examples(data, target)
     check_arguments(metrics, on_error, examples)
-    check_numbers(batch_size, max_examples_per_batch, seed)
+    batch_size, max_examples_per_batch, seed = check_numbers(batch_size, max_examples_per_batch, seed)
+    shard_size = batch_size if shard_size is None else check_count("shard_size", shard_size)
+    halves, show_progress = check_flag("halves", halves), check_flag("show_progress", show_progress)
     check_choice("verify", verify, LEVELS)
-    if shard_size is not None:
-        check_count("shard_size", shard_size)
     check_first(examples)
     built = made(model)
     workers = workers_of(
@@ -181,7 +181,7 @@ def evaluate(
         on_error=on_error,
         halves=halves,
     )
-    manifest = manifest_of(job, len(examples), shard_size or batch_size)
+    manifest = manifest_of(job, len(examples), shard_size)
     if place is None:
         with temporary_folder() as folder:
             return _completed(job, ShardStore(folder, manifest, kept=False), workers, show_progress, "off")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .._core.checks import check_choice
+from .._core.checks import check_choice, describe
 from .._core.printing import printable
 from .axes import place_label, with_place
 from .statistics import Floats
@@ -111,6 +111,8 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
             "`dataset` has no metric with a direction (`higher_is_better`), so there is nothing to rank. "
             "Curves have none: evaluate their areas too, such as `deletion` beside `deletion_curve`."
         )
+    if not (metric is None or isinstance(metric, (str, Iterable))):
+        raise TypeError(f"`metric` must be the name of a metric, several names or None, got {describe(metric)}.")
     names = directed if metric is None else [metric] if isinstance(metric, str) else list(metric)
     names = [printable(name) if isinstance(name, str) else name for name in names]
     if not names:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .._core.checks import check_count, check_fraction
+from .._core.checks import check_choice, check_count, check_fraction
 from ..evaluation import display
 from ..evaluation.axes import plain_axis
 from ..evaluation.comparison import as_matrix
-from ..evaluation.score import failures_of, metrics_of
+from ..evaluation.score import failures_of, methods_of, metrics_of
 from . import words
 from .records import Agreement, Cell, Column, Findings, Metric, Overview
 from .tables import Tables
@@ -23,6 +23,8 @@ from .tables import Tables
 def check(dataset: xr.Dataset, baseline: Any, confidence: Any, n_examples: Any) -> None:
     if not isinstance(baseline, str):
         raise TypeError(f"`baseline` must be the name of a method, got {type(baseline).__name__}.")
+    if baseline != "random":  # the default, which may be missing
+        check_choice("baseline", baseline, methods_of(dataset))
     check_fraction("confidence", confidence, open_ends=True)
     check_count("n_examples", n_examples, least=0)
     if not dataset.sizes.get("attribution") or not dataset.sizes.get("example"):

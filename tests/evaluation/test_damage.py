@@ -319,7 +319,11 @@ def test_a_flipped_bit_of_attribenchs_attributions_is_an_error_or_without_effect
             AttributionsDataset(samples, labels, path=writer.path).maps("a", [0, 49])
 
 
-@pytest.mark.parametrize("content", [b"", b"no patch", {"a": torch.zeros(1)}, torch.zeros(3), shrunk], ids=str)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no patch", {"a": torch.zeros(1)}, torch.zeros(3), shrunk],
+    ids=["empty", "text", "dict", "three axes too few", "function"],
+)
 def test_a_damaged_patch_is_one_error_with_the_path(content, tmp_path):
     file = tmp_path / "patch_0.pt"
     if isinstance(content, bytes):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..._core.checks import check_count
+from ..._core.checks import check_count, check_number
 from ..kept_run import run_to_end
 from ..model import device_of
 from ..store import Arrays, IncompleteRun
@@ -75,11 +75,11 @@ def workers_of(
     shared: bool,
 ) -> Workers:
     """Checks the arguments; `shared` says whether other processes that a launcher started can see the store."""
-    check_count("max_restarts", max_restarts, least=0)
+    max_restarts = check_count("max_restarts", max_restarts, least=0)
     if threads_per_worker is not None:
-        check_count("threads_per_worker", threads_per_worker)
-    if shard_timeout is not None and not (isinstance(shard_timeout, (int, float)) and shard_timeout > 0):
-        raise ValueError(f"`shard_timeout` must be a number of seconds above 0, got {shard_timeout!r}.")
+        threads_per_worker = check_count("threads_per_worker", threads_per_worker)
+    if shard_timeout is not None:
+        shard_timeout = check_number("shard_timeout", shard_timeout, "a number of seconds above 0", lambda v: v > 0)
     named = None if engine == "auto" else engine_named(engine)
     rank = _rank(shared) if named is None or getattr(named, "joins_launched", False) else Rank()
     chosen = _devices(model, device, devices, rank)
@@ -106,7 +106,7 @@ def _devices(
     if devices is None:
         if device is None and rank.local is not None and torch.cuda.is_available():
             return (torch.device("cuda", rank.local % torch.cuda.device_count()),)
-        return (_numbered(device_of(model, device)),)
+        return (_numbered(device_of(model, None if device is None else _as_device(device, "device"))),)
     if device is not None:
         raise ValueError("Give `device` for one worker or `devices` for several, not both.")
     if isinstance(devices, (str, torch.device)) or not isinstance(devices, Sequence) or not devices:
@@ -121,11 +121,11 @@ def _devices(
     return chosen if rank.local is None else (chosen[rank.local % len(chosen)],)
 
 
-def _as_device(device: Device) -> torch.device:
+def _as_device(device: Device, name: str = "devices") -> torch.device:
     try:
         return _numbered(torch.device("cuda", device) if isinstance(device, int) else torch.device(device))
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"`devices` has {device!r}, which is no device: {error}") from error
+        raise ValueError(f"`{name}` has {device!r}, which is no device: {error}") from error
 
 
 def _numbered(device: torch.device) -> torch.device:

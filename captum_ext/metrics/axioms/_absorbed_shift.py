@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ..._core.arguments import TensorOrTuple, Tensors, broadcasts, flat
-from ..._core.checks import check_floating, check_real, describe, shape
+from ..._core.checks import (
+    check_finite,
+    check_floating,
+    check_has_values,
+    check_real,
+    describe,
+    is_number,
+    plain,
+    shape,
+)
 from ..._core.forward import Forward, whole
 from ..._core.layers import as_layer, recorded
 from ..._core.statistics import norm
@@ -31,11 +40,17 @@ def as_shift(shift: float | TensorOrTuple, x: Tensors) -> Tensors:
 
 
 def _row(value: Any, x: Tensor) -> Tensor:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+    value = plain(value)
+    if isinstance(value, Tensor):
+        check_real("`shift` must be", value)
+        check_has_values("shift", value, x)
+        row = value.detach().to(x)
+    elif is_number(value):
+        row = torch.as_tensor(check_finite("shift", value), device=x.device).to(x)
+    else:
         raise TypeError(f"`shift` must be a number or a tensor, got {describe(value)}.")
-    value = torch.as_tensor(value, device=x.device).detach()
-    check_real("`shift` must be", value)
-    row = value.to(x)
+    if not row.is_meta and not row.isfinite().all():
+        raise ValueError(f"`shift` must be finite in the type of `inputs`, {x.dtype}, got {describe(value)}.")
     if row.dim() > x.dim() or not broadcasts(row, x[:1]):
         raise ValueError(f"`shift` must be the same for all examples, of shape {shape(x[:1])}; got {shape(row)}.")
     return row.expand(1, *x.shape[1:])

@@ -65,7 +65,7 @@ def effective_complexity(n_steps: int = 33, *, tolerance: float = 0.1, **setting
         >>> effective_complexity(lambda x: x.sum(1), w, {"exact": w, "wrong": -w.flip(1)}, tolerance=0.2)
         {'exact': tensor([0.2500]), 'wrong': tensor([1.])}
     """
-    check_fraction("tolerance", tolerance)
+    tolerance = check_fraction("tolerance", tolerance)
     shares = torch.linspace(0, 1, check_count("n_steps", n_steps, least=2), dtype=torch.float64, device="cpu")
     given = Setting(**setting)
     x, f = given.x, given.f

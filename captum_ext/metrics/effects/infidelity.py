@@ -24,10 +24,10 @@ from ..._core.arguments import (
     stacked,
 )
 from ..._core.card import metric
-from ..._core.checks import check_choice, shape
+from ..._core.checks import check_choice, check_flag, shape
 from ..._core.features import AGGREGATES, Features
 from ..._core.guard import Guard
-from ..._core.perturbations import Perturbations, as_copies
+from ..._core.perturbations import Perturbations, as_copies, check_perturb_func
 from ..._core.signature import arguments_like
 from ..._core.statistics import at_least_float32, difference, ratio, sum_of_parts, to_unit
 
@@ -92,6 +92,7 @@ def infidelity(
         True
     """
     check_choice("aggregate", aggregate, AGGREGATES)
+    normalize = check_flag("normalize", normalize)
     drawn = Perturbations(**arguments)
     methods, x = as_attributions(attributions, drawn.inputs), drawn.inputs
     phi, explained = _over_elements(methods, x), []
@@ -152,8 +153,11 @@ def infidelity_perturb_func_decorator(
         >>> half(torch.tensor([[2.0, 4.0]]))
         ((tensor([[1., 2.]]),), (tensor([[1., 2.]]),))
     """
+    multiply_by_inputs = check_flag("multiply_by_inputs", multiply_by_inputs)
 
     def decorator(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
+        check_perturb_func(perturb_func)
+
         @functools.wraps(perturb_func)
         def with_perturbations(inputs: TensorOrTuple, baselines: Any = None, **passed: Any) -> tuple[Tensors, Tensors]:
             x, extra = as_tuple(inputs), () if baselines is None else (baselines,)

@@ -111,7 +111,7 @@ def non_sensitivity(*, tolerance: float = 1e-5, **arguments: Any) -> Scores:
         >>> non_sensitivity(lambda x: x @ w, x, {"gradient": w[None], "ones": x, "zeros": 0 * x})
         {'gradient': tensor([0.]), 'ones': tensor([1.]), 'zeros': tensor([3.])}
     """
-    check_fraction("tolerance", tolerance)
+    tolerance = check_fraction("tolerance", tolerance)
     given, sizes, effects, exists = _sizes_and_effects(**arguments)
     differ = (_is_zero(sizes, tolerance) != _is_zero(effects, tolerance)) & exists
     scores = differ.sum(-1).to(effects).masked_fill(effects.isnan().any(-1), torch.nan)

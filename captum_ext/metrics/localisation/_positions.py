@@ -24,7 +24,7 @@ from ..._core.arguments import (
     flat,
     stacked,
 )
-from ..._core.checks import check_choice, describe, shape
+from ..._core.checks import check_choice, check_has_values, check_real, describe, shape
 from ..._core.features import SIGNS
 from ..._core.statistics import wide
 
@@ -78,7 +78,9 @@ def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
         raise ValueError(
             f"`truth_mask` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(masks)}."
         )
+    check_real("`truth_mask` must be", *masks)
     for m, x in zip(masks, inputs):
+        check_has_values("truth_mask", m, x)
         if m.dtype != torch.bool:
             raise TypeError(f"`truth_mask` must be of type bool, got {m.dtype}. Use truth_mask > 0.")
         if m.dim() > x.dim() or not broadcasts(m, x):
@@ -110,7 +112,7 @@ def near(mask: Tensor, tolerance: float) -> Tensor:
         lines = pad(square.transpose(axis, -1), (reach, reach), value=math.inf)
         moved = (lines.narrow(-1, reach + step, size) + step**2 for step in range(-reach, reach + 1))
         square = reduce(torch.minimum, moved).transpose(axis, -1)
-    return square <= tolerance**2
+    return square <= tolerance * tolerance  # infinite where it overflows
 
 
 class Ranking:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from ..._core.arguments import AttributionsType, Scores, TensorOrTuple, Tensors, as_tuple
 from ..._core.card import metric
-from ..._core.checks import describe, shape
+from ..._core.checks import check_not_negative, shape
 from ..._core.statistics import wide
 from ._positions import Positions, at_positions, near
 
@@ -63,7 +61,8 @@ def pointing_game(
         >>> pointing_game(phi, phi, truth), pointing_game(phi, phi, truth, tolerance=2)
         (tensor([0.]), tensor([1.]))
     """
-    _check_tolerance(tolerance, as_tuple(inputs))
+    tolerance = check_not_negative("tolerance", tolerance)
+    _check_positions(tolerance, as_tuple(inputs))
     p = at_positions(inputs, attributions, truth_mask, sign)
     _check_distances(tolerance, as_tuple(inputs), p)
     highest = p.scores == p.scores.amax(-1, keepdim=True)
@@ -71,11 +70,7 @@ def pointing_game(
     return p.unpack(wide(highest & close).sum(-1) / highest.sum(-1))
 
 
-def _check_tolerance(tolerance: object, inputs: Tensors) -> None:
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)):
-        raise TypeError(f"`tolerance` must be a number of positions, got {describe(tolerance)}.")
-    if not 0 <= tolerance < math.inf:
-        raise ValueError(f"`tolerance` must be at least 0 and finite, got {tolerance}.")
+def _check_positions(tolerance: float, inputs: Tensors) -> None:
     if tolerance and all(x.dim() < 3 for x in inputs):
         raise ValueError(
             f"`tolerance` needs axes after the channels, which `inputs` {[shape(x) for x in inputs]} lack. "

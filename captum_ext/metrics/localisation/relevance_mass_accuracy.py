@@ -6,6 +6,7 @@ from typing import Any
 
 from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
 from ..._core.card import metric
+from ..._core.checks import check_flag
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
 from ._positions import MASSES, at_positions
@@ -142,7 +143,7 @@ def attribution_localisation(
     """
     p = at_positions(inputs, attributions, truth_mask, sign, MASSES)
     share = (p.scores * p.truth).sum(-1) / p.scores.sum(-1)
-    return p.unpack(share / wide(p.truth).mean(-1) if weighted else share)
+    return p.unpack(share / wide(p.truth).mean(-1) if check_flag("weighted", weighted) else share)
 
 
 @metric(

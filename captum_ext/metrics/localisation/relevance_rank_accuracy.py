@@ -6,6 +6,7 @@ import torch
 
 from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
 from ..._core.card import metric
+from ..._core.checks import check_flag
 from ..._core.sizes import SizeType, as_sizes, several
 from ..._core.statistics import wide
 from ._positions import Ranking, at_positions
@@ -119,6 +120,6 @@ def top_k_intersection(
     sizes, one_size = as_sizes("k", k, torch.full(p.scores.shape[1:2], p.scores.shape[2], device="cpu"))  # [B, K]
     sizes = sizes.to(p.scores.device)
     shares = Ranking(p.scores, p.truth).true_among_top(sizes.expand(len(p.scores), -1, -1)) / sizes
-    if concept_influence:
+    if check_flag("concept_influence", concept_influence):
         shares = shares / wide(p.truth).mean(-1, keepdim=True)
     return p.unpack(shares[..., 0] if one_size else shares)

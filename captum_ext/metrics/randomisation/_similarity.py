@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..._core.arguments import Tensors, bare_if_single, flat
-from ..._core.checks import check_real, describe, shape
+from ..._core.checks import check_flag, check_function, check_has_values, check_real, describe, shape
+from ..._core.guard import called
 from ..._core.statistics import pearson, ratio, spearman, wide
 
 SimilarityType = str | Callable[[Any, Any], Tensor]
@@ -22,11 +23,12 @@ CELL = 16
 
 def as_similarity(similarity: SimilarityType, absolute: bool) -> Callable[[Tensors, Tensors], Tensor]:
     """A function that maps two batches of maps, or their absolute values, to similarities `[B]`."""
-    if not callable(similarity) and similarity not in SIMILARITIES:
-        known = ", ".join(map(repr, SIMILARITIES))
-        raise ValueError(
-            f"`similarity` must be {known} or a function of two batches of maps, got {describe(similarity)}."
-        )
+    absolute = check_flag("absolute", absolute)
+    wanted = f"{', '.join(map(repr, SIMILARITIES))} or a function of two batches of maps"
+    if not isinstance(similarity, str):
+        check_function("similarity", similarity, wanted)
+    elif similarity not in SIMILARITIES:
+        raise ValueError(f"`similarity` must be {wanted}, got {describe(similarity)}.")
     measure = partial(_by_function, similarity) if callable(similarity) else SIMILARITIES[similarity]
 
     def measured(a: Tensors, b: Tensors) -> Tensor:
@@ -37,11 +39,12 @@ def as_similarity(similarity: SimilarityType, absolute: bool) -> Callable[[Tenso
 
 def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors) -> Tensor:
     # copies, as the function may write into them, and the maps of the model are compared several times
-    scores = function(*(bare_if_single(tuple(m.clone() for m in maps)) for maps in (a, b)))
+    scores = called(function, "`similarity`", *(bare_if_single(tuple(m.clone() for m in maps)) for maps in (a, b)))
     if not isinstance(scores, Tensor) or shape(scores) != (len(a[0]),):
         got = shape(scores) if isinstance(scores, Tensor) else describe(scores)
         raise ValueError(f"`similarity` must return one number per example, of shape ({len(a[0])},); got {got}.")
     check_real("`similarity` must return", scores)
+    check_has_values("similarity", scores, a[0])
     return wide(scores)
 
 

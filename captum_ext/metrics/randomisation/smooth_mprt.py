@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..._core.arguments import TensorOrTuple, as_tuple
 from ..._core.card import metric
-from ..._core.checks import check_count, check_floating, describe
+from ..._core.checks import check_count, check_floating, check_not_negative
 from ..._core.draws import SeedType, draw_seeds
 from ..._core.perturbations import with_gaussian_noise
 from ..._core.signature import arguments_like
@@ -62,9 +62,7 @@ def smooth_mprt_curve(
     x, draws = as_tuple(inputs), check_count("n_perturb_samples", n_perturb_samples)
     check_floating(x, "noise is added to them")
     seeds = draw_seeds(seed, len(x[0]), draws)
-    if isinstance(noise_level, bool) or not isinstance(noise_level, (int, float)) or not noise_level >= 0:
-        raise ValueError(f"`noise_level` must be a number of at least 0, got {describe(noise_level)}.")
-    noisy = partial(_noisy, noise_level, seeds)
+    noisy = partial(_noisy, check_not_negative("noise_level", noise_level), seeds)
     return similarity_curve(inputs=inputs, copies=noisy, **arguments)
 
 

@@ -54,6 +54,6 @@ def aopc(mode: str, start: float, stop: float, n_steps: int, **arguments: Any) -
     grid = fractions(start, stop, n_steps)
     x = removals(**arguments)
     f_x, curve = x.curve(x.counts(torch.cat((torch.zeros(1, device="cpu").to(grid), grid))), mode).split(
-        (1, n_steps), -1
+        (1, len(grid)), -1
     )
     return x.unpack((f_x - curve).mean(-1))

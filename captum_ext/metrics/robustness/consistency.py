@@ -14,13 +14,25 @@ from ..._core.arguments import (
     Scores,
     TensorOrTuple,
     as_attributions,
+    as_sequence,
     as_tuple,
     check_not_nan,
     flat,
 )
 from ..._core.card import metric
-from ..._core.checks import as_tensors, check_count, check_real, describe, shape
+from ..._core.checks import (
+    as_tensors,
+    check_count,
+    check_function,
+    check_has_values,
+    check_integer,
+    check_real,
+    describe,
+    is_exact,
+    shape,
+)
 from ..._core.forward import Forward, whole
+from ..._core.guard import called
 from ..._core.printing import printable
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
@@ -90,7 +102,10 @@ def consistency(
     methods, x = as_attributions(attributions, as_tuple(inputs)), as_tuple(inputs)
     references = _references(other_attributions, methods)
     classes = _classes(other_classes, len(references[0])).to(x[0].device)
-    tokens = discretize or _top(check_count("n_top", n_top))
+    n_top = check_count("n_top", n_top)
+    if discretize is not None:
+        check_function("discretize", discretize, "a function of attributions")
+    tokens = _top(n_top) if discretize is None else discretize
     same = torch.stack([_same(flat(maps), r, tokens) for maps, r in zip(methods.maps, references)])  # [methods, B, N]
     f = Forward(inputs=x, **of_model)
     with torch.no_grad():
@@ -113,7 +128,7 @@ def _top(n: int) -> Discretize:
 
 def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
     """`[B, N]`: whether an example and a reference have the same explanation."""
-    tokens = discretize(torch.cat((phi, references.to(phi))))
+    tokens = called(discretize, "`discretize`", torch.cat((phi, references.to(phi))))
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(phi) + len(references):
         got = shape(tokens) if isinstance(tokens, Tensor) else describe(tokens)
         raise ValueError(
@@ -121,6 +136,7 @@ def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
             f"got {got}."
         )
     check_real("`discretize` must return", tokens)
+    check_has_values("discretize", tokens, phi)
     _, kind = tokens.unique(dim=0, return_inverse=True)
     return kind[: len(phi), None] == kind[len(phi) :]
 
@@ -159,9 +175,17 @@ def _of_method(value: TensorOrTuple, maps: tuple[Tensor, ...], name: str) -> Ten
 
 
 def _classes(value: Tensor | Sequence[int], references: int) -> Tensor:
-    classes = value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
-    if classes.is_floating_point() or classes.is_complex():
-        raise TypeError(f"`other_classes` must be of an integer type, got {classes.dtype}.")
+    if isinstance(value, Tensor):
+        check_real("`other_classes` must be", value)
+        if not is_exact(value) or value.dtype == torch.bool:
+            raise TypeError(f"`other_classes` must be of an integer type, got {value.dtype}.")
+        classes = value
+    else:
+        found, single = as_sequence("other_classes", value)
+        must = "`other_classes` must be a tensor or a list of classes, integers"
+        if single:
+            raise TypeError(f"{must}; got {describe(value)}.")
+        classes = torch.tensor([check_integer(must, c) for c in found], dtype=torch.long, device="cpu")
     if shape(classes) != (references,):
         raise ValueError(
             f"`other_classes` must have one class for each of the {references} references, got {shape(classes)}."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..._core.arguments import Tensors, as_norm_order, flat
 from ..._core.card import metric
-from ..._core.checks import check_positive
+from ..._core.checks import check_flag, check_positive
 from ..._core.forward import Forward
 from ..._core.layers import as_layer, joined_outputs, recorded
 from ..._core.perturbed_explanations import PerturbedExplanations
@@ -37,7 +37,7 @@ def _largest_change(
 ) -> Tensor:
     """The largest relative change of the explanation per `change` of what `observe` returns."""
     order = as_norm_order(norm_ord)
-    check_positive("eps_min", eps_min)
+    eps_min, same_class = check_positive("eps_min", eps_min), check_flag("same_class", same_class)
     copies = PerturbedExplanations(**arguments)
     of_model = arguments.get("additional_forward_args"), activation, arguments["max_examples_per_batch"]
     f = Forward(forward_func, copies.inputs, None, *of_model)
