@@ -167,10 +167,10 @@ def test_without_a_seed_the_global_one_governs(make):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (partial(box_blur, kernel_size=0), "`kernel_size` is a fraction of the width.*got 0"),
-        (partial(box_blur, kernel_size=1.5), "`kernel_size` is a fraction of the width.*got 1.5"),
+        (partial(box_blur, kernel_size=0), "`kernel_size` must be a fraction of the width.*got 0"),
+        (partial(box_blur, kernel_size=1.5), "`kernel_size` must be a fraction of the width.*got 1.5"),
         (partial(gaussian_blur, kernel_size=0), "`kernel_size` must be at least 1"),
-        (partial(gaussian_blur, sigma=0), "`sigma` must be above 0"),
+        (partial(gaussian_blur, sigma=0), "`sigma` must be a number above 0"),
     ],
 )
 def test_a_wrong_setting_is_named(make, words):

@@ -67,6 +67,7 @@ CANCELLING[1, :, 0, 0] = torch.tensor([torch.inf, -torch.inf])  # in one positio
 TRUTH = torch.tensor([[True, False], [False, True]])
 
 
+SIZES = cycle((8, 4))
 LAYER, ACROSS_ROWS = nn.Flatten(), nn.Flatten(0)
 REAL = "real numbers, got torch.complex64. Give real and imaginary parts as separate numbers"
 
@@ -271,6 +272,7 @@ BAD_ARGUMENTS = [
     value(r"`inputs` must have at least one element per row, got shapes \[\(3, 0\)\]", inputs=torch.ones(3, 0)),
     value("`attributions` is on the device 'meta', so it has no values", attributions=phi.to("meta")),
     kind(r"`inputs` must be plain dense tensors, got torch.sparse_coo. Convert it first", inputs=x.to_sparse()),
+    kind(r"`inputs` must be of a type that can be computed with, got .*Use .float\(\)", inputs=x.to(torch.float8_e5m2)),
     # complex numbers
     kind(f"`inputs` must be {REAL}", inputs=imaginary(x)),
     kind(f"`inputs` must be {REAL}", inputs=(x, imaginary(x)), attributions=(phi, phi)),
@@ -337,7 +339,7 @@ BAD_ARGUMENTS = [
         only=ON_FEATURES,
     ),
     kind(
-        r"The function `baselines` must take the arguments \(Tensor\), but: too many positional arguments",
+        r"The function `baselines` must take the arguments \(Tensor\), but: .*takes 0 positional arguments",
         baselines=lambda: 0,
         only=ON_FEATURES,
     ),
@@ -695,6 +697,7 @@ BAD_ARGUMENTS = [
         discretize=lambda rows: rows[:, 0],
     ),
     value(r"`discretize` must return .*, got NoneType", discretize=lambda rows: None),
+    value(r"`discretize` must return .*, got \(6, 0\)", discretize=lambda rows: rows[:, :0]),
     value(r"`shift` must be the same for all examples, of shape \(1, 2, 2, 2\); got \(3, 2, 2, 2\)", shift=x),
     value(
         "`layer` must name the first layer, as `forward_func` has no linear or convolutional one",
@@ -1094,6 +1097,19 @@ BAD_CALLS = [
      lambda: exported.efficient_mprt(MODULE, Occlusion, x, target=0)),
     (TypeError, "`explanation_func` needs gradients, which `inputs` of type torch.int64 do not have. Explain the embed",
      lambda: sensitivity_max(Saliency(nn.EmbeddingBag(3, 2)), torch.ones(3, 4).long(), lambda rows: rows, target=0)),
+    (ValueError, r"`explanation_func` must return maps of one size, got \[\(\d,\)\] and then \[\(\d,\)\] per row",
+     lambda: sensitivity_max(lambda rows: rows.flatten(1)[:, : next(SIZES)], x)),
+    # targets of Captum's methods
+    *((error, match, lambda target=target: sensitivity_max(Saliency(MODULE), x, target=target))
+      for error, match, target in (
+        (TypeError, "`target` must be an integer, .*; got float 1.0", 1.0),
+        (TypeError, "`target` must be an integer, .*; got str 'cat'", ["cat"] * 3),
+        (ValueError, r"A tensor as `target` must have one element or shape \(3,\)", torch.eye(3, 4).long()),
+        (ValueError, "`explanation_func` cannot explain `target`, which does not fit the model's output: index 4", 4),
+        (ValueError, "`explanation_func` cannot explain `target`, which does not fit", (0, 1, 2)),
+    )),
+    (ValueError, "`score` does not take what is set: .*nope=1",
+     lambda: oracle_normalized(Model(), x, phi, feature_mask=MASK, target=0, score=partial(deletion, nope=1))),
     # metrics of one's own
     (TypeError, "`higher_is_better` must be True, False or, for a curve, None; got 'yes'",
      lambda: exported.metric(higher_is_better="yes")),
@@ -1106,7 +1122,7 @@ BAD_CALLS = [
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=(1, np.ones((3, 2))))),
     (ValueError, "`target` must be an index, an integer, of at most 64 bits; got 1180591620717411303424",
      lambda: deletion(Model(), x, phi, target=2**70)),
-    (TypeError, "`target` must be an integer, a tuple of integers, a tensor, .*; got ndarray of <U1",
+    (TypeError, "`target` holds class indices and must be of an integer type, got an array of <U1",
      lambda: deletion(Model(), x, phi, target=np.array(["a", "b", "c"]))),
     # makers of baselines
     (ValueError, "`kernel_size` must be a fraction of the width, above 0 and at most 1, got 0",

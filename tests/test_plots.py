@@ -321,7 +321,7 @@ def test_a_wrong_name_shape_or_place_is_an_error_that_helps(data, images):
     with pytest.raises(ValueError, match="`correction` must be"):
         plots.significance(data, correction="none")
     for draw in (plots.curves, plots.convergence):
-        with pytest.raises(ValueError, match="`confidence` must be between 0 and 1, neither included; got 95"):
+        with pytest.raises(ValueError, match="`confidence` must be a number between 0 and 1, neither included, got 95"):
             draw(data.isel(n=[0]), "sized", confidence=95)
     with pytest.raises(ValueError, match="got 'up:halves'"):
         plots.curves(data, "up:halves")

@@ -55,6 +55,7 @@ def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
     tensors = (value,) if isinstance(value, Tensor) else value
     if not isinstance(tensors, tuple) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"`{name}` must be a tensor or a tuple of tensors, got {describe(value)}.")
+    check_real(f"`{name}` must be", *tensors)
     if any(t.dim() == 0 for t in tensors):
         raise ValueError(f"`{name}` must have a first axis, the examples; got a tensor without axes. Use unsqueeze(0).")
     sizes = [len(t) for t in tensors]
@@ -62,7 +63,6 @@ def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
         raise ValueError(f"All tensors of `{name}` must have the same number of rows, got {sizes}.")
     if sizes[0] == 0:
         raise ValueError(f"`{name}` must have at least one row, got shapes {[shape(t) for t in tensors]}.")
-    check_real(f"`{name}` must be", *tensors)
     if not any(t.numel() for t in tensors):
         raise ValueError(f"`{name}` must have at least one element per row, got shapes {[shape(t) for t in tensors]}.")
     return tuple(t.detach() for t in tensors)

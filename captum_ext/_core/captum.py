@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
-from .checks import describe, explained, missing_arguments, shape
+from .checks import describe, explained, is_exact, missing_arguments, plain, shape
 from .guard import Guard, tensors_in, versions
 from .statistics import at_least_float32, score_type
+from .target import as_target
 from .training import model_behind
 
 PER_EXAMPLE = ("target", "additional_forward_args", "baselines", "feature_mask", "layer_baselines", "layer_mask")
@@ -39,6 +40,8 @@ class Explanation:
             )
         if kwargs.get("return_convergence_delta"):
             raise ValueError("`return_convergence_delta` must be left out: the metric needs the attributions alone.")
+        if _is_captums(self.function):
+            as_target(kwargs.get("target"), len(as_tuple(inputs)[0]))  # raises about forms that it does not take
         self.like, self.kwargs = inputs, kwargs
         self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
         self.batch = len(as_tuple(inputs)[0])
@@ -53,7 +56,10 @@ class Explanation:
             result = explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
         self.guarded.note(versions(rows) != before)
         parts = result if isinstance(result, tuple) else (result,)
-        self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), [shape(part)[1:] for part in parts]
+        self.dtype, first = score_type(*(p.dtype for p in parts)), self.shapes
+        self.shapes = [shape(part)[1:] for part in parts]
+        if first not in ([], self.shapes):
+            raise ValueError(f"{self.name} must return maps of one size, got {first} and then {self.shapes} per row.")
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(at_least_float32(part.detach()) for part in parts))
 
@@ -72,6 +78,11 @@ class Explanation:
         return of_rows(value, example, self.batch)
 
 
+def _is_captums(function: Callable[..., Any]) -> bool:
+    """Whether this is the method of an object of Captum's, rather than a function with a `target` of its own."""
+    return type(getattr(function, "__self__", None)).__module__.startswith("captum.attr.")
+
+
 def _to_keep(kwargs: dict[str, Any]) -> list[Tensor]:
     """Returns the tensors that an explanation must not write into: all but those that it may differentiate."""
     named = [(name, t) for name, value in kwargs.items() for t in tensors_in(value)]
@@ -83,6 +94,7 @@ def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:
     if isinstance(target, np.ndarray):
         target = torch.as_tensor(target, device="cpu")
     if isinstance(target, Tensor):
+        target = target.long() if is_exact(target) and target.dtype != torch.bool else target
         return of_rows(target, example, batch) if target.numel() > 1 else target
     if isinstance(target, list):
         if len(target) != batch:
@@ -96,7 +108,7 @@ def _target_of_rows(target: Any, example: Tensor, batch: int) -> Any:
 def _plain(target: Any) -> Any:
     if isinstance(target, tuple):
         return tuple(_plain(t) for t in target)
-    return int(target) if isinstance(target, np.integer) else target
+    return plain(target)
 
 
 def explanation_of(explanation: Any, must_be: str = "`explanation_func` must be") -> Callable[..., Any]:

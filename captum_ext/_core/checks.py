@@ -14,6 +14,7 @@ from torch import Tensor
 
 # What errors of torch say where a gradient of integers is wanted, or where Captum made floats of them.
 OF_GRADIENTS = ("require grad", "require gradients", "scalar types: Long, Int")
+OF_TARGETS = ("out of bounds", "target")  # what errors say where a target does not fit the output
 EXPLANATIONS = ("attributions", "explanation_func", "explanation_factory")  # a metric takes at least one of these
 INT64 = range(-(2**63), 2**63)
 
@@ -71,6 +72,8 @@ def check_real(must: str, *tensors: Tensor) -> None:
         if t.layout != torch.strided or t.is_nested or t.is_quantized:
             kind = "a nested tensor" if t.is_nested else t.dtype if t.is_quantized else t.layout
             raise TypeError(f"{must} plain dense tensors, got {kind}. Convert it first, as by .to_dense().")
+        if t.is_floating_point() and t.dtype.itemsize < 2:
+            raise TypeError(f"{must} of a type that can be computed with, got {t.dtype}. Use .float().")
         if t.is_complex():
             raise TypeError(
                 f"{must} real numbers, got {t.dtype}. Give real and imaginary parts as separate numbers, "
@@ -200,6 +203,10 @@ def explained(function: Callable[..., Any], inputs: Any, kwargs: dict[str, Any],
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
         return _checked(function(inputs, **kwargs), tensors[0], name)
+    except (AssertionError, IndexError) as error:  # of Captum's, where a target does not fit the output
+        if kwargs.get("target") is None or not any(sign in str(error) for sign in OF_TARGETS):
+            raise
+        raise ValueError(f"{name} cannot explain `target`, which does not fit the model's output: {error}.") from error
     except RuntimeError as error:
         discrete = [t.dtype for t in tensors if not t.is_floating_point()]
         if not discrete or not any(sign in str(error) for sign in OF_GRADIENTS):

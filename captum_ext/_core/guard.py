@@ -65,14 +65,15 @@ def called(function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) 
     try:
         return function(*args, **kwargs)
     except TypeError as error:
-        if wrong := _mismatch(function, args, kwargs):
+        at_the_call = error.__traceback__ is not None and error.__traceback__.tb_next is None
+        if wrong := str(error) if at_the_call else _mismatch(function, args, kwargs):
             given = [type(a).__name__ for a in args] + [f"{key}={type(v).__name__}" for key, v in kwargs.items()]
             raise TypeError(f"{name} must take the arguments ({', '.join(given)}), but: {wrong}.") from error
         raise
 
 
 def _mismatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Why the arguments do not fit the signature; nothing where they do, or where there is none."""
+    """Why the arguments do not fit the signature, where a wrapper passes them on; nothing where they do."""
     if isinstance(function, nn.Module):
         function = function.forward
     try:

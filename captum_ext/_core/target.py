@@ -108,6 +108,7 @@ def check_threshold(threshold: float | None) -> None:
 
 def largest_class(outputs: Tensor) -> Tensor:
     """`[rows]`: the class with the largest of the outputs `[rows, classes]`, and `NO_CLASS` where an output is nan."""
+    outputs = outputs.int() if outputs.dtype == torch.bool else outputs
     return outputs.argmax(1).masked_fill(outputs.isnan().any(1), NO_CLASS)
 
 

@@ -58,8 +58,8 @@ def test_the_seed_is_an_integer(value):
 
 @pytest.mark.parametrize("value", ["ignore", None, True])
 def test_on_error_is_one_of_two(value):
-    kind = ValueError if isinstance(value, str) else TypeError
-    refused(kind, f"`on_error` must be one of 'raise', 'record', got .*{value!r}|NoneType", on_error=value)
+    error = ValueError if isinstance(value, str) else TypeError
+    refused(error, "`on_error` must be one of 'raise', 'record', got", on_error=value)
 
 
 def test_an_unknown_device_is_named():

@@ -625,13 +625,14 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(noisy):
         compare(noisy, alternative="better")
 
 
-@pytest.mark.parametrize("value", [0, 1, 95, -0.1, float("nan"), "high"])
+@pytest.mark.parametrize("value", [0, 1, 95, -0.1, float("nan"), "high", None, True])
 def test_a_confidence_or_level_outside_0_to_1_is_an_error(noisy, value):
-    with pytest.raises(ValueError, match=f"`confidence` must be between 0 and 1, neither included; got {value!r}"):
+    error = ValueError if isinstance(value, (int, float)) and value is not True else TypeError
+    with pytest.raises(error, match="`confidence` must be a number between 0 and 1, neither included, got"):
         summary(noisy, confidence=value)
-    with pytest.raises(ValueError, match="`confidence`"):
+    with pytest.raises(error, match="`confidence`"):
         tie_with_best(noisy, confidence=value)
-    with pytest.raises(ValueError, match="`alpha`"):
+    with pytest.raises(error, match="`alpha`"):
         compare(noisy, alpha=value)
 
 

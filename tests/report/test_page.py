@@ -267,8 +267,12 @@ def test_the_same_results_give_the_same_page(tmp_path):
     ("options", "error", "message"),
     [
         ({"baseline": 3}, TypeError, "`baseline` must be the name of a method, got int"),
-        ({"confidence": 1.0}, ValueError, "`confidence` must be between 0 and 1, neither included; got 1.0"),
-        ({"confidence": "high"}, ValueError, "`confidence` must be between 0 and 1, neither included; got 'high'"),
+        ({"confidence": 1.0}, ValueError, "`confidence` must be a number between 0 and 1, neither included, got 1.0"),
+        (
+            {"confidence": "high"},
+            TypeError,
+            "`confidence` must be a number between 0 and 1, neither included, got str 'high'",
+        ),
         ({"n_examples": -1}, ValueError, "`n_examples` must be at least 0, got -1"),
         ({"n_examples": True}, TypeError, "`n_examples` must be an integer, got bool True"),
         ({"n_examples": 2.0}, TypeError, r"`n_examples` must be an integer, got float 2\.0"),

@@ -108,7 +108,10 @@ def _rounding(score: Callable[..., Any], scores: Tensor, largest: Tensor, output
 
 def _direction(score: Callable[..., Any]) -> bool:
     card = card_of(score) if callable(score) else None
-    higher = None if card is None else card.direction(arguments_of_partial(score))
+    try:
+        higher = None if card is None else card.direction(arguments_of_partial(score))
+    except ValueError as error:  # a partial with an argument that there is not
+        raise ValueError(f"`score` does not take what is set: {error}.") from None
     if higher is None:
         raise ValueError(
             f"`score` must be a metric with a better side, such as srg or partial(deletion, n_steps=9); got {score!r}."

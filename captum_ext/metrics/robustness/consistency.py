@@ -129,12 +129,10 @@ def _top(n: int) -> Discretize:
 def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
     """`[B, N]`: whether an example and a reference have the same explanation."""
     tokens = called(discretize, "`discretize`", torch.cat((phi, references.to(phi))))
-    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(phi) + len(references):
+    rows = len(phi) + len(references)
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != rows or not tokens.numel():
         got = shape(tokens) if isinstance(tokens, Tensor) else describe(tokens)
-        raise ValueError(
-            f"`discretize` must return `[rows, K]` for its {len(phi) + len(references)} rows of attributions, "
-            f"got {got}."
-        )
+        raise ValueError(f"`discretize` must return `[rows, K]` for its {rows} rows of attributions, got {got}.")
     check_real("`discretize` must return", tokens)
     check_has_values("discretize", tokens, phi)
     _, kind = tokens.unique(dim=0, return_inverse=True)
