@@ -67,10 +67,10 @@ class Explanation:
             raise ValueError(
                 f"{self.name} must return at least one value per row, got shapes {[shape(p) for p in parts]}."
             )
-        self.dtype, before = score_type(*(p.dtype for p in parts)), self.shapes
-        self.shapes = [shape(part)[1:] for part in parts]
-        if before not in ([], self.shapes):
-            raise ValueError(f"{self.name} must return maps of one size, got {before} and then {self.shapes} per row.")
+        shapes = [shape(part)[1:] for part in parts]
+        if self.shapes and self.shapes != shapes:
+            raise ValueError(f"{self.name} must return maps of one size, got {self.shapes} and then {shapes} per row.")
+        self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), shapes
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(at_least_float32(part.detach()) for part in parts))
 
