@@ -294,7 +294,9 @@ GOOD: dict[str, Good] = {
         "None, an id or several", nothing_or(lambda v: one_or_several(v, lambda i: is_integer(i) and abs(i) < 2**63, 0))
     ),
     "perturb_func": Good(
-        "a function that returns perturbed copies", CALLED.holds, lambda: functions(smaller=lambda x: x[:, :, :1])
+        "a function that returns perturbed copies",
+        CALLED.holds,
+        lambda: {name: f for name, f in functions(smaller=lambda x: x[:, :, :1]).items() if "nested" not in name},
     ),
     "perturb_radius": between(0, FINITE, "a finite number of at least 0"),
     "n_perturb_samples": whole(1),

@@ -56,10 +56,10 @@ class Explanation:
             result = explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
         self.guarded.note(versions(rows) != before)
         parts = result if isinstance(result, tuple) else (result,)
-        self.dtype, first = score_type(*(p.dtype for p in parts)), self.shapes
-        self.shapes = [shape(part)[1:] for part in parts]
-        if first not in ([], self.shapes):
-            raise ValueError(f"{self.name} must return maps of one size, got {first} and then {self.shapes} per row.")
+        shapes = [shape(part)[1:] for part in parts]
+        if self.shapes and self.shapes != shapes:
+            raise ValueError(f"{self.name} must return maps of one size, got {self.shapes} and then {shapes} per row.")
+        self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), shapes
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(at_least_float32(part.detach()) for part in parts))
 

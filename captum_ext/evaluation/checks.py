@@ -26,8 +26,10 @@ def check_arguments(metrics: Any, on_error: Any, examples: Examples) -> None:
 
 
 def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> tuple[int, int | None, int]:
-    limit = None if max_examples_per_batch is None else check_count("max_examples_per_batch", max_examples_per_batch)
-    return check_count("batch_size", batch_size), limit, check_count("seed", seed, least=0)
+    batch_size, seed = check_count("batch_size", batch_size), check_count("seed", seed, least=0)
+    if max_examples_per_batch is not None:
+        max_examples_per_batch = check_count("max_examples_per_batch", max_examples_per_batch)
+    return batch_size, max_examples_per_batch, seed
 
 
 def check_first(examples: Examples) -> None:
