@@ -23,7 +23,9 @@ def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[.
     """The control: attributions that are standard normal noise, for `methods={"random": random_attribution, ...}`.
 
     The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not
-    matter; for several controls use ``partial(random_attribution, seed=1)`` and so on. `forward_func` is not used.
+    matter; for several controls use ``partial(random_attribution, seed=1)`` and so on. Of `forward_func` no output is
+    used; if it is a `captum_ext.llm.LogProbability`, whose inputs are all ones, the number of the prompt is in place of
+    the values.
 
     Returns:
         a function with Captum's arguments that gives noise in the shape of the inputs.
@@ -34,12 +36,16 @@ def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[.
         >>> explain(x, target=0).shape, bool((explain(x)[0] == explain(x[1:])[0]).all())
         (torch.Size([2, 3]), True)
     """
-    return functools.partial(_random_maps, seed=seed)
+    return functools.partial(_random_maps, seed=seed, of_prompts=hasattr(forward_func, "interpretable_inputs"))
 
 
-def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | Tensors:
+def _random_maps(
+    inputs: Tensor | Tensors, *, seed: int, of_prompts: bool = False, additional_forward_args: Any = None, **_: Any
+) -> Tensor | Tensors:
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
-    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
+    numbers = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+    telling = (*tensors, *numbers) if of_prompts and isinstance(numbers[0], Tensor) else tensors
+    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in telling))
     generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
     maps = tuple(torch.stack([_noise(x, g) for g in generators]).to(x) for x in tensors)
     return maps[0] if isinstance(inputs, Tensor) else maps
