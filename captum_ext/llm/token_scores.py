@@ -15,6 +15,8 @@ from .shared_prefix import argument_names, cache_argument, cache_of, common_pref
 
 KEEPS = ("logits_to_keep", "num_logits_to_keep")  # arguments that limit the logits to the last positions
 
+FULL = 2048  # tokens of a call from which on more of them run no faster
+
 
 @dataclass(frozen=True)
 class Row:
@@ -58,9 +60,11 @@ class TokenScores:
     def _of_group(self, model: nn.Module, rows: list[Row]) -> list[Tensor]:
         shared = common_prefix([row.ids for row in rows]) if self._may_share(model, rows) else 0
         cache = self._cache(model, rows[0].ids[:shared]) if shared else None
-        if cache is None:
-            return log_probabilities(model, rows)
-        return log_probabilities(model, rows, shared, cache)
+        shared = 0 if cache is None else shared
+        found: dict[int, Tensor] = {}
+        for part in _of_like_lengths([len(row.ids) - shared + len(row.answer) for row in rows]):
+            found |= zip(part, log_probabilities(model, [rows[i] for i in part], shared, cache))
+        return [found[i] for i in range(len(rows))]
 
     def _may_share(self, model: nn.Module, rows: list[Row]) -> bool:
         alike = len(rows) > 1 and not any(row.further for row in rows)
@@ -72,6 +76,18 @@ class TokenScores:
         cache = cache_of(output, name, len(prefix))
         self.share_prefix = cache is not None
         return cache
+
+
+def _of_like_lengths(lengths: list[int]) -> list[list[int]]:
+    """Cuts rows into calls of `FULL` tokens or more, the longest first, where that saves padding."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    parts = [order[:1]]
+    for i in order[1:]:
+        longest = lengths[parts[-1][0]]
+        if len(parts[-1]) * longest >= FULL and lengths[i] < longest:
+            parts.append([])
+        parts[-1].append(i)
+    return parts
 
 
 def log_probabilities(model: nn.Module, rows: list[Row], shared: int = 0, cache: Any = None) -> list[Tensor]:
