@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
 from .statistics import wide
-from .target import TargetType, as_target, check_output, select_target
+from .target import TargetType, as_target, check_output, logits_of, select_target
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
@@ -130,7 +130,7 @@ class Forward:
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
         args = (of_rows(a, example, self.batch) for a in self.args)
-        output = self.forward_func(*rows, *args)
+        output = logits_of(self.forward_func(*rows, *args))
         output = check_output(output if self.activation is None else self.activation(output), len(example))
         self.dtype = output.dtype
         return output

@@ -28,14 +28,28 @@ def is_result(value: Any) -> bool:
 def attribution_of(result: Any, inp: Any, target: int = 0, name: str = "attributions") -> Tensor:
     """`[F]`: the attribution of each feature of the input; of the whole answer for 0, of its k-th token for k."""
     values = _of_target(result, target, name)
-    groups = torch.as_tensor(_groups_of(inp, len(values)), device=values.device)
-    if len(groups) != len(values) or list(result.input_tokens) != list(inp.values):
+    if inp is None:  # from LLMGradientAttribution, which has no groups
+        return values
+    groups = torch.as_tensor(_groups_of(inp), device=values.device)
+    if list(result.input_tokens) != list(inp.values):
         raise ValueError(
             f"`{name}` must explain the prompt that is given: its features are {result.input_tokens}, but those of the "
             f"prompt are {inp.values}."
         )
     first = torch.stack([(groups == g).nonzero()[0, 0] for g in range(int(groups.max()) + 1)])
     return values[first]
+
+
+def map_of(result: Any, inputs: Any, target: Any, name: str) -> Tensor:
+    """`[1, F]`: the same for one prompt; `inputs` are the input or a tensor, and `target` has any of Captum's forms."""
+    targets = torch.as_tensor(0 if target is None else target).reshape(-1).tolist()
+    if len(targets) != 1:
+        raise ValueError(
+            f"`{name}` is a result for one prompt, but `target` has {len(targets)} entries. For several prompts give "
+            "`f.attributions(results)` of a captum_ext.llm.LogProbability."
+        )
+    inp = inputs if is_interpretable(inputs) else result.inp
+    return attribution_of(result, inp, targets[0], name)[None]
 
 
 def _of_target(result: Any, target: int, name: str) -> Tensor:
@@ -53,7 +67,7 @@ def _of_target(result: Any, target: int, name: str) -> Tensor:
     return result.token_attr[target - 1].detach()
 
 
-def _groups_of(inp: Any, values: int) -> list[int]:
+def _groups_of(inp: Any) -> list[int]:
     """The feature that each value of a result belongs to: `TextTemplateInput` with a mask repeats those of a group."""
     grouped = getattr(inp, "mask", None) is not None and hasattr(inp, "formatted_mask")
     return inp.formatted_mask if grouped else list(range(inp.n_itp_features))

@@ -15,7 +15,6 @@ from .arguments import (
     Scores,
     TensorOrTuple,
     as_attributions,
-    as_tuple,
 )
 from .features import Features
 from .forward import Forward
@@ -48,7 +47,7 @@ class Setting:
         feature_mask = known.get("feature_mask") if feature_mask is None else feature_mask
         frozen = known.get("frozen") if frozen is None else frozen
         args = known.get("additional_forward_args") if additional_forward_args is None else additional_forward_args
-        self.methods = as_attributions(attributions, as_tuple(inputs))
+        self.methods = as_attributions(attributions, inputs, target)
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
         x = self.x.inputs
         self.f = Forward(forward_func, x, target, args, activation, max_examples_per_batch, show_progress)

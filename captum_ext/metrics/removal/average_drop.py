@@ -152,7 +152,7 @@ def _through_maps(
     *, inputs: TensorOrTuple, attributions: AttributionsType, baselines: BaselinesType, **of_model: Any
 ) -> _Shown:
     x = as_tuple(inputs)
-    methods = as_attributions(attributions, x)
+    methods = as_attributions(attributions, inputs, of_model["target"])
     if not all(t.is_floating_point() for t in x):
         raise TypeError(
             f"`inputs` must be of a floating point type, as maps scale them, got {[str(t.dtype) for t in x]}. "
