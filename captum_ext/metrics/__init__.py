@@ -20,6 +20,7 @@ from .effects.faithfulness_correlation import mu_fidelity as mu_fidelity
 from .effects.faithfulness_estimate import faithfulness_estimate as faithfulness_estimate
 from .effects.infidelity import infidelity as infidelity
 from .effects.infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .effects.linear_datamodeling_score import linear_datamodeling_score as linear_datamodeling_score
 from .effects.optimal_explanation import optimal_explanation as optimal_explanation
 from .effects.sensitivity_n import sensitivity_n as sensitivity_n
 from .effects.single_effects import monotonicity_correlation as monotonicity_correlation
@@ -101,6 +102,7 @@ __all__ = [
     "insertion",
     "insertion_curve",
     "irof",
+    "linear_datamodeling_score",
     "local_lipschitz",
     "log_odds",
     "metric",
