@@ -32,6 +32,16 @@ def is_remote(model: Any) -> bool:
     return hasattr(model, "get_logprobs")
 
 
+def check_causal(model: Any) -> None:
+    if not callable(getattr(model, "forward", None)) and not is_remote(model):
+        raise TypeError(f"`model` must be a language model or a provider of one, got {describe(model)}.")
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise TypeError(
+            f"`model` must be a causal language model, which reads the answer after the prompt; {describe(model)} has "
+            "an encoder for the prompt."
+        )
+
+
 def encoded(tokenizer: Any, text: str, add_special_tokens: bool) -> Tensor:
     """`[n]`: the ids of a text."""
     settings = {} if add_special_tokens else {"add_special_tokens": False}
@@ -83,10 +93,9 @@ def _targets(target: Any, prompts: int) -> list[Any]:
 def _ids(target: Any, tokenizer: Any) -> Tensor:
     if isinstance(target, str):
         return encoded(tokenizer, target, add_special_tokens=False)
-    ids = torch.as_tensor(target) if isinstance(target, (list, tuple, Tensor)) else torch.empty(0, 0)
-    if ids.numel() and (ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() not in (1, 2)):
-        ids = torch.empty(0, 0)
-    if ids.dim() == 2 and len(ids) != 1:
+    ids = torch.as_tensor(target) if isinstance(target, (list, tuple, Tensor)) else torch.empty(0, 0, 0)
+    of_one = ids.dim() == 1 or (ids.dim() == 2 and len(ids) == 1)
+    if not of_one or (len(ids) and (ids.is_floating_point() or ids.dtype == torch.bool)):
         raise TypeError(
             f"`target` must be a text, token ids, a list with one of them per prompt, or None; got {describe(target)}."
         )

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from .._core.checks import check_choice
 from .._core.interpretable import attribution_of, checked_presence, presence
-from .answers import as_answers, as_fields, as_prompts, as_text, is_remote, warn_of_two_beginnings
+from .answers import as_answers, as_fields, as_prompts, as_text, check_causal, is_remote, warn_of_two_beginnings
 from .token_scores import Row, TokenScores
 
 ATTR_TARGETS = ("log_prob", "prob", "logit")
@@ -92,6 +92,7 @@ class LogProbability(nn.Module):
     ):
         super().__init__()
         check_choice("attr_target", attr_target, ATTR_TARGETS)
+        check_causal(model)
         self.model, self.tokenizer, self.attr_target = model, tokenizer, attr_target
         self.share_prefix, self.add_special_tokens = share_prefix, add_special_tokens
         self.interpretable_inputs = as_prompts(inputs)

@@ -35,6 +35,7 @@ METRICS = {
     "deletion": partial(metrics.deletion, n_steps=5),
     "sensitivity-1": partial(metrics.sensitivity_n, n=1),
     "completeness": metrics.completeness,
+    "LDS": partial(metrics.linear_datamodeling_score, n_perturb_samples=16),
 }
 
 

@@ -217,6 +217,8 @@ def test_deletion_on_an_additive_model_is_the_cumulative_sum():
     left = of_tokens.sort(descending=True).values.cumsum(1)
     expected = weights[1] + torch.cat((of_tokens.sum(1, keepdim=True), of_tokens.sum(1, keepdim=True) - left), 1)
     assert_close(curve, expected)
+    score = metrics.linear_datamodeling_score(f, f.inputs.double(), of_tokens, target=0)
+    assert_close(score, torch.ones(1).double())
 
 
 # ---- errors
