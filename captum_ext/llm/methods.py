@@ -14,7 +14,7 @@ from .._core.checks import describe
 from .answers import is_remote
 
 # One pass over prompt and answer. Captum's default feeds the prompt twice on transformers from 5.3 on, see
-# `docs/llm.md`; older versions of Captum know only the first of the two.
+# `docs/how-to/language-models.md`; older versions of Captum know only the first of the two.
 ONE_PASS = {"use_cached_outputs": False, "forward_in_tokens": False}
 
 
