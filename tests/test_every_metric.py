@@ -404,6 +404,7 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
     "B + M B, for M methods": lambda c: c.B + c.M * c.B,
     "B + B F, for F features": lambda c: c.B + c.B * c.F,
     "B + B n_perturb_samples": lambda c: c.B + c.B * c.n_perturb_samples,
+    "B + M B n_perturb_samples, for M methods": lambda c: c.B + c.M * c.B * c.n_perturb_samples,
     "B n_perturb_samples": lambda c: c.B * c.n_perturb_samples,
     "B + B len(n) n_perturb_samples": lambda c: c.B + c.B * c.sizes * c.n_perturb_samples,
     "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn": lambda c: (

@@ -59,6 +59,8 @@ from .removal.rationales import log_odds as log_odds
 from .removal.rationales import sufficiency as sufficiency
 from .removal.road import road as road
 from .removal.road import road_accuracy as road_accuracy
+from .removal.soft_rationales import soft_comprehensiveness as soft_comprehensiveness
+from .removal.soft_rationales import soft_sufficiency as soft_sufficiency
 from .removal.srg import srg as abpc
 from .removal.srg import srg as srg
 from .robustness.consistency import consistency as consistency
@@ -135,6 +137,8 @@ __all__ = [
     "signed_rank_agreement",
     "smooth_mprt",
     "smooth_mprt_curve",
+    "soft_comprehensiveness",
+    "soft_sufficiency",
     "sparseness",
     "srg",
     "sufficiency",

@@ -831,6 +831,44 @@ def smooth_mprt_curve(
     **kwargs: Any,
 ) -> Tensor: ...
 
+def soft_comprehensiveness(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    share: float | None = None,
+    seed: SeedType = None,
+) -> Scores: ...
+
+def soft_sufficiency(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    share: float | None = None,
+    seed: SeedType = None,
+) -> Scores: ...
+
 def sparseness(
     inputs: TensorOrTuple,
     attributions: AttributionsType,
