@@ -17,7 +17,7 @@ def is_interpretable(value: Any) -> bool:
 
 def presence(inp: Any) -> Tensor:
     """`[1, F]`: ones, as all features of the input are present."""
-    return torch.ones(1, inp.to_tensor().shape[1])
+    return torch.ones(1, inp.to_tensor().shape[1], device="cpu")
 
 
 def is_result(value: Any) -> bool:
@@ -48,7 +48,7 @@ def map_of(result: Any, inputs: Any, target: Any, name: str) -> Tensor:
             f"`{name}` is a result for one prompt, but `target` has {len(targets)} entries. For several prompts give "
             "`f.attributions(results)` of a captum_ext.llm.LogProbability."
         )
-    inp = inputs if is_interpretable(inputs) else result.inp
+    inp = inputs if is_interpretable(inputs) else getattr(result, "inp", None)  # Captum 0.7's have none
     return attribution_of(result, inp, targets[0], name)[None]
 
 

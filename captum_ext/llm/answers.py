@@ -45,7 +45,7 @@ def check_causal(model: Any) -> None:
 def encoded(tokenizer: Any, text: str, add_special_tokens: bool) -> Tensor:
     """`[n]`: the ids of a text."""
     settings = {} if add_special_tokens else {"add_special_tokens": False}
-    return torch.as_tensor(tokenizer.encode(text, **settings), dtype=torch.long).reshape(-1)
+    return torch.as_tensor(tokenizer.encode(text, **settings), dtype=torch.long, device="cpu").reshape(-1)
 
 
 def as_fields(model_input: Any, tokenizer: Any, add_special_tokens: bool) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def as_fields(model_input: Any, tokenizer: Any, add_special_tokens: bool) -> dic
     if isinstance(model_input, str):
         return {"input_ids": encoded(tokenizer, model_input, add_special_tokens)}
     if isinstance(model_input, Tensor):
-        return {"input_ids": model_input.reshape(-1)}
+        return {"input_ids": model_input.reshape(-1).cpu()}
     if not isinstance(model_input, Mapping) or "input_ids" not in model_input:
         raise TypeError(
             "An interpretable input must give the model a text, token ids, or a mapping with `input_ids`; got "
@@ -65,7 +65,7 @@ def as_fields(model_input: Any, tokenizer: Any, add_special_tokens: bool) -> dic
     fields = {name: value for name, value in model_input.items() if isinstance(value, Tensor)}
     if (fields.pop("attention_mask", torch.ones(1)) == 0).any():
         raise ValueError("`processor_fn` must not pad: its attention mask has zeros.")
-    return {**fields, "input_ids": fields["input_ids"].reshape(-1)}
+    return {**fields, "input_ids": fields["input_ids"].reshape(-1).cpu()}
 
 
 def as_answers(

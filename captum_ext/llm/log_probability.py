@@ -97,10 +97,11 @@ class LogProbability(nn.Module):
         self.share_prefix, self.add_special_tokens = share_prefix, add_special_tokens
         self.interpretable_inputs = as_prompts(inputs)
         self.answers = as_answers(target, self.interpretable_inputs, model, tokenizer, gen_args, add_special_tokens)
-        counts = torch.tensor([presence(inp).shape[1] for inp in self.interpretable_inputs])
-        number = torch.arange(int(counts.max())).expand(len(counts), -1)
-        self.feature_mask = number.where(number < counts[:, None], -1)
-        self.inputs, self.prompts = torch.ones(self.feature_mask.shape), torch.arange(len(counts))
+        with torch.device("cpu"):  # where prompts are put together, whatever the default device
+            counts = torch.tensor([presence(inp).shape[1] for inp in self.interpretable_inputs])
+            number = torch.arange(int(counts.max())).expand(len(counts), -1)
+            self.feature_mask = number.where(number < counts[:, None], -1)
+            self.inputs, self.prompts = torch.ones(self.feature_mask.shape), torch.arange(len(counts))
         self._scores = TokenScores(share_prefix)
         if not is_remote(model):
             for ids in self.prompt_ids(self.inputs):
@@ -175,7 +176,7 @@ class LogProbability(nn.Module):
     def _presence_by_prompt(self, present: Tensor, prompt: Tensor | None) -> list[tuple[int, Tensor]]:
         checked = checked_presence(present, self.inputs.shape[1])
         if prompt is None and len(self.answers) == 1:
-            prompt = torch.zeros(len(present), dtype=torch.long)
+            prompt = torch.zeros(len(present), dtype=torch.long, device="cpu")
         elif prompt is None and present is self.inputs:
             prompt = self.prompts
         if prompt is None or len(prompt) != len(present):
@@ -213,7 +214,7 @@ class LogProbability(nn.Module):
                 f"The provider must give a log-probability for each of the answer's {len(answer)} tokens, got "
                 f"{len(scores)}."
             )
-        return torch.tensor(scores)
+        return torch.tensor(scores, device="cpu")
 
     def _columns(self, scores: Tensor) -> Tensor:
         """`[1 + T]`: of the whole answer and of each token; only of the whole for a logit."""

@@ -144,9 +144,10 @@ class AsGiven:
     def encode(self, text: str, **settings: Any) -> Any:
         return self.tokenizer.encode(text, **{"add_special_tokens": False, **settings})
 
-    def decode(self, ids: Any, **settings: Any) -> str:
-        text: str = self.tokenizer.decode(ids, **settings)
-        return text
-
     def __call__(self, text: str, **settings: Any) -> Any:
         return self.tokenizer(text, **settings)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "tokenizer":  # which is not there yet while a copy is made
+            raise AttributeError(name)
+        return getattr(self.tokenizer, name)

@@ -43,7 +43,7 @@ class TokenScores:
 
     def __call__(self, model: nn.Module, rows: Sequence[Row]) -> list[Tensor]:
         """`[T]` for each row: the log-probability of each token of its answer."""
-        found: list[Tensor] = [torch.empty(0)] * len(rows)
+        found: list[Tensor] = [torch.empty(0, device="cpu")] * len(rows)
         for group in self._groups(model, rows):
             for i, scores in zip(group, self._of_group(model, [rows[i] for i in group])):
                 found[i] = scores
@@ -94,7 +94,9 @@ def log_probabilities(model: nn.Module, rows: list[Row], shared: int = 0, cache:
     """`[T]` for each row, in one call of the model; `cache` has the keys and values of the first `shared` tokens."""
     sequences = [torch.cat((row.ids[shared:], row.answer[:-1])) for row in rows]
     ids = torch.stack([pad(s, (0, max(map(len, sequences)) - len(s)), value=int(s[-1])) for s in sequences])
-    first = torch.tensor([len(row.ids) - shared - 1 for row in rows])  # where the answer's first token is predicted
+    first = torch.tensor(
+        [len(row.ids) - shared - 1 for row in rows], device="cpu"
+    )  # where the answer's first token is predicted
     arguments: dict[str, Any] = {"use_cache": False} if "use_cache" in argument_names(model) else {}
     if cache is not None:
         arguments = {"use_cache": True, cache_argument(model) or "": repeated(cache, len(rows))}

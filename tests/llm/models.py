@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from captum.attr import TextTemplateInput, TextTokenInput
+from captum.attr import LLMAttribution, TextTemplateInput, TextTokenInput
 from torch import nn
 
 WORDS = "ann bob eve lives in rome oslo paris . where does ? the a cat dog sat on mat and saw"
 SIZES = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 NAMES = ("llama", "gpt2", "qwen2")
+# Captum's path in one pass; without a cache in 0.8, and in 0.7, whose only path that is. All of them are right.
+ONE_PASS = {
+    name: False
+    for name in ("forward_in_tokens", "use_cached_outputs")
+    if name in inspect.signature(LLMAttribution.attribute).parameters
+}
 every_model = pytest.mark.parametrize("name", NAMES)
 
 

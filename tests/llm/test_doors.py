@@ -13,16 +13,14 @@ from torch.testing import assert_close
 from captum_ext import feature_masks, llm, metrics
 from captum_ext.perturbations import segment_removal
 
-from .models import ANSWER, ANSWERS, facts, language_model, prompts, tokenizer, tokens
+from .models import ANSWER, ANSWERS, ONE_PASS, facts, language_model, prompts, tokenizer, tokens
 
 MASKED = facts(mask=[7, 2, 7])
 
 
 @cache
 def ablation():
-    return LLMAttribution(FeatureAblation(language_model("llama")), tokenizer()).attribute(
-        MASKED, ANSWER, forward_in_tokens=False
-    )
+    return LLMAttribution(FeatureAblation(language_model("llama")), tokenizer()).attribute(MASKED, ANSWER, **ONE_PASS)
 
 
 def model(inp=MASKED) -> llm.LogProbability:
@@ -76,7 +74,7 @@ def test_results_that_do_not_fit_are_refused():
     with pytest.raises(TypeError, match="result of Captum"):
         f.attributions(torch.ones(1, 2))
     whole = LLMAttribution(Lime(language_model("llama")), tokenizer()).attribute(
-        MASKED, ANSWER, forward_in_tokens=False, n_samples=5
+        MASKED, ANSWER, **ONE_PASS, n_samples=5
     )
     assert f.attributions(whole).shape == (1, 2)
     with pytest.raises(ValueError, match="Lime"):

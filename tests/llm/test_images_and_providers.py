@@ -6,17 +6,22 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import captum.attr as captum_attr
 import numpy as np
 import pytest
 import torch
-from captum.attr import FeatureAblation, ImageMaskInput, LLMAttribution
-from captum.attr._core.remote_provider import RemoteLLMProvider
+from captum.attr import FeatureAblation, LLMAttribution
 from PIL import Image
 from torch.testing import assert_close
 
 from captum_ext import evaluate, llm, metrics, random_attribution
 
 from .models import ANSWER, SIZES, facts, language_model, tokenizer, tokens
+
+if not hasattr(captum_attr, "ImageMaskInput"):
+    pytest.skip("Captum before 0.9 has no ImageMaskInput and no providers", allow_module_level=True)
+ImageMaskInput = captum_attr.ImageMaskInput
+RemoteLLMProvider = pytest.importorskip("captum.attr._core.remote_provider").RemoteLLMProvider
 
 IMAGE_TOKEN, PATCHES = 29, 4
 

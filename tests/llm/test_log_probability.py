@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from captum_ext import llm, metrics
 
-from .models import ANSWER, ANSWERS, TEXT, every_model, facts, language_model, prompts, tokenizer, tokens
+from .models import ANSWER, ANSWERS, ONE_PASS, TEXT, every_model, facts, language_model, prompts, tokenizer, tokens
 
 
 def every_row(features: int) -> Tensor:
@@ -26,7 +26,7 @@ def every_row(features: int) -> Tensor:
 def by_captum(name: str, inp, answer: Tensor, rows: Tensor, attr_target: str = "log_prob") -> Tensor:
     attribution = LLMAttribution(FeatureAblation(language_model(name)), tokenizer(), attr_target=attr_target)
     with torch.no_grad():
-        of_rows = [attribution._forward_func(r[None], inp, answer, forward_in_tokens=False) for r in rows]
+        of_rows = [attribution._forward_func(r[None], inp, answer, _inspect_forward=None, **ONE_PASS) for r in rows]
     return torch.cat(of_rows)
 
 
@@ -74,9 +74,7 @@ def test_sensitivity_1_of_feature_ablation_is_1(name, column):
 @every_model
 def test_shapley_values_of_captum_are_complete(name):
     f = llm.LogProbability(language_model(name), tokenizer(), facts(), ANSWER)
-    result = LLMAttribution(ShapleyValues(language_model(name)), tokenizer()).attribute(
-        facts(), ANSWER, forward_in_tokens=False
-    )
+    result = LLMAttribution(ShapleyValues(language_model(name)), tokenizer()).attribute(facts(), ANSWER, **ONE_PASS)
     for column in range(5):
         gap = metrics.completeness(f, f.inputs, f.attributions(result, column), target=column)
         assert_close(gap, torch.zeros(1), rtol=0, atol=1e-5)
@@ -175,9 +173,7 @@ def test_the_ids_of_a_chat_templates_text_are_its_own():
 def test_a_groups_attribution_is_taken_once():
     inp = facts(mask=[7, 2, 7])
     f = llm.LogProbability(language_model("llama"), tokenizer(), inp, ANSWER)
-    result = LLMAttribution(FeatureAblation(language_model("llama")), tokenizer()).attribute(
-        inp, ANSWER, forward_in_tokens=False
-    )
+    result = LLMAttribution(FeatureAblation(language_model("llama")), tokenizer()).attribute(inp, ANSWER, **ONE_PASS)
     assert result.seq_attr.shape == (3,)
     for column in range(5):
         expected = FeatureAblation(f).attribute(f.inputs, target=column)

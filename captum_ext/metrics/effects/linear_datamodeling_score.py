@@ -96,14 +96,14 @@ class _Halves:
         batch, draws = seeds.shape
         existing = 2 ** counts.clamp(max=62)
         self.exact = existing <= draws
-        self.valid = torch.arange(draws) < torch.where(self.exact, existing, draws)[:, None]
+        self.valid = torch.arange(draws, device="cpu") < torch.where(self.exact, existing, draws)[:, None]
         self.place = (self.valid.flatten().cumsum(0) - 1).clamp(min=0).reshape(batch, draws)
         example, draw = self.valid.nonzero(as_tuple=True)
         self.rows = Subsets(example, draw, torch.ones_like(draw), self._ranks)
 
     def _ranks(self, example: Tensor, draw: Tensor) -> Tensor:
         """`[rows, F]`: 0 for the features that a row lacks, 1 for the others."""
-        kept = torch.ones(len(example), int(self.counts.max()), dtype=torch.int32)
+        kept = torch.ones(len(example), int(self.counts.max()), dtype=torch.int32, device="cpu")
         for row, b, j in zip(kept, example.tolist(), draw.tolist()):
             row[: self.counts[b]] = self._kept(b, j)
         return kept.to(self.device)
@@ -111,5 +111,5 @@ class _Halves:
     def _kept(self, b: int, j: int) -> Tensor:
         count = int(self.counts[b])
         if self.exact[b]:
-            return j >> torch.arange(count) & 1
-        return torch.randint(2, (count,), generator=generator(self.seeds[b, j]))
+            return j >> torch.arange(count, device="cpu") & 1
+        return torch.randint(2, (count,), generator=generator(self.seeds[b, j]), device="cpu")

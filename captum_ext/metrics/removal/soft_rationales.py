@@ -117,16 +117,18 @@ class _Chances:
         self.counts, self.seeds, self.kept = counts, seeds, kept
         self.probability = probabilities(wide(phi), counts.to(phi.device), share)
         rows = 1 + len(phi) * seeds.shape[1]
-        column = torch.arange(rows).repeat(len(counts))
+        column = torch.arange(rows, device="cpu").repeat(len(counts))
+        example = torch.arange(len(counts), device="cpu").repeat_interleave(rows)
         # A row lacks the features whose rank is below its count.
-        self.rows = Subsets(torch.arange(len(counts)).repeat_interleave(rows), column, column.sign(), self._ranks)
+        self.rows = Subsets(example, column, column.sign(), self._ranks)
 
     def _ranks(self, example: Tensor, column: Tensor) -> Tensor:
         """`[rows, F]`: 0 for the features that a draw replaces, 1 for the others."""
         method, draw = (column - 1).clamp(min=0) // self.seeds.shape[1], (column - 1) % self.seeds.shape[1]
-        chance = torch.full((len(example), self.probability.shape[-1]), 2.0, dtype=self.probability.dtype)
+        chance = torch.full((len(example), self.probability.shape[-1]), 2.0, dtype=self.probability.dtype, device="cpu")
         for row, b, j in zip(chance, example.tolist(), draw.tolist()):
-            row[: self.counts[b]] = torch.rand(int(self.counts[b]), generator=generator(self.seeds[b, j]))
+            drawn = generator(self.seeds[b, j])
+            row[: self.counts[b]] = torch.rand(int(self.counts[b]), generator=drawn, device="cpu")
         device = self.probability.device
         among = chance.to(device) < self.probability[method.to(device), example.to(device)]
         return (among if self.kept else ~among).int()
