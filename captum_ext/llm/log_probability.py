@@ -94,6 +94,7 @@ class LogProbability(nn.Module):
         check_choice("attr_target", attr_target, ATTR_TARGETS)
         check_causal(model)
         self.model, self.tokenizer, self.attr_target = model, tokenizer, attr_target
+        self.training = getattr(model, "training", False)  # a new module would be in training mode
         self.share_prefix, self.add_special_tokens = share_prefix, add_special_tokens
         self.interpretable_inputs = as_prompts(inputs)
         self.answers = as_answers(target, self.interpretable_inputs, model, tokenizer, gen_args, add_special_tokens)

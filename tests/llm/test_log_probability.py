@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from functools import partial
 from itertools import product
 
 import pytest
@@ -218,6 +221,18 @@ def test_deletion_on_an_additive_model_is_the_cumulative_sum():
 
 
 # ---- errors
+
+
+def test_a_model_in_training_mode_is_warned_of_and_one_in_evaluation_mode_is_not():
+    model = copy.deepcopy(language_model("gpt2"))
+    score = partial(metrics.completeness, attributions=torch.ones(1, 3), target=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f = llm.LogProbability(model, tokenizer(), facts(), ANSWER)
+        score(f, f.inputs)
+    f = llm.LogProbability(model.train(), tokenizer(), facts(), ANSWER)
+    with pytest.warns(UserWarning, match="training mode"):
+        score(f, f.inputs)
 
 
 def test_noise_is_no_presence():
