@@ -65,8 +65,9 @@ def _made(name: str, words: int) -> nn.Module:
         return t.GPT2LMHeadModel(t.GPT2Config(n_embd=24, n_layer=2, n_head=2, n_positions=64, **special))
     if name == "qwen2":
         return t.Qwen2ForCausalLM(t.Qwen2Config(**SIZES, **special, num_key_value_heads=2))
-    if name == "mistral":  # with a sliding window that is shorter than the prompts
-        return t.MistralForCausalLM(t.MistralConfig(**SIZES, **special, num_key_value_heads=1, sliding_window=4))
+    if name.startswith("mistral"):  # with a sliding window that is shorter than the prompts
+        window = int(name.removeprefix("mistral "))
+        return t.MistralForCausalLM(t.MistralConfig(**SIZES, **special, num_key_value_heads=1, sliding_window=window))
     raise KeyError(name)
 
 

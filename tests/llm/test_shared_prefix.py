@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from captum_ext import llm
+from captum_ext.llm import token_scores
 from captum_ext.llm.shared_prefix import common_prefix
 
 from .models import ANSWER, ANSWERS, every_model, facts, language_model, prompts, tokenizer
@@ -65,12 +66,13 @@ def test_every_prompt_of_a_batch_has_a_prefix_of_its_own():
     assert [rows for rows, _ in counted.shapes] == [1, 4, 1, 4]
 
 
-def test_sliding_windows_are_not_shared():
-    shared, calls = scored("mistral")
-    alone, _ = scored("mistral", share_prefix=False)
+@pytest.mark.parametrize("name", ["mistral 4", "mistral 10"])  # shorter and longer than the prefix
+def test_sliding_windows_are_not_shared(name):
+    shared, calls = scored(name)
+    alone, _ = scored(name, share_prefix=False)
     assert_close(shared, alone, rtol=0, atol=1e-5)
-    assert calls[-1] == scored("mistral", share_prefix=False)[1][-1]
-    f = llm.LogProbability(language_model("mistral"), tokenizer(), facts(), ANSWER)
+    assert calls[-1] == scored(name, share_prefix=False)[1][-1]
+    f = llm.LogProbability(language_model(name), tokenizer(), facts(), ANSWER)
     f(ROWS)
     with Counted(f.model) as counted:
         f(ROWS)
@@ -137,6 +139,21 @@ def test_a_row_whose_whole_prompt_is_the_prefix_of_another_scores_right(name):
     rows = torch.tensor([[1.0], [0.0]])
     both = [llm.LogProbability(language_model(name), tokenizer(), inp, "oslo", share_prefix=s) for s in (True, False)]
     assert_close(both[0](rows), both[1](rows), rtol=0, atol=1e-5)
+
+
+@every_model
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_rows_of_other_lengths_run_apart_where_calls_are_full_and_share_the_same_prefix(
+    name, share_prefix, monkeypatch
+):
+    expected, together = scored(name, share_prefix=share_prefix)
+    monkeypatch.setattr(token_scores, "FULL", 1)
+    apart, calls = scored(name, share_prefix=share_prefix)
+    lengths = [length for _, length in calls[share_prefix:]]
+    assert lengths == sorted(set(lengths), reverse=True)
+    assert len(lengths) > 1
+    assert sum(rows * length for rows, length in calls) < sum(rows * length for rows, length in together)
+    assert_close(apart, expected, rtol=0, atol=1e-5)
 
 
 def test_half_precision_is_scored_in_single():
