@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch.testing import assert_close
 
 from captum_ext import llm
 from captum_ext.llm import token_scores
-from captum_ext.llm.shared_prefix import common_prefix
+from captum_ext.llm.shared_prefix import cache_of, common_prefix
 
 from .models import ANSWER, ANSWERS, every_model, facts, language_model, prompts, tokenizer
 
@@ -77,6 +78,14 @@ def test_sliding_windows_are_not_shared(name):
     with Counted(f.model) as counted:
         f(ROWS)
     assert len(counted.shapes) == 1  # it does not try again
+
+
+@pytest.mark.parametrize(("sliding", "length", "taken"), [(False, 8, True), (True, 8, False), (False, 7, False)])
+def test_a_cache_must_have_all_keys_and_values_and_no_window(sliding, length, taken):
+    """As those of older versions of transformers, whose sliding layers have no other sign."""
+    tensors = {"keys": torch.ones(1, 2, length, 4), "values": torch.ones(1, 2, length, 4)}
+    cache = SimpleNamespace(layers=[SimpleNamespace(**tensors, is_sliding=sliding)])
+    assert (cache_of(SimpleNamespace(past_key_values=cache), "past_key_values", 8) is cache) == taken
 
 
 class Wrapped(nn.Module):
