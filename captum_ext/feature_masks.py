@@ -1,6 +1,7 @@
 """Functions that make Captum's `feature_mask`, in which elements with the same number belong to one feature.
 
-All but `words` take a tensor or a tuple of tensors; no number is used in two tensors of a tuple.
+All but `words`, `tokens` and `token_map` take a tensor or a tuple of tensors; no number is used in two tensors of a
+tuple.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ._core.checks import check_count, check_flag, check_integer, check_positive
 from ._core.grids import grid as grid
 from ._core.grids import numbered, positions
 
-__all__ = ["grid", "patches", "pixels", "superpixels", "windows", "words"]
+__all__ = ["grid", "patches", "pixels", "superpixels", "token_map", "tokens", "windows", "words"]
 
 
 def pixels(inputs: TensorOrTuple) -> TensorOrTuple:
@@ -147,6 +148,62 @@ def words(word_ids: Sequence[Sequence[int | None]]) -> Tensor:
         raise ValueError(f"`word_ids` must have as many tokens for each text, got {sorted(lengths)}. Pad the texts.")
     numbers = [[-1 if word is None else check_count("word_ids", word, least=0) for word in text] for text in word_ids]
     return torch.tensor(numbers, device="cpu")[..., None]
+
+
+def tokens(attention_mask: Tensor, special_tokens_mask: Tensor | None = None) -> Tensor:
+    """Makes each token of a text a feature.
+
+    The mask has shape `(B, tokens)`, for token ids; give embeddings `(B, tokens, embedding)` the mask
+    ``tokens(...)[..., None]``. It is -1 for padding and for special tokens: also pass ``frozen=-1`` to the metric, so
+    that they are never removed.
+
+    Args:
+        attention_mask: 1 for tokens and 0 for padding, as Hugging Face's tokenizers give it.
+        special_tokens_mask: 1 for special tokens, from a tokenizer that is called with
+            ``return_special_tokens_mask=True``; without it they are features as others are.
+
+    Example:
+        >>> tokens(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]), torch.tensor([[1, 0, 0, 1], [1, 0, 0, 0]]))
+        tensor([[-1,  1,  2, -1],
+                [-1,  1,  2,  3]])
+    """
+    special = torch.zeros_like(attention_mask) if special_tokens_mask is None else special_tokens_mask
+    for name, mask in (("attention_mask", attention_mask), ("special_tokens_mask", special)):
+        if mask.dim() != 2 or mask.shape != attention_mask.shape:
+            raise ValueError(
+                f"`{name}` must have shape (B, tokens), as `attention_mask` {shape(attention_mask)}; got {shape(mask)}."
+            )
+    number = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return number.where((attention_mask != 0) & (special.to(attention_mask.device) == 0), -1)
+
+
+def token_map(maps: Tensor, grid: tuple[int, int], size: tuple[int, int] | None = None, prefix: int = 1) -> Tensor:
+    """Puts attributions of a vision transformer's tokens where their patches are in the image: `(B, 1, height, width)`.
+
+    Args:
+        maps: `(B, prefix + patches)`, or `(B, prefix + patches, embedding)`, which is summed over the embedding.
+        grid: how many patches the image has down and across.
+        size: the height and width of the image; each patch's value is then repeated over its positions, as attributions
+            of groups are in Captum, so give metrics ``aggregate="mean"``. By default one value a patch.
+        prefix: the number of tokens before the patches, such as 1 for a class token.
+
+    Example:
+        >>> token_map(torch.tensor([[9.0, 1.0, 2.0, 3.0, 4.0]]), grid=(2, 2), size=(2, 4))
+        tensor([[[[1., 1., 2., 2.],
+                  [3., 3., 4., 4.]]]])
+    """
+    of_tokens = maps.sum(-1) if maps.dim() == 3 else maps
+    if of_tokens.dim() != 2 or of_tokens.shape[1] - check_count("prefix", prefix, least=0) != math.prod(grid):
+        raise ValueError(
+            f"`maps` must have shape (B, {prefix} + {grid[0]} * {grid[1]}), a column for each token, for `prefix` and "
+            f"`grid`; got {shape(maps)}."
+        )
+    placed = of_tokens[:, prefix:].reshape(-1, 1, *grid)
+    if size is None:
+        return placed
+    if any(side % patches for side, patches in zip(size, grid)):
+        raise ValueError(f"`size` must be a multiple of `grid` {tuple(grid)}, got {tuple(size)}.")
+    return placed.repeat_interleave(size[0] // grid[0], 2).repeat_interleave(size[1] // grid[1], 3)
 
 
 def _is_list(value: Any) -> bool:

@@ -21,6 +21,7 @@ TUTORIALS = HERE.parent / "tutorials"
 REFERENCE = {  # page of the reference -> modules on it
     "evaluation": ["captum_ext", "captum_ext.evaluation.comparison"],
     "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
+    "llm": ["captum_ext.llm"],
     "plots": ["captum_ext.plots"],
     "engines": ["captum_ext.evaluation.engines"],
     "attribench": [
@@ -28,7 +29,7 @@ REFERENCE = {  # page of the reference -> modules on it
         for name in ("", ".data", ".masking", ".masking.image", ".functional", ".functional.metrics", ".result")
     ],
 }
-TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations"}
+TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations", "llm": "Language models"}
 MEMBERS = {"captum_ext.evaluation.comparison": ", ".join(OFFERED)}  # for a module without `__all__`
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 

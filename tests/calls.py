@@ -305,6 +305,7 @@ ARGUMENTS: dict[str, Argument] = {
     "correlation": Argument(None, (other_than_default("correlation", pearson="spearman", spearman="pearson"),)),
     "gap": Argument(None, always("relative", "signed")),
     "shares": Argument(None, always([1, 0.6], [2])),
+    "share": Argument(None, always(0.4)),
     "score": Argument(None, always(partial(exported.deletion, n_steps=4), exported.irof)),
     "truth_mask": Argument(lambda s, metric: truth_of(s)),
     "weighted": Argument(None, always(True)),

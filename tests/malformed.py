@@ -141,6 +141,11 @@ def functions(**also: Callable[[Tensor], Any]) -> dict[str, Any]:
     return found | {"takes nothing": lambda: None, "takes seven": lambda a, b, c, d, e, f, g: a}
 
 
+def explanations() -> dict[str, Any]:
+    """Functions for `explanation_func`, of which an array is an explanation."""
+    return {name: f for name, f in functions().items() if name != "returns an array"}
+
+
 def of_the_inputs() -> dict[str, Any]:
     """Functions for `baselines`, of which a tensor without axes is a number."""
     return {name: f for name, f in functions(flat=lambda x: x.flatten(1)).items() if name != "returns a sum"}
@@ -251,7 +256,7 @@ CALLED = Good("a function of rows that returns a tensor with as many", lambda v:
 GOOD: dict[str, Good] = {
     "forward_func": CALLED,
     "explanation_func": Good(
-        "a function or a Captum object that returns a map for each input", CALLED.holds, functions
+        "a function or a Captum object that returns a map for each input", CALLED.holds, explanations
     ),
     "explanation_factory": Good("a function that makes an explanation of a model", CALLED.holds, functions),
     "inputs": Good(
@@ -317,6 +322,7 @@ GOOD: dict[str, Good] = {
     "weights_seed": Good("an integer of at least 0", lambda v: is_integer(v) and v >= 0),
     **dict.fromkeys(("start", "stop"), between(0, 1, "a number from 0 to 1")),
     "tolerance": between(0, 1, "a number from 0 to 1"),
+    "share": Good("None, or a number between 0 and 1", lambda v: v is None or (is_number(v) and 0 < v < 1)),
     "noise_level": between(0, FINITE, "a finite number of at least 0"),
     "eps_min": between(SMALLEST, FINITE, "a finite number above 0"),
     "threshold": Good("None, as the model has several outputs", lambda v: v is None),

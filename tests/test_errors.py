@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch.testing import assert_close
 import captum_ext
 import captum_ext.metrics as exported
 from captum_ext import baselines, feature_masks, perturbations, truth_masks
+from captum_ext._core import interpretable
 from captum_ext._core.card import metric as with_card
 from captum_ext.metrics import (
     average_drop,
@@ -51,6 +53,7 @@ from captum_ext.metrics import (
     sensitivity_avg,
     sensitivity_max,
     sensitivity_n,
+    sparseness,
 )
 
 from .calls import LEFT_OUT, METRICS, Setting
@@ -68,6 +71,26 @@ TRUTH = torch.tensor([[True, False], [False, True]])
 
 
 SIZES = cycle((8, 4))
+
+
+def of_prompt(*values: str) -> SimpleNamespace:
+    """An input such as Captum's TextTokenInput."""
+    return SimpleNamespace(
+        values=list(values),
+        n_itp_features=len(values),
+        to_model_input=None,
+        to_tensor=lambda: torch.ones(1, len(values)),
+    )
+
+
+def of_llm(*values: str, of_tokens: bool = True) -> SimpleNamespace:
+    """A result such as Captum's LLMAttributionResult, for an answer of one token."""
+    seq = torch.ones(len(values))
+    return SimpleNamespace(
+        seq_attr=seq, token_attr=seq[None] if of_tokens else None, input_tokens=list(values), inp=of_prompt(*values)
+    )
+
+
 LAYER, ACROSS_ROWS = nn.Flatten(), nn.Flatten(0)
 REAL = "real numbers, got torch.complex64. Give real and imaginary parts as separate numbers"
 
@@ -1160,7 +1183,32 @@ BAD_CALLS = [
      lambda: perturbations.gaussian(x, seed=[1, 2])),
     (TypeError, "`perturb_func` must be a function of the inputs, got NoneType",
      lambda: optimal_explanation(Model(), None, x, target=0)),
+    # inputs and results of Captum's LLMAttribution
+    (ValueError, "`attributions` must explain the prompt that is given: .*'a', 'b'",
+     lambda: sparseness(of_prompt("c", "d"), of_llm("a", "b"))),
+    (ValueError, "`attributions` is a result for one prompt, but `target` has 3 entries",
+     lambda: deletion(Model(), of_prompt("a", "b"), of_llm("a", "b"), target=[0, 1, 2])),
+    (ValueError, "`target` must be at most 1, the answer's tokens; got 2",
+     lambda: deletion(Model(), of_prompt("a", "b"), of_llm("a", "b"), target=2)),
+    (ValueError, "`attributions` has values of the whole answer alone, .* got 1",
+     lambda: deletion(Model(), of_prompt("a", "b"), of_llm("a", "b", of_tokens=False), target=1)),
+    (TypeError, "`result` must be a result of Captum's LLMAttribution, got Tensor",
+     lambda: interpretable.attribution_of(x, None, 0, "result")),
+    (ValueError, r"`inputs` must have shape \(rows, 2\), .* got \(3, 2, 2, 2\)",
+     lambda: interpretable.checked_presence(x, 2)),
+    (ValueError, "`inputs` must be 1 where a feature of the prompt is present and 0 where it is absent",
+     lambda: interpretable.checked_presence(x.flatten(1), 8)),
     # makers of feature masks
+    (ValueError, r"`attention_mask` must have shape \(B, tokens\), .* got \(3, 2, 2, 2\)",
+     lambda: feature_masks.tokens(x)),
+    (ValueError, r"`special_tokens_mask` must have shape .* \(3, 8\); got \(2, 8\)",
+     lambda: feature_masks.tokens(x.flatten(1), x.flatten(1)[:2])),
+    (ValueError, r"`maps` must have shape \(B, 1 \+ 2 \* 3\), .* got \(3, 8\)",
+     lambda: feature_masks.token_map(x.flatten(1), (2, 3))),
+    (ValueError, "`prefix` must be at least 0, got -1",
+     lambda: feature_masks.token_map(x.flatten(1), (3, 3), prefix=-1)),
+    (ValueError, r"`size` must be a multiple of `grid` \(2, 4\), got \(2, 6\)",
+     lambda: feature_masks.token_map(x.flatten(1), (2, 4), (2, 6), prefix=0)),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.pixels(x.flatten(1))),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.patches(x.flatten(1), 2)),
     (ValueError, r"`inputs` must have positions, .*; got \(3, 8\)", lambda: feature_masks.grid(x.flatten(1))),

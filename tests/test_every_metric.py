@@ -410,6 +410,8 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
     "B + M B, for M methods": lambda c: c.B + c.M * c.B,
     "B + B F, for F features": lambda c: c.B + c.B * c.F,
     "B + B n_perturb_samples": lambda c: c.B + c.B * c.n_perturb_samples,
+    "B + M B n_perturb_samples, for M methods": lambda c: c.B + c.M * c.B * c.n_perturb_samples,
+    "B n_perturb_samples": lambda c: c.B * c.n_perturb_samples,
     "B + B len(n) n_perturb_samples": lambda c: c.B + c.B * c.sizes * c.n_perturb_samples,
     "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn": lambda c: (
         c.B + c.B * c.F * c.draws
@@ -1025,6 +1027,7 @@ OF_THEIR_PAPERS = {
     "effective_complexity": {"tolerance": 0.1},
     "efficient_mprt": {"n_bins": 100},
     "faithfulness_correlation": {"n": 0.1, "n_perturb_samples": 100},
+    "linear_datamodeling_score": {"n_perturb_samples": 50, "correlation": "spearman"},
     "minimal_subset": {"mode": "deletion"},
     "mu_fidelity": {"n": 0.2, "n_perturb_samples": 200, "correlation": "spearman"},
     "non_sensitivity": {"tolerance": 1e-5},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from captum_ext.feature_masks import patches, pixels, superpixels, windows, words
+from captum_ext.feature_masks import patches, pixels, superpixels, token_map, tokens, windows, words
 from captum_ext.metrics import deletion_curve, sensitivity_n
 
 exactly = partial(assert_close, rtol=0, atol=0)
@@ -177,3 +177,32 @@ def test_superpixels_need_images():
         superpixels(torch.zeros(2, 3, 8))
     with pytest.raises(ValueError, match="`n_segments` must be at least 1"):
         superpixels(torch.zeros(1, 3, 8, 8), n_segments=0)
+
+
+def test_tokens_number_what_is_neither_padding_nor_special():
+    attention, special = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]), torch.tensor([[1, 0, 0, 0], [1, 0, 0, 1]])
+    exactly(tokens(attention), torch.tensor([[0, 1, 2, -1], [0, 1, 2, 3]]))
+    exactly(tokens(attention, special), torch.tensor([[-1, 1, 2, -1], [-1, 1, 2, -1]]))
+
+
+def test_padding_is_never_removed():
+    attention = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    ids, phi = torch.tensor([[5, 6, 0], [7, 8, 9]]), torch.tensor([[2.0, 1.0, 9.0], [1.0, 3.0, 2.0]])
+    curve = deletion_curve(lambda rows: rows.sum(1).double(), ids, phi, None, tokens(attention), frozen=-1, n_steps=2)
+    exactly(curve, torch.tensor([[11.0, 0.0], [24.0, 0.0]]).double())
+    first = deletion_curve(
+        lambda rows: rows.sum(1).double(), ids[:1], phi[:1], None, tokens(attention[:1]), frozen=-1, n_steps=3
+    )
+    exactly(first, torch.tensor([[11.0, 6.0, 0.0]]).double())
+
+
+def test_a_token_map_has_the_values_of_the_patches_in_their_places():
+    maps = torch.arange(14.0).reshape(2, 7)
+    placed = token_map(maps, (2, 3))
+    exactly(placed, maps[:, 1:].reshape(2, 1, 2, 3))
+    exactly(token_map(maps[:, 1:], (2, 3), prefix=0), placed)
+    exactly(token_map(torch.stack((maps, maps), -1), (2, 3)), 2 * placed)
+    large = token_map(maps, (2, 3), (4, 9))
+    assert large.shape == (2, 1, 4, 9)
+    exactly(large[:, :, ::2, ::3], placed)
+    exactly(large[:, :, 1::2, 2::3], placed)

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "truth_masks": ("_core",),
     "baselines": ("_core",),
     "perturbations": ("_core",),
+    "llm": ("llm", "_core"),
     "evaluation": (
         *("evaluation", "_core.card", "_core.checks", "_core.guard", "_core.printing", "_core.sharing"),
         "_version",

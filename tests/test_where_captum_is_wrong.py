@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from captum.attr import (
     DeepLiftShap,
     FeatureAblation,
@@ -20,12 +21,23 @@ from captum.attr import (
     LayerGradCam,
     LayerGradientXActivation,
     LayerIntegratedGradients,
+    LLMAttribution,
     Saliency,
 )
+from packaging.version import Version
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from captum_ext.metrics import default_perturb_func, infidelity, infidelity_perturb_func_decorator, sensitivity_max
+from captum_ext import llm
+from captum_ext.metrics import (
+    default_perturb_func,
+    infidelity,
+    infidelity_perturb_func_decorator,
+    sensitivity_max,
+    sensitivity_n,
+)
+
+from .llm.models import ANSWER, ONE_PASS, language_model, tokenizer, tokens
 
 B, N = 3, 5  # so that chunks of two draws leave a rest
 LIMITS = (None, 1, 2, B, B + 1, 2 * B, 100)
@@ -620,3 +632,25 @@ def test_a_dropout_left_in_training_mode_is_warned_of(net, x):
     model = nn.Sequential(net, nn.Dropout(0.1)).train()
     with pytest.warns(UserWarning, match="training mode"):
         infidelity(model, steps, x, x, target=1)
+
+
+@pytest.mark.skipif("forward_in_tokens" not in ONE_PASS, reason="Captum before 0.9 has other paths")
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_the_default_path_of_llm_attribution_feeds_the_prompt_twice(name):
+    """Sensitivity-1 of FeatureAblation is 1 by identity: each attribution is the drop that is measured.
+
+    On transformers from 5.3 on, Captum's default path, token by token with a cache, feeds the whole prompt again beside
+    the filled cache.
+    """
+    f = llm.LogProbability(language_model(name), tokenizer(), tokens(), ANSWER)
+    attribution = LLMAttribution(FeatureAblation(language_model(name)), tokenizer())
+
+    def sensitivity_1(**path: Any) -> Tensor:
+        result = attribution.attribute(tokens(), f.answers[0], **path)
+        return sensitivity_n(f, f.inputs, f.attributions(result), n=1, target=0)
+
+    one = torch.ones(1)
+    assert_close(sensitivity_1(forward_in_tokens=False), one, rtol=0, atol=1e-5)
+    assert_close(sensitivity_1(use_cached_outputs=False), one, rtol=0, atol=1e-5)
+    if Version(transformers.__version__) >= Version("5.3"):
+        assert sensitivity_1() < 0.99

@@ -27,6 +27,7 @@ from .checks import (
     shape,
 )
 from .guard import Guard, called
+from .interpretable import is_interpretable, is_result, map_of, presence
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -52,6 +53,7 @@ NORMS = {"fro": 2.0, "nuc": 2.0}  # for a vector, both are the Euclidean norm
 
 def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
     """Returns a tuple of tensors that have the same number of examples, at least one, along the first axis."""
+    value = presence(value) if is_interpretable(value) else value
     tensors = (value,) if isinstance(value, Tensor) else value
     if not isinstance(tensors, tuple) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"`{name}` must be a tensor or a tuple of tensors, got {describe(value)}.")
@@ -135,12 +137,18 @@ class Attributions:
         return scores[0] if self.names is None else dict(zip(self.names, scores))
 
 
-def as_attributions(attributions: AttributionsType, inputs: Tensors) -> Attributions:
+def as_attributions(attributions: AttributionsType, inputs: TensorOrTuple, target: Any = None) -> Attributions:
+    """Returns the maps of each method. `target` says which values of an `LLMAttributionResult` are meant."""
+    x = as_tuple(inputs)
+
+    def maps_of(value: Any, name: str) -> Tensors:
+        return attribution_maps(map_of(value, inputs, target, name) if is_result(value) else value, x, name)
+
     if not isinstance(attributions, Mapping):
-        return Attributions(None, (attribution_maps(attributions, inputs, "attributions"),))
+        return Attributions(None, (maps_of(attributions, "attributions"),))
     if not attributions:
         raise ValueError("`attributions` must have at least one method, name -> attributions, got an empty mapping.")
-    maps = tuple(attribution_maps(a, inputs, f"attributions[{name!r}]") for name, a in attributions.items())
+    maps = tuple(maps_of(a, f"attributions[{name!r}]") for name, a in attributions.items())
     return Attributions(tuple(attributions), maps)
 
 

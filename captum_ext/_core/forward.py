@@ -16,7 +16,7 @@ from .arguments import Tensors, as_args, batch_limit, of_rows
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, frames_of_package, versions
 from .statistics import wide
-from .target import TargetType, as_target, check_output, select_target
+from .target import TargetType, as_target, check_output, logits_of, select_target
 from .training import warn_of_training
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ class Forward:
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
         args = (of_rows(a, example, self.batch) for a in self.args)
-        output = check_output(self.model(*rows, *args), len(example))
+        output = check_output(logits_of(self.model(*rows, *args)), len(example))
         if self.activation is not None:
             output = check_output(called(self.activation, "`activation`", output), len(example), "activation")
         self.dtype = output.dtype

@@ -15,7 +15,6 @@ from .arguments import (
     Scores,
     TensorOrTuple,
     as_attributions,
-    as_tuple,
 )
 from .features import Features
 from .forward import Forward
@@ -44,12 +43,22 @@ class Setting:
         frozen: FrozenType = None,
         show_progress: bool = False,
     ):
-        self.methods = as_attributions(attributions, as_tuple(inputs))
+        known = _known_of_inputs(forward_func, inputs)
+        feature_mask = known.get("feature_mask") if feature_mask is None else feature_mask
+        frozen = known.get("frozen") if frozen is None else frozen
+        args = known.get("additional_forward_args") if additional_forward_args is None else additional_forward_args
+        self.methods = as_attributions(attributions, inputs, target)
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
-        x, args = self.x.inputs, additional_forward_args
+        x = self.x.inputs
         self.f = Forward(forward_func, x, target, args, activation, max_examples_per_batch, show_progress)
         self.phi = self.x.totals(aggregate)
 
     def unpack(self, scores: Tensor) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
         return self.methods.unpack(scores, self.f.dtype)
+
+
+def _known_of_inputs(forward_func: Any, inputs: Any) -> dict[str, Any]:
+    """What a model such as `captum_ext.llm.LogProbability` knows of the inputs that it made itself."""
+    own = getattr(forward_func, "inputs", None)
+    return getattr(forward_func, "arguments", {}) if own is not None and own is inputs else {}

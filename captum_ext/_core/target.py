@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,16 +64,36 @@ def _indices(target: Any) -> tuple[int, ...]:
     return tuple(check_integer("`target` must be an index, an integer", i) for i in indices)
 
 
+def logits_of(output: Any) -> Any:
+    """The `logits` of an output that has them, such as those of Hugging Face's models; any other output as it is."""
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    return output if isinstance(output, Tensor) else getattr(output, "logits", output)
+
+
 def check_output(output: Any, rows: int, name: str = "forward_func") -> Tensor:
     """Returns the model's output, or that of the activation, if it has a row for each input row."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"`{name}` must return a tensor, got {describe(output)}.")
+        raise TypeError(f"`{name}` must return a tensor, got {_described(output)}")
     if output.dim() == 0 or len(output) != rows:
         raise ValueError(f"`{name}` must return one row for each of its {rows} input rows, got shape {shape(output)}.")
     check_real(f"`{name}` must return", output)
     if not output.numel():
         raise ValueError(f"`{name}` must return at least one value per row, got shape {shape(output)}.")
     return output
+
+
+def _described(output: Any) -> str:
+    """What came instead of a tensor, and how to make one of it."""
+    if isinstance(output, Mapping) and output:
+        names = list(map(str, output))
+        return (
+            f"{type(output).__name__} with the fields {', '.join(names)} but no `logits`. Give a function that takes "
+            f"one of them: `lambda *x: model(*x)[{names[0]!r}]`."
+        )
+    if isinstance(output, (tuple, list)) and output:
+        return f"{describe(output)}. Give a function that takes one of them: `lambda *x: model(*x)[0]`."
+    return f"{describe(output)}."
 
 
 def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:

@@ -25,7 +25,8 @@ def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[.
 
     The map of an example depends on the example's values and on `seed` alone, so batches, processes and order do not
     matter; for several controls use ``partial(random_attribution, seed=1)`` and so on. Inputs of an integer type, such
-    as token ids, get maps of the default floating point type. `forward_func` is not used.
+    as token ids, get maps of the default floating point type. Of `forward_func` no output is used; if it is a
+    `captum_ext.llm.LogProbability`, whose inputs are all ones, the number of the prompt is in place of the values.
 
     Returns:
         a function with Captum's arguments that gives noise in the shape of the inputs.
@@ -36,12 +37,16 @@ def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[.
         >>> explain(x, target=0).shape, bool((explain(x)[0] == explain(x[1:])[0]).all())
         (torch.Size([2, 3]), True)
     """
-    return functools.partial(_random_maps, seed=seed)
+    return functools.partial(_random_maps, seed=seed, of_prompts=hasattr(forward_func, "interpretable_inputs"))
 
 
-def _random_maps(inputs: Tensor | Tensors, *, seed: int, **_: Any) -> Tensor | Tensors:
+def _random_maps(
+    inputs: Tensor | Tensors, *, seed: int, of_prompts: bool = False, additional_forward_args: Any = None, **_: Any
+) -> Tensor | Tensors:
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
-    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in tensors))
+    numbers = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+    telling = (*tensors, *numbers) if of_prompts and isinstance(numbers[0], Tensor) else tensors
+    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in telling))
     generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
     noise = (torch.stack([_noise(x, g) for g in generators]) for x in tensors)
     maps = tuple(e.to(x.device if is_exact(x) else x) for e, x in zip(noise, tensors))

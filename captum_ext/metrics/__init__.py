@@ -20,6 +20,7 @@ from .effects.faithfulness_correlation import mu_fidelity as mu_fidelity
 from .effects.faithfulness_estimate import faithfulness_estimate as faithfulness_estimate
 from .effects.infidelity import infidelity as infidelity
 from .effects.infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
+from .effects.linear_datamodeling_score import linear_datamodeling_score as linear_datamodeling_score
 from .effects.optimal_explanation import optimal_explanation as optimal_explanation
 from .effects.sensitivity_n import sensitivity_n as sensitivity_n
 from .effects.single_effects import monotonicity_correlation as monotonicity_correlation
@@ -58,6 +59,8 @@ from .removal.rationales import log_odds as log_odds
 from .removal.rationales import sufficiency as sufficiency
 from .removal.road import road as road
 from .removal.road import road_accuracy as road_accuracy
+from .removal.soft_rationales import soft_comprehensiveness as soft_comprehensiveness
+from .removal.soft_rationales import soft_sufficiency as soft_sufficiency
 from .removal.srg import srg as abpc
 from .removal.srg import srg as srg
 from .robustness.consistency import consistency as consistency
@@ -101,6 +104,7 @@ __all__ = [
     "insertion",
     "insertion_curve",
     "irof",
+    "linear_datamodeling_score",
     "local_lipschitz",
     "log_odds",
     "metric",
@@ -133,6 +137,8 @@ __all__ = [
     "signed_rank_agreement",
     "smooth_mprt",
     "smooth_mprt_curve",
+    "soft_comprehensiveness",
+    "soft_sufficiency",
     "sparseness",
     "srg",
     "sufficiency",

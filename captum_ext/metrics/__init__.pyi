@@ -378,6 +378,25 @@ def irof(
     show_progress: bool = False,
 ) -> Scores: ...
 
+def linear_datamodeling_score(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 50,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'sum',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    correlation: str = 'spearman',
+    seed: SeedType = None,
+) -> Scores: ...
+
 def local_lipschitz(
     explanation_func: Any,
     inputs: TensorOrTuple,
@@ -811,6 +830,44 @@ def smooth_mprt_curve(
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
+def soft_comprehensiveness(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    share: float | None = None,
+    seed: SeedType = None,
+) -> Scores: ...
+
+def soft_sufficiency(
+    forward_func: Callable[..., Any],
+    inputs: TensorOrTuple,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    share: float | None = None,
+    seed: SeedType = None,
+) -> Scores: ...
 
 def sparseness(
     inputs: TensorOrTuple,

@@ -86,7 +86,7 @@ def beside_reference(
 ) -> Pair:
     check_choice("sign", sign, SIGNS)
     x = as_tuple(inputs)
-    methods = as_attributions(attributions, x)
+    methods = as_attributions(attributions, inputs)
     reference = attribution_maps(reference_attributions, x, "reference_attributions")
     features = Features(inputs, Attributions(None, (reference, *methods.maps)), None, feature_mask, frozen)
     totals = features.totals(aggregate, ["reference_attributions", *methods.labels])  # [1 + methods, B, F]

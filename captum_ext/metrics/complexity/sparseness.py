@@ -15,7 +15,6 @@ from ..._core.arguments import (
     Scores,
     TensorOrTuple,
     as_attributions,
-    as_tuple,
 )
 from ..._core.card import metric
 from ..._core.features import Features
@@ -32,7 +31,7 @@ def _magnitudes(
     frozen: FrozenType = None,
 ) -> tuple[Attributions, Tensor, Tensor]:
     """The methods, the features' absolute attributions `[methods, B, F]`, and the number of features `[B, 1]`."""
-    methods = as_attributions(attributions, as_tuple(inputs))
+    methods = as_attributions(attributions, inputs)
     x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
     magnitude = wide(x.totals(aggregate)).abs()
     return methods, magnitude, x.counts.to(magnitude.device)[:, None]

@@ -94,7 +94,7 @@ def infidelity(
     check_choice("aggregate", aggregate, AGGREGATES)
     normalize = check_flag("normalize", normalize)
     drawn = Perturbations(**arguments)
-    methods, x = as_attributions(attributions, drawn.inputs), drawn.inputs
+    methods, x = as_attributions(attributions, arguments["inputs"], arguments["target"]), drawn.inputs
     phi, explained = _over_elements(methods, x), []
     if aggregate == "mean":
         phi = at_least_float32(phi) * _shares(methods, x, drawn.masks)

@@ -62,7 +62,7 @@ def at_positions(
 ) -> Positions:
     check_choice("sign", sign, signs)
     x = as_tuple(inputs)
-    methods = as_attributions(attributions, x)
+    methods = as_attributions(attributions, inputs)
     masks = _as_truth_mask(truth_mask, x)
     scores = stacked([flat(tuple(map(_summed, maps, masks))) for maps in methods.maps])
     for label, sums in zip(methods.labels, scores):

@@ -153,7 +153,7 @@ def _through_maps(
     *, inputs: TensorOrTuple, attributions: AttributionsType, baselines: BaselinesType, **of_model: Any
 ) -> _Shown:
     x = as_tuple(inputs)
-    methods = as_attributions(attributions, x)
+    methods = as_attributions(attributions, inputs, of_model["target"])
     check_floating(x, "maps scale them")
     b = as_baselines(baselines, inputs)
     f = Forward(inputs=x, **of_model)

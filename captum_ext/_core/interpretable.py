@@ -1,0 +1,86 @@
+"""Captum's `InterpretableInput` and `LLMAttributionResult` as tensors. Both are recognised by what they have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checks import check_count, describe, shape
+
+
+def is_interpretable(value: Any) -> bool:
+    """Whether this is an input such as Captum's `TextTokenInput`."""
+    return hasattr(value, "to_model_input") and hasattr(value, "to_tensor")
+
+
+def presence(inp: Any) -> Tensor:
+    """`[1, F]`: ones, as all features of the input are present."""
+    return torch.ones(1, inp.to_tensor().shape[1], device="cpu")
+
+
+def is_result(value: Any) -> bool:
+    """Whether this is a result such as Captum's `LLMAttributionResult`."""
+    return hasattr(value, "seq_attr") and hasattr(value, "token_attr")
+
+
+def attribution_of(result: Any, inp: Any, target: int = 0, name: str = "attributions") -> Tensor:
+    """`[F]`: the attribution of each feature of the input; of the whole answer for 0, of its k-th token for k."""
+    values = _of_target(result, target, name)
+    if inp is None:  # from LLMGradientAttribution, which has no groups
+        return values
+    groups = torch.as_tensor(_groups_of(inp), device=values.device)
+    if list(result.input_tokens) != list(inp.values):
+        raise ValueError(
+            f"`{name}` must explain the prompt that is given: its features are {result.input_tokens}, but those of the "
+            f"prompt are {inp.values}."
+        )
+    first = torch.stack([(groups == g).nonzero()[0, 0] for g in range(int(groups.max()) + 1)])
+    return values[first]
+
+
+def map_of(result: Any, inputs: Any, target: Any, name: str) -> Tensor:
+    """`[1, F]`: the same for one prompt; `inputs` are the input or a tensor, and `target` has any of Captum's forms."""
+    targets = torch.as_tensor(0 if target is None else target).reshape(-1).tolist()
+    if len(targets) != 1:
+        raise ValueError(
+            f"`{name}` is a result for one prompt, but `target` has {len(targets)} entries. For several prompts give "
+            "`f.attributions(results)` of a captum_ext.llm.LogProbability."
+        )
+    inp = inputs if is_interpretable(inputs) else getattr(result, "inp", None)  # Captum 0.7's have none
+    return attribution_of(result, inp, targets[0], name)[None]
+
+
+def _of_target(result: Any, target: int, name: str) -> Tensor:
+    if not is_result(result):
+        raise TypeError(f"`{name}` must be a result of Captum's LLMAttribution, got {describe(result)}.")
+    if check_count("target", target, least=0) == 0:
+        return result.seq_attr.detach()
+    if result.token_attr is None:
+        raise ValueError(
+            f"`{name}` has values of the whole answer alone, as those of Lime and KernelShap, so `target` must be 0; "
+            f"got {target}."
+        )
+    if target > len(result.token_attr):
+        raise ValueError(f"`target` must be at most {len(result.token_attr)}, the answer's tokens; got {target}.")
+    return result.token_attr[target - 1].detach()
+
+
+def _groups_of(inp: Any) -> list[int]:
+    """The feature that each value of a result belongs to: `TextTemplateInput` with a mask repeats those of a group."""
+    grouped = getattr(inp, "mask", None) is not None and hasattr(inp, "formatted_mask")
+    return inp.formatted_mask if grouped else list(range(inp.n_itp_features))
+
+
+def checked_presence(present: Any, features: int) -> Tensor:
+    """Returns `[rows, F]` on the CPU after checking that it says of every feature whether it is there."""
+    if not isinstance(present, Tensor) or present.dim() != 2 or present.shape[1] != features:
+        got = shape(present) if isinstance(present, Tensor) else describe(present)
+        raise ValueError(f"`inputs` must have shape (rows, {features}), a column for each feature; got {got}.")
+    if ((present != 0) & (present != 1)).any():
+        raise ValueError(
+            "`inputs` must be 1 where a feature of the prompt is present and 0 where it is absent. Noise and baselines "
+            "other than 0 have no meaning here; what replaces an absent feature is set in the InterpretableInput."
+        )
+    return present.detach().cpu()
