@@ -228,7 +228,9 @@ def test_no_samples_cannot_be_asked_for(model):
         distributed.SelectSamples(model, [], 0, 2)
 
 
-@pytest.mark.parametrize("devices", [None, pytest.param(TWO, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    "devices", [pytest.param(None, marks=without_gpu), pytest.param(TWO, marks=pytest.mark.faults)]
+)
 def test_patches_and_what_they_cover_are_those_of_the_functional_forms(devices, model, images, labels, tmp_path):
     data = list(zip(images, labels))
     for folder in ("ours", "theirs"):

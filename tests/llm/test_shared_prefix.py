@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,6 +95,7 @@ class Wrapped(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
+        self.name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class WithoutCache(Wrapped):
@@ -110,18 +112,20 @@ class WithOldCache(Wrapped):
         cache = DynamicCache()
         for i, (keys, values) in enumerate(past_key_values or ()):
             cache.update(keys, values, i)
-        logits = self.model(input_ids=input_ids, cache=cache, use_cache=True).logits
+        logits = self.model(input_ids=input_ids, use_cache=True, **{self.name: cache}).logits
         return {"logits": logits, "past_key_values": tuple((layer.keys, layer.values) for layer in cache.layers)}
 
 
 class WithState(Wrapped):
     """The cache has a state beside keys and values."""
 
-    def forward(self, input_ids: Tensor, cache: Any = None, use_cache: bool = False) -> Any:
-        assert cache is None
+    def forward(
+        self, input_ids: Tensor, cache: Any = None, past_key_values: Any = None, use_cache: bool = False
+    ) -> Any:
+        assert cache is past_key_values is None
         output = self.model(input_ids=input_ids, use_cache=use_cache)
         if use_cache:
-            output.cache.layers[0].conv_states = [torch.zeros(1)]
+            getattr(output, self.name).layers[0].conv_states = [torch.zeros(1)]
         return output
 
 

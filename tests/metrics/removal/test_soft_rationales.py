@@ -86,5 +86,5 @@ def test_methods_share_the_random_numbers(metric, kept, x, phi):
 @BOTH
 def test_a_share_is_a_fraction(metric, kept, linear, x, phi):
     for share in (0, 1, 1.5):
-        with pytest.raises(ValueError, match="`share` must be between 0 and 1"):
+        with pytest.raises(ValueError, match="`share` must be a number between 0 and 1"):
             metric(linear, x, phi, share=share)
