@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from captum_ext import attribute_dataset, evaluate, metrics
+from captum_ext._core import home
 
 from .calls import METRICS, cases_of, tiny
 from .evaluation.runs import FEW_METRICS, METHODS, examples, net
@@ -31,6 +34,31 @@ def test_a_default_device_changes_nothing(metric):
     arguments, expected = case.of(tiny()), case(tiny())
     with torch.device("cuda"):
         assert_close(metric(**arguments), expected, equal_nan=True)
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """What Apple's MPS does: refuses every tensor of float64 on the device."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **kwargs or {})
+        found = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor) and t.is_cuda]
+        assert not any(t.dtype == torch.float64 for t in found), operation
+        return out
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_on_a_device_without_float64_statistics_are_computed_on_the_cpu(metric, monkeypatch):
+    monkeypatch.setattr(home, "LACK_FLOAT64", ["cuda"])
+
+    def check(case):
+        setting = tiny().to(torch.float32)
+        expected = case(setting)
+        with WithoutFloat64():
+            scores = case(setting.to("cuda"))
+        assert (scores.device.type, scores.dtype) == ("cuda", expected.dtype)
+        assert_close(scores.cpu(), expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+    for_each([(case.name, case) for case in cases_of(metric)], check)
 
 
 @pytest.mark.parametrize("where", [{"device": "cuda"}, {"devices": ["cuda:0", "cuda:0"]}], ids=["inline", "elastic"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .home import in_float64
 from .signature import with_rows_explained
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,6 +98,7 @@ def metric(
         )
         if family is None:  # a metric of this package
             function.__doc__ = with_rows_explained(function)
+            return in_float64(function)
         return function
 
     return with_card

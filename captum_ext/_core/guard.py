@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from .home import CPU, HOME, moved
+
 T = TypeVar("T")
 
 
@@ -62,6 +64,8 @@ class Guard:
 
 def called(function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) -> T:
     """Calls the function, and says what it is called with where it does not take that."""
+    if (home := HOME.get()) is not None:
+        return _called_at(home, function, name, *args, **kwargs)
     try:
         return function(*args, **kwargs)
     except TypeError as error:
@@ -70,6 +74,16 @@ def called(function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) 
             given = [type(a).__name__ for a in args] + [f"{key}={type(v).__name__}" for key, v in kwargs.items()]
             raise TypeError(f"{name} must take the arguments ({', '.join(given)}), but: {wrong}.") from error
         raise
+
+
+def _called_at(home: torch.device, function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) -> T:
+    """The same for a function of the caller's that computes on another device than the metric, which is the CPU."""
+    metrics = HOME.set(None)
+    try:
+        args, kwargs = moved((args, kwargs), home)
+        return moved(called(function, name, *args, **kwargs), CPU)
+    finally:
+        HOME.reset(metrics)
 
 
 def _mismatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

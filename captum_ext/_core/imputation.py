@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from .checks import check_count, check_not_negative, shape
 from .draws import draw_seeds, normal
+from .home import in_float64
 from .statistics import rounded, wide
 
 
@@ -43,6 +44,7 @@ class NoisyLinear:
     noise: float = 0.01
     seed: int = 0
 
+    @in_float64
     def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Returns copies of `inputs`, filled in where `mask` is true."""
         if inputs.dim() != 4:

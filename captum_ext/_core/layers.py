@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .arguments import flat
 from .checks import check_real, describe, shape
+from .home import CPU, HOME, moved
 
 
 def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
@@ -55,4 +56,4 @@ def joined_outputs(outputs: list[Any], rows: int) -> Tensor:
             got = shape(t) if isinstance(t, Tensor) else describe(t)
             raise ValueError(f"`layer` must return tensors with a row for each of its {rows} input rows, got {got}.")
     check_real("`layer` must return", *outputs)
-    return flat(tuple(outputs))
+    return flat(tuple(outputs if HOME.get() is None else moved(outputs, CPU)))

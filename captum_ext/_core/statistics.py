@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import home
 from .checks import is_exact
 
 
 def wide(tensor: Tensor) -> Tensor:
     """Converts to the type in which statistics are computed: float64, or float32 on devices without float64."""
-    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+    return tensor.to(torch.float32 if tensor.device.type in home.LACK_FLOAT64 else torch.float64)
 
 
 def rounded(values: Tensor, like: Tensor) -> Tensor:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import captum
 import pytest
 import torch
 from captum.attr import FeatureAblation, KernelShap, ShapleyValues
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 from torch.testing import assert_close
 
 from captum_ext.metrics import infidelity, infidelity_perturb_func_decorator
@@ -434,6 +436,8 @@ def additive(*tensors):
 @pytest.mark.parametrize(("x", "mask"), IN_GROUPS.values(), ids=IN_GROUPS)
 def test_ablations_of_groups_are_perfect_by_their_mean(x, mask):
     """Captum repeats the value of a group at each of its elements."""
+    if isinstance(x, tuple) and Version(captum.__version__) < Version("0.8"):
+        pytest.skip("Captum 0.7 removes the groups of each tensor by themselves")
     phi = FeatureAblation(additive).attribute(x, **({} if mask is None else {"feature_mask": mask}))
     call = {"feature_mask": mask, "seed": 0}
     closely(infidelity(additive, remove, x, phi, aggregate="mean", **call), torch.zeros(3).double())
