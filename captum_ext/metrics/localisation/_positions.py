@@ -105,7 +105,7 @@ def _summed(a: Tensor, mask: Tensor) -> Tensor:
 def near(mask: Tensor, tolerance: float) -> Tensor:
     """The positions whose Euclidean distance to the mask is at most `tolerance`, along the axes after the channels."""
     # The squared distance to the nearest position of the mask, found axis by axis.
-    square = torch.where(mask, 0.0, math.inf)
+    square = wide(torch.zeros(mask.shape, device=mask.device)).masked_fill_(~mask, math.inf)
     for axis in range(2, mask.dim()):
         size = mask.shape[axis]
         reach = min(int(tolerance), size - 1)
