@@ -209,6 +209,19 @@ def test_the_perturbations_of_ours_refuse_such_a_baseline_too():
             call(infidelity, x, perturb_func=removal, baselines=-1)
 
 
+class Half:
+    """Fills in 0.5, in floating point numbers as most code that imputes returns."""
+
+    def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        return inputs.double().masked_fill(mask, 0.5)
+
+
+@every_type
+def test_a_fill_that_the_type_of_the_inputs_cannot_hold_is_refused(dtype):
+    with pytest.raises(ValueError, match=rf"`baselines.fill` must be a value that `inputs` of type {dtype} can hold"):
+        call(deletion, numbers(dtype), baselines=Half())
+
+
 def test_a_byte_of_another_sign_is_not_taken_for_the_same():
     for dtype, other in ((torch.uint8, torch.int8), (torch.int8, torch.uint8)):
         value = torch.tensor(200).to(other)

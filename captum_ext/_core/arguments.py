@@ -273,6 +273,7 @@ def filled_in(baselines: Fill, rows: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"`baselines.fill` must return the rows it was given, {shape(rows)}, got {got}.")
     check_real("`baselines.fill` must return", filled)
     check_has_values("baselines.fill", filled, rows)
+    check_exact("baselines.fill", filled, rows)
     return filled.to(rows)
 
 
@@ -329,14 +330,19 @@ def as_args(additional_forward_args: Any, batch: int) -> tuple[Any, ...]:
     if additional_forward_args is None:
         return ()
     args = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    for arg in args:
-        if isinstance(arg, (list, np.ndarray)) and np.ndim(arg) > 0 and len(arg) == batch > 1:
-            raise TypeError(
-                f"`additional_forward_args` must be tensors where they have a row per example, got {describe(arg)} of "
-                f"length {batch}, as many as the examples. Make it a tensor, or, if all examples share it, set it in "
-                "the model with functools.partial."
-            )
+    check_rows("additional_forward_args", args, batch)
     return args
+
+
+def check_rows(name: str, values: tuple[Any, ...], batch: int) -> None:
+    """Refuses lists and arrays as long as the batch: they would not follow the copies, as tensors do."""
+    for value in values:
+        if isinstance(value, (list, np.ndarray)) and getattr(value, "ndim", 1) > 0 and len(value) == batch > 1:
+            raise TypeError(
+                f"`{name}` must be tensors where they have a row per example, got {describe(value)} of length {batch}, "
+                "as many as the examples. Make it a tensor, or, if all examples share it, set it in the model or in "
+                "the function with functools.partial."
+            )
 
 
 def of_rows(value: Any, example: Tensor, batch: int) -> Any:

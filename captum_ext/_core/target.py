@@ -42,7 +42,8 @@ def _of_array(target: np.ndarray[Any, Any]) -> Tensor:
 def _tensor_target(target: Tensor, batch: int) -> Tensor:
     check_real("`target` must be", target)
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise TypeError(f"`target` holds class indices and must be of an integer type, got {target.dtype}.")
+        one_hot = " If it is one-hot use target.argmax(1)." if target.dim() == 2 else ""
+        raise TypeError(f"`target` holds class indices and must be of an integer type, got {target.dtype}.{one_hot}")
     if target.numel() == 1:
         return target.reshape(1, 1).long().expand(batch, 1)
     if shape(target) != (batch,):
@@ -66,9 +67,13 @@ def _indices(target: Any) -> tuple[int, ...]:
 def check_output(output: Any, rows: int, name: str = "forward_func") -> Tensor:
     """Returns the model's output, or that of the activation, if it has a row for each input row."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"`{name}` must return a tensor, got {describe(output)}.")
+        wrap = " Wrap it: `lambda *x: model(*x).logits`, or [0] for a tuple." if name == "forward_func" else ""
+        raise TypeError(f"`{name}` must return a tensor, got {describe(output)}.{wrap}")
     if output.dim() == 0 or len(output) != rows:
-        raise ValueError(f"`{name}` must return one row for each of its {rows} input rows, got shape {shape(output)}.")
+        squeezed = " A `.squeeze()` takes away the rows where there is one; use .squeeze(1)." if rows == 1 else ""
+        raise ValueError(
+            f"`{name}` must return one row for each of its {rows} input rows, got shape {shape(output)}.{squeezed}"
+        )
     check_real(f"`{name}` must return", output)
     if not output.numel():
         raise ValueError(f"`{name}` must return at least one value per row, got shape {shape(output)}.")
