@@ -1119,6 +1119,11 @@ BAD_CALLS = [
      lambda: exported.metric(higher_is_better="yes")),
     (TypeError, "A metric must take `attributions` or .* by name; len takes obj",
      lambda: exported.metric(higher_is_better=True)(len)),
+    # masks that may belong to examples or to channels, as there are as many of each
+    (ValueError, r"`feature_mask` \(2, 2, 2\) may have a mask for each example or .*unsqueeze\(1\) for one per example",
+     lambda: deletion(Model(), x[:2], phi[:2], target=0, feature_mask=MASK.expand(2, 1, 2, 2)[:, 0])),
+    (ValueError, r"`truth_mask` \(2, 2, 2\) may have a mask for each example or .*unsqueeze\(0\) for the other",
+     lambda: exported.auc_roc(x[:2], phi[:2], TRUTH.expand(2, 1, 2, 2)[:, 0])),
     # further arguments and targets
     (TypeError, "`additional_forward_args` must be tensors where .*, got a list of str of length 3, as many as",
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=["a", "b", "c"])),

@@ -243,3 +243,20 @@ def test_the_maskers_of_attribench_refuse_such_values_too():
             ValueError, match=r"`mask_value` must be a value that `inputs` of type torch.uint8 can hold"
         ):
             masker(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64], ids=str)
+def test_integers_of_every_size_score_alike(dtype):
+    """Such as images of 16 bits. Torch lacks some operations for the larger unsigned types."""
+    x, model = numbers(torch.uint8).clamp(max=100), tiny().module
+
+    def of_type(rows: Tensor) -> Tensor:
+        return (100 * torch.softmax(model(rows.double()), 1)).to(rows.dtype)
+
+    def scores(x: Tensor) -> list[Tensor]:
+        removals = [
+            call(deletion, x, forward_func=of_type, baselines=b) for b in (1, torch.tensor(7), baselines.box_blur)
+        ]
+        return [*removals, call(exported.minimal_subset, x, forward_func=of_type)]
+
+    assert_close(scores(x.to(dtype)), scores(x.long()), check_dtype=False)

@@ -311,7 +311,17 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
                 f"`feature_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
                 "For one mask per position shared by channels give it shape (1, 1, H, W)."
             )
+        check_unambiguous("feature_mask", m, x)
     return tuple(m.to(x.device).long().reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
+
+
+def check_unambiguous(name: str, mask: Tensor, x: Tensor) -> None:
+    """Refuses `[B, H, W]` for inputs `[B, C, H, W]` with B = C, which may be a mask per example or per channel."""
+    if mask.dim() == x.dim() - 1 > 1 and len(mask) == len(x) == x.shape[1] > 1:
+        raise ValueError(
+            f"`{name}` {shape(mask)} may have a mask for each example or for each index of axis 1 of `inputs` "
+            f"{shape(x)}. Use .unsqueeze(1) for one per example, .unsqueeze(0) for the other."
+        )
 
 
 def as_frozen(frozen: FrozenType, masks: Tensors | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .checks import check_finite, check_integer, check_real, describe, is_integer, plain, shape
+from .checks import check_finite, check_integer, check_real, describe, is_exact, is_integer, plain, shape
 
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
@@ -113,7 +113,7 @@ def check_threshold(threshold: float | None) -> None:
 
 def largest_class(outputs: Tensor) -> Tensor:
     """`[rows]`: the class with the largest of the outputs `[rows, classes]`, and `NO_CLASS` where an output is nan."""
-    outputs = outputs.int() if outputs.dtype == torch.bool else outputs
+    outputs = outputs.long() if is_exact(outputs) else outputs  # `argmax` does not take all of these types
     return outputs.argmax(1).masked_fill(outputs.isnan().any(1), NO_CLASS)
 
 

@@ -21,6 +21,7 @@ from ..._core.arguments import (
     as_tuple,
     broadcasts,
     check_sums,
+    check_unambiguous,
     flat,
     stacked,
 )
@@ -88,6 +89,7 @@ def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
                 f"`truth_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
                 "For one mask per example shared by channels give it shape (B, 1, H, W)."
             )
+        check_unambiguous("truth_mask", m, x)
     return tuple(m.to(x.device).reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
 
 
