@@ -816,6 +816,10 @@ BAD_OUTPUTS = [
         "`forward_func` must return a tensor, got a tuple of Tensor",
         forward_func=Model(lambda rows: (rows.flatten(1),)),
     ),
+    kind(
+        r"`forward_func` must return a tensor, got dict. Wrap it: `lambda \*x: model\(\*x\).logits`",
+        forward_func=Model(lambda rows: {"logits": rows.flatten(1)}),
+    ),
     kind("`forward_func` must return a tensor, got NoneType", forward_func=Model(lambda rows: None)),
     value(
         r"`forward_func` must return one row for each of its \d+ input rows, got shape \(2,( 4)?\)",
@@ -1138,11 +1142,23 @@ BAD_CALLS = [
      lambda: exported.metric(higher_is_better="yes")),
     (TypeError, "A metric must take `attributions` or .* by name; len takes obj",
      lambda: exported.metric(higher_is_better=True)(len)),
+    # masks that may belong to examples or to channels, as there are as many of each
+    (ValueError, r"`feature_mask` \(2, 2, 2\) may have a mask for each example or .*unsqueeze\(1\) for one per example",
+     lambda: deletion(Model(), x[:2], phi[:2], target=0, feature_mask=MASK.expand(2, 1, 2, 2)[:, 0])),
+    (ValueError, r"`truth_mask` \(2, 2, 2\) may have a mask for each example or .*unsqueeze\(0\) for the other",
+     lambda: exported.auc_roc(x[:2], phi[:2], TRUTH.expand(2, 1, 2, 2)[:, 0])),
     # further arguments and targets
     (TypeError, "`additional_forward_args` must be tensors where .*, got a list of str of length 3, as many as",
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=["a", "b", "c"])),
     (TypeError, "`additional_forward_args` must be tensors where .*, got ndarray of float64 of length 3",
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=(1, np.ones((3, 2))))),
+    (TypeError, "`additional_forward_args` must be tensors where .*, got ndarray of float64 of length 3",
+     lambda: sensitivity_max(Saliency(MODULE), x, target=0, additional_forward_args=np.ones((3, 2)))),
+    (TypeError, "`feature_mask` must be tensors where .*, got ndarray of int64 of length 3",
+     lambda: sensitivity_max(lambda rows, feature_mask: rows, x, feature_mask=np.ones((3, 2), dtype=np.int64))),
+    *((ValueError, "`labels` has a row for each of the 3 examples, .* explains copies of them, .*only target,",
+       lambda labels=labels: sensitivity_max(lambda rows, labels: rows, x, labels=labels))
+      for labels in (torch.arange(3), np.arange(3))),
     (ValueError, "`target` must be an index, an integer, of at most 64 bits; got 1180591620717411303424",
      lambda: deletion(Model(), x, phi, target=2**70)),
     (TypeError, "`target` holds class indices and must be of an integer type, got an array of <U1",

@@ -209,6 +209,19 @@ def test_the_perturbations_of_ours_refuse_such_a_baseline_too():
             call(infidelity, x, perturb_func=removal, baselines=-1)
 
 
+class Half:
+    """Fills in 0.5, in floating point numbers as most code that imputes returns."""
+
+    def fill(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        return inputs.double().masked_fill(mask, 0.5)
+
+
+@every_type
+def test_a_fill_that_the_type_of_the_inputs_cannot_hold_is_refused(dtype):
+    with pytest.raises(ValueError, match=rf"`baselines.fill` must be a value that `inputs` of type {dtype} can hold"):
+        call(deletion, numbers(dtype), baselines=Half())
+
+
 def test_a_byte_of_another_sign_is_not_taken_for_the_same():
     for dtype, other in ((torch.uint8, torch.int8), (torch.int8, torch.uint8)):
         value = torch.tensor(200).to(other)
@@ -230,3 +243,20 @@ def test_the_maskers_of_attribench_refuse_such_values_too():
             ValueError, match=r"`mask_value` must be a value that `inputs` of type torch.uint8 can hold"
         ):
             masker(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64], ids=str)
+def test_integers_of_every_size_score_alike(dtype):
+    """Such as images of 16 bits. Torch lacks some operations for the larger unsigned types."""
+    x, model = numbers(torch.uint8).clamp(max=100), tiny().module
+
+    def of_type(rows: Tensor) -> Tensor:
+        return (100 * torch.softmax(model(rows.double()), 1)).to(rows.dtype)
+
+    def scores(x: Tensor) -> list[Tensor]:
+        removals = [
+            call(deletion, x, forward_func=of_type, baselines=b) for b in (1, torch.tensor(7), baselines.box_blur)
+        ]
+        return [*removals, call(exported.minimal_subset, x, forward_func=of_type)]
+
+    assert_close(scores(x.to(dtype)), scores(x.long()), check_dtype=False)

@@ -281,6 +281,7 @@ def filled_in(baselines: Fill, rows: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"`baselines.fill` must return the rows it was given, {shape(rows)}, got {got}.")
     check_real("`baselines.fill` must return", filled)
     check_has_values("baselines.fill", filled, rows)
+    check_exact("baselines.fill", filled, rows)
     return filled.to(rows)
 
 
@@ -318,7 +319,17 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
                 f"`feature_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
                 "For one mask per position shared by channels give it shape (1, 1, H, W)."
             )
+        check_unambiguous("feature_mask", m, x)
     return tuple(m.to(x.device).long().reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
+
+
+def check_unambiguous(name: str, mask: Tensor, x: Tensor) -> None:
+    """Refuses `[B, H, W]` for inputs `[B, C, H, W]` with B = C, which may be a mask per example or per channel."""
+    if mask.dim() == x.dim() - 1 > 1 and len(mask) == len(x) == x.shape[1] > 1:
+        raise ValueError(
+            f"`{name}` {shape(mask)} may have a mask for each example or for each index of axis 1 of `inputs` "
+            f"{shape(x)}. Use .unsqueeze(1) for one per example, .unsqueeze(0) for the other."
+        )
 
 
 def as_frozen(frozen: FrozenType, masks: Tensors | None) -> Tensor:
@@ -337,14 +348,19 @@ def as_args(additional_forward_args: Any, batch: int) -> tuple[Any, ...]:
     if additional_forward_args is None:
         return ()
     args = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    for arg in args:
-        if isinstance(arg, (list, np.ndarray)) and np.ndim(arg) > 0 and len(arg) == batch > 1:
-            raise TypeError(
-                f"`additional_forward_args` must be tensors where they have a row per example, got {describe(arg)} of "
-                f"length {batch}, as many as the examples. Make it a tensor, or, if all examples share it, set it in "
-                "the model with functools.partial."
-            )
+    check_rows("additional_forward_args", args, batch)
     return args
+
+
+def check_rows(name: str, values: tuple[Any, ...], batch: int) -> None:
+    """Refuses lists and arrays as long as the batch: they would not follow the copies, as tensors do."""
+    for value in values:
+        if isinstance(value, (list, np.ndarray)) and getattr(value, "ndim", 1) > 0 and len(value) == batch > 1:
+            raise TypeError(
+                f"`{name}` must be tensors where they have a row per example, got {describe(value)} of length {batch}, "
+                "as many as the examples. Make it a tensor, or, if all examples share it, set it in the model or in "
+                "the function with functools.partial."
+            )
 
 
 def of_rows(value: Any, example: Tensor, batch: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, flat, of_rows
+from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, check_rows, flat, of_rows
 from .checks import describe, explained, is_exact, missing_arguments, plain, shape
 from .guard import Guard, tensors_in, versions
 from .statistics import at_least_float32, score_type
@@ -46,6 +46,7 @@ class Explanation:
         self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
+        self._check_rows()
         self.dtype = torch.float32  # of scores made from the attributions; set by each call
         self.shapes: list[tuple[int, ...]] = []  # of the attributions of one example; set by each call
 
@@ -62,6 +63,22 @@ class Explanation:
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), shapes
         # At least float32, as the difference of two numbers of a smaller type may overflow.
         return flat(tuple(at_least_float32(part.detach()) for part in parts))
+
+    def _check_rows(self) -> None:
+        """Refuses what has a row per example and would not follow the copies of the examples."""
+        for name, value in self.kwargs.items():
+            if name not in PER_EXAMPLE:
+                self._check_shared(name, value)
+            elif name != "target" and not (name.endswith("baselines") and self.reference_baselines):
+                check_rows(name, value if isinstance(value, tuple) else (value,), self.batch)
+
+    def _check_shared(self, name: str, value: Any) -> None:
+        if isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0 and len(value) == self.batch > 1:
+            raise ValueError(
+                f"`{name}` has a row for each of the {self.batch} examples, but {self.name} explains copies of them, "
+                f"which only {', '.join(PER_EXAMPLE)} follow. Give it by one of these names, or, if all examples share "
+                "it, set it in the function with functools.partial."
+            )
 
     def maps(self, elements: Tensor) -> Tensors:
         """Splits `[rows, elements]` into the tensors that were concatenated."""

@@ -231,7 +231,7 @@ def _onto_grid(a: Tensor, grid: tuple[int, ...]) -> Tensor:
 def _erase(x: Tensor, baseline: float | Tensor | Fill, mask: Tensor, example: Tensor) -> Tensor:
     rows = x[example]
     if isinstance(baseline, (int, float)):
-        return rows.masked_fill_(mask, baseline)
+        baseline = rows.new_full((1,), baseline)  # `masked_fill_` does not take all types of integers
     if not isinstance(baseline, Tensor):
         filled = filled_in(baseline, rows.clone(), mask.expand_as(rows).clone())
         return torch.where(mask, filled, rows, out=rows)

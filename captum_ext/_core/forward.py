@@ -130,7 +130,8 @@ class Forward:
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         target = None if self.target is None else self.target[example.to(self.target.device)]
-        return wide(select_target(self.output(rows, example), target, len(example)))
+        # Cloned, because a model may return the same tensor again with the values of its next call.
+        return wide(select_target(self.output(rows, example), target, len(example)).clone())
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""

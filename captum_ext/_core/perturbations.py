@@ -74,9 +74,14 @@ def at_corners(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[],
     """Yields copies moved to random corners of the L-infinity ball, one per seed, `size()` at a time."""
 
     def steps(seed: Tensor, example: Tensor) -> Tensors:
-        return tuple(torch.where(up, radius, -radius).to(x) for up, x in zip(signs(seed, inputs), inputs))
+        return tuple(step_to(up, radius, x) for up, x in zip(signs(seed, inputs), inputs))
 
     return _moved(inputs, seeds, size, steps)
+
+
+def step_to(up: Tensor, radius: float, like: Tensor) -> Tensor:
+    """Returns the steps to a corner: `radius` where `up` is true, and else its opposite, in the type of `like`."""
+    return torch.full_like(up, -radius, dtype=like.dtype).masked_fill_(up, radius)
 
 
 def signs(seeds: Tensor, like: Tensors) -> tuple[Tensor, ...]:

@@ -25,6 +25,7 @@ from .perturbations import (
     in_ball,
     perturbed,
     signs,
+    step_to,
     takes_radius,
 )
 from .training import warn_of_training
@@ -72,12 +73,14 @@ class PerturbedExplanations:
     def of_examples(self, function: OfRows) -> Tensor:
         """`[B, ...]`: the function's values of every example, unperturbed."""
         with torch.no_grad():
-            return torch.cat(list(self.batches.map(function, [whole(self.inputs)])))
+            # Cloned, because an explanation may return the same tensor again with the values of its next call.
+            return torch.cat([value.clone() for value in self.batches.map(function, [whole(self.inputs)])])
 
     def pairs_of_examples(self, function: Callable[[Tensors, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Returns the same for a function that returns two values."""
         with torch.no_grad():
-            first, second = zip(*self.batches.map(function, [whole(self.inputs)]))
+            pairs = ((a.clone(), b.clone()) for a, b in self.batches.map(function, [whole(self.inputs)]))
+            first, second = zip(*pairs)
         return torch.cat(first), torch.cat(second)
 
     def of_copies(self, function: OfRows) -> Tensor:
@@ -117,8 +120,8 @@ class PerturbedExplanations:
         def copies() -> Iterator[Rows]:
             for example in torch.arange(self.batch, device="cpu").split(self.batches.limit):
                 up = corner[example].split([x[0].numel() for x in self.inputs], 1)
-                steps = (torch.where(u, self.radius, -self.radius).to(x) for u, x in zip(up, self.inputs))
-                yield tuple(x[example] + s.reshape(-1, *x.shape[1:]) for s, x in zip(steps, self.inputs)), example
+                steps = (u.reshape(-1, *x.shape[1:]) for u, x in zip(up, self.inputs))
+                yield tuple(x[example] + step_to(s, self.radius, x) for s, x in zip(steps, self.inputs)), example
 
         return torch.cat(list(self.batches.map(function, copies())))
 

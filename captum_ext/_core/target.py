@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .checks import check_finite, check_integer, check_real, describe, is_integer, plain, shape
+from .checks import check_finite, check_integer, check_real, describe, is_exact, is_integer, plain, shape
 
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
@@ -43,7 +43,8 @@ def _of_array(target: np.ndarray[Any, Any]) -> Tensor:
 def _tensor_target(target: Tensor, batch: int) -> Tensor:
     check_real("`target` must be", target)
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise TypeError(f"`target` holds class indices and must be of an integer type, got {target.dtype}.")
+        one_hot = " If it is one-hot use target.argmax(1)." if target.dim() == 2 else ""
+        raise TypeError(f"`target` holds class indices and must be of an integer type, got {target.dtype}.{one_hot}")
     if target.numel() == 1:
         return target.reshape(1, 1).long().expand(batch, 1)
     if shape(target) != (batch,):
@@ -76,7 +77,10 @@ def check_output(output: Any, rows: int, name: str = "forward_func") -> Tensor:
     if not isinstance(output, Tensor):
         raise TypeError(f"`{name}` must return a tensor, got {_described(output)}")
     if output.dim() == 0 or len(output) != rows:
-        raise ValueError(f"`{name}` must return one row for each of its {rows} input rows, got shape {shape(output)}.")
+        squeezed = " A `.squeeze()` takes away the rows where there is one; use .squeeze(1)." if rows == 1 else ""
+        raise ValueError(
+            f"`{name}` must return one row for each of its {rows} input rows, got shape {shape(output)}.{squeezed}"
+        )
     check_real(f"`{name}` must return", output)
     if not output.numel():
         raise ValueError(f"`{name}` must return at least one value per row, got shape {shape(output)}.")
@@ -129,7 +133,7 @@ def check_threshold(threshold: float | None) -> None:
 
 def largest_class(outputs: Tensor) -> Tensor:
     """`[rows]`: the class with the largest of the outputs `[rows, classes]`, and `NO_CLASS` where an output is nan."""
-    outputs = outputs.int() if outputs.dtype == torch.bool else outputs
+    outputs = outputs.long() if is_exact(outputs) else outputs  # `argmax` does not take all of these types
     return outputs.argmax(1).masked_fill(outputs.isnan().any(1), NO_CLASS)
 
 

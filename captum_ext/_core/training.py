@@ -16,7 +16,7 @@ from .guard import frames_of_package
 INNER = ("attribution_method", "forward_func", "model")
 DEPTH = 10  # of wrappers within each other; an object may lead back to itself
 # Modules that only call others, or are compiled: what matters is inside.
-TRANSPARENT = ("torch.nn.", "torch._dynamo.")
+TRANSPARENT = ("torch.nn.", "torch.ao.nn.", "torch.optim.swa_utils", "torch._dynamo.")
 
 
 def warn_of_training(function: Any, name: str = "`forward_func`") -> None:

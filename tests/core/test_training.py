@@ -28,6 +28,12 @@ def scripted(module):
         return torch.jit.script(module)
 
 
+def quantised(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao.quantization is deprecated
+        return torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+
+
 CHANGING = {
     "dropout": nn.Dropout2d(),
     "batch normalisation": nn.BatchNorm1d(2),
@@ -56,6 +62,8 @@ SAME = {
     "compiled": torch.compile(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval()),
     "exported": torch.export.export(nn.Sequential(nn.Linear(2, 2)).eval(), (torch.zeros(1, 2),)).module(),
     "frozen": torch.jit.freeze(scripted(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval())),
+    "averaged": torch.optim.swa_utils.AveragedModel(nn.Linear(2, 2)),
+    "quantised": quantised(nn.Sequential(nn.Linear(2, 2))),
     "function": torch.relu,
 }
 

@@ -21,6 +21,7 @@ from ..._core.arguments import (
     as_tuple,
     broadcasts,
     check_sums,
+    check_unambiguous,
     flat,
     stacked,
 )
@@ -88,6 +89,7 @@ def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
                 f"`truth_mask` must broadcast to `inputs` {shape(x)}, got {shape(m)}. "
                 "For one mask per example shared by channels give it shape (B, 1, H, W)."
             )
+        check_unambiguous("truth_mask", m, x)
     return tuple(m.to(x.device).reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
 
 
@@ -105,7 +107,7 @@ def _summed(a: Tensor, mask: Tensor) -> Tensor:
 def near(mask: Tensor, tolerance: float) -> Tensor:
     """The positions whose Euclidean distance to the mask is at most `tolerance`, along the axes after the channels."""
     # The squared distance to the nearest position of the mask, found axis by axis.
-    square = torch.where(mask, 0.0, math.inf)
+    square = wide(torch.zeros(mask.shape, device=mask.device)).masked_fill_(~mask, math.inf)
     for axis in range(2, mask.dim()):
         size = mask.shape[axis]
         reach = min(int(tolerance), size - 1)

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 from ..._core.arguments import Tensors, bare_if_single, flat
 from ..._core.checks import check_flag, check_function, check_has_values, check_real, describe, shape
 from ..._core.guard import called
-from ..._core.statistics import pearson, ratio, spearman, wide
+from ..._core.statistics import pearson, ratio, spearman, to_unit, wide
 
 SimilarityType = str | Callable[[Any, Any], Tensor]
 WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM, as are scikit-image's defaults
@@ -91,7 +91,8 @@ def _histograms(maps: Tensor) -> Tensor:
     from skimage.feature import hog  # slow to import
 
     cell = (min(CELL, min(maps.shape[2:]) // 3),) * 2
-    channels = wide(maps).cpu().flatten(0, 1).numpy()
+    # On one scale, because `hog` adds a small number to the lengths of gradients.
+    channels = to_unit(maps.flatten(1))[0].reshape(maps.shape).cpu().flatten(0, 1).numpy()
     histograms = [torch.from_numpy(hog(channel, pixels_per_cell=cell)) for channel in channels]
     return torch.stack(histograms).reshape(len(maps), -1).to(maps.device)
 

@@ -114,3 +114,10 @@ def test_a_function_gets_the_maps_as_they_are_and_gives_a_number_an_example():
     assert similar(overlap, (a, a), (a, a)).shape == (2,)
     assert isinstance(seen[0][0], torch.Tensor)
     assert isinstance(seen[1][0], tuple)
+
+
+@pytest.mark.parametrize("similarity", ["spearman", "pearson", "ssim", "hog"])
+def test_maps_of_any_scale_are_as_similar_as_those_around_1(similarity):
+    a, b = maps(2, 3, 24, 24), maps(2, 3, 24, 24, seed=1) + maps(2, 3, 24, 24)
+    for scale, other in ((2.0**-30, 2.0**-30), (2.0**-80, 1), (2.0**40, 2.0**-40)):
+        assert_close(similar(similarity, a * scale, b * other), similar(similarity, a, b), rtol=1e-9, atol=0)

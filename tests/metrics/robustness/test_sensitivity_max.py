@@ -343,7 +343,8 @@ def test_a_tuple_is_searched_as_one_example():
         )
         beside = torch.cat([t.flatten(1) for t in x], 1)
         assert (together > 0).all()
-        assert (together <= (0.02 * (2 * beside.abs() + 0.02)).norm(dim=1) / (beside**2).norm(dim=1)).all()
+        most = (0.02 * (2 * beside.abs() + 0.02)).norm(dim=1) / (beside**2).norm(dim=1)
+        assert (together <= most * (1 + 1e-14)).all()  # the worst corner reaches it, up to rounding
 
 
 # ---------------------------------------------------------------- what the explanation is asked
