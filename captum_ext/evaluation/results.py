@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import xarray as xr
 from .._core.checks import check_choice, describe
 from . import comparison, display
 from .axes import common_lengths, named_axes, place_label
-from .files import check_writable
+from .files import as_path, check_writable
 from .formats import FORMATS, load_any
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, HALVES
@@ -152,7 +151,9 @@ def assemble(
             halves = side_by_side([s[f"{i}.halves"] for s in shards])
             dataset[f"{name}{HALVES}"] = (*dims, "half"), halves, {"halves_of": name}
     if PREDICTED in shards[0]:
-        name = "target" if "target" not in metrics else "target (predicted)"
+        name = "target"
+        while name in dataset.variables:
+            name = f"predicted_{name}"
         dataset = dataset.assign_coords({name: ("example", side_by_side([s[PREDICTED] for s in shards])[0])})
     failures = [f for s in shards for f in json.loads(str(s["failures"]))]
     about_run = {
@@ -196,7 +197,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
         FileNotFoundError: nothing is at `path`.
         ValueError: it is something else, or it was damaged or changed since it was saved, which its checksums tell.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
