@@ -229,11 +229,23 @@ def _merged(ours: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:
             )
     merged = xr.merge([ours, theirs], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     methods = dict.fromkeys([*ours.attribution.values.tolist(), *theirs.attribution.values.tolist()])
-    return merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
+    merged = merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
+    whole = [c for c in merged.coords if c in ours.coords and not merged[c].isnull().any()]
+    return merged.assign_coords({c: merged[c].astype(ours[c].dtype) for c in whole if ours[c].dtype.kind == "i"})
 
 
 def _check_targets(ours: xr.Dataset, theirs: xr.Dataset) -> None:
-    """Checks that predicted classes, which a result has once for all its metrics, are the same in both."""
+    """Checks that predicted classes, which a result has once for all its metrics, are the same in both.
+
+    Nor may one metric explain the predicted class in one of them, and the data's target in the other.
+    """
+    shared = [name for name in ours.data_vars if name in theirs.data_vars]
+    explained = [dataset.attrs.get("target") for dataset in (ours, theirs)]
+    if shared and None not in explained and explained[0] != explained[1]:
+        raise ValueError(
+            f"Metric {shared[0]!r} explains another target in each result: they were made with target={explained[0]} "
+            f"and target={explained[1]}, so their scores cannot be compared. Rename one of them."
+        )
     if "target" not in ours.coords or "target" not in theirs.coords:
         return
     a, b = xr.align(ours["target"].reset_coords(drop=True), theirs["target"].reset_coords(drop=True))

@@ -256,3 +256,19 @@ def test_results_with_predicted_classes_can_be_joined_if_these_are_the_same():
         parts[0].merge(other)
     without = Evaluation(other.dataset.drop_vars("target"))
     assert set(parts[0].merge(without).dataset.data_vars) == {"a", "c"}
+
+
+def test_results_of_other_examples_keep_the_type_of_their_classes():
+    whole = run(target="predicted").dataset
+    parts = [Evaluation(whole.isel(example=rows)) for rows in (range(3), range(3, N))]
+    assert parts[0].merge(parts[1]).dataset.identical(whole)
+
+
+def test_scores_of_one_metric_for_other_targets_are_not_joined():
+    parts = [run(target=t, methods={t: METHODS["product"]}, metrics=METRICS) for t in ("predicted", "data")]
+    with pytest.raises(
+        ValueError, match=r"Metric 'deletion' explains .*=predicted and target=data"
+    ):
+        parts[0].merge(parts[1])
+    renamed = Evaluation(parts[1].dataset.rename({name: f"{name} of the label" for name in METRICS}))
+    assert len(parts[0].merge(renamed).dataset.data_vars) == 2 * len(METRICS)
