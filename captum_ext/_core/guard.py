@@ -137,5 +137,5 @@ def frames_of_package() -> int:
     return next(
         level
         for level, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 1)
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("captum_ext", "contextlib")
+        if not frame.f_globals.get("__name__", "").startswith(("captum_ext.", "contextlib", "torch.utils._contextlib"))
     )

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from .._core.card import arguments_of_partial, card_of
+from .._core.checks import check_real
 from .names import cannot_be_stored
 
 Metric = Callable[..., Any]
@@ -26,10 +27,12 @@ def named_axes(metric: Metric, lengths: Sequence[int]) -> list[tuple[str, Places
     return [(name, list(range(n) if places is None else places)) for (name, places), n in zip(made, lengths)]
 
 
-def check_scores(name: str, scores: Any, rows: int) -> None:
-    """Refuses what is no tensor of real numbers with a row for each example, or no mapping of methods to these."""
-    for s in scores.values() if isinstance(scores, dict) else [scores]:
-        if not isinstance(s, Tensor) or s.dim() == 0 or len(s) != rows or s.is_complex() or s.numel() == 0:
+def check_scores(name: str, scores: Any, rows: int, several: bool) -> None:
+    """Refuses all but a tensor of real numbers with a row for each example, or a dict of these for several methods."""
+    for s in scores.values() if several and isinstance(scores, dict) else [scores]:
+        if isinstance(s, Tensor):
+            check_real(f"Metric {name!r} of `metrics` must return", s)
+        if not isinstance(s, Tensor) or s.dim() == 0 or len(s) != rows or s.numel() == 0:
             got = f"{tuple(s.shape)} of {s.dtype}" if isinstance(s, Tensor) else type(s).__name__
             raise TypeError(
                 f"Metric {name!r} of `metrics` must return a tensor of real numbers with a row for each of {rows} "

@@ -16,6 +16,7 @@ from .axes import check_scores
 from .examples import Batch
 from .labels import check_fits, check_output, classes_of
 from .methods import Method, explanation_arguments, joined, set_arguments
+from .model import other_type
 from .randomness import generator_states, per_example, seeded, seeds_by_index
 
 
@@ -41,11 +42,16 @@ class Calls:
 
     def outputs(self, batch: Batch) -> Tensor:
         parts = batch.split(self.limit or len(batch))
-        return torch.cat([check_output(self.output(part), len(part)) for part in parts])
+        try:
+            return torch.cat([check_output(self.output(part), len(part)) for part in parts])
+        except RuntimeError as error:
+            raise (other_type(self.model, batch.inputs, error) or error) from error.__cause__
 
     def attributions(self, method: Method, batch: Batch) -> Any:
         def explained(part: Batch) -> Any:
-            return method.attributions(part, self.limit)
+            maps = method.attributions(part, self.limit)
+            one = isinstance(part.inputs, Tensor) and isinstance(maps, tuple) and len(maps) == 1
+            return maps[0] if one and method.explain is None else maps  # a file does not say whether it was a tuple
 
         def call(part: Batch) -> Any:
             parts = part.split(self.limit or len(part))
@@ -67,7 +73,7 @@ class Calls:
 
         key = (name, explanation.name if explanation else "")
         scores = self._by_draws(key, seed, batch, call, explanation)
-        check_scores(name, scores, len(batch))
+        check_scores(name, scores, len(batch), several=isinstance(batch.attributions, dict))
         return scores
 
     def _on_a_copy(self, name: str, call: Callable[[Batch], Any], batch: Batch) -> Any:

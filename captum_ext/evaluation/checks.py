@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .._core.card import configured, name_of
-from .._core.checks import EXPLANATIONS, check_choice, check_count
+from .._core.checks import EXPLANATIONS, check_choice, check_count, describe
 from .examples import Examples
 from .methods import set_arguments
 from .names import check_names
@@ -48,14 +48,13 @@ def _check_names(name: str, mapping: Any) -> None:
 
 
 def _check_metric(name: str, metric: Any, examples: Examples) -> None:
-    if not callable(metric):
-        raise TypeError(f"Metric {name!r} must be a function, got {type(metric).__name__}.")
+    if not callable(metric) or isinstance(metric, type):
+        raise TypeError(f"Metric {name!r} must be a function, got {describe(metric)}.")
+    takes = _parameters(name, configured(metric))
     try:
         parameters = inspect.signature(metric).parameters
     except ValueError as error:
-        unknown = ", ".join(
-            map(repr, sorted(set_arguments(metric) - {*inspect.signature(configured(metric)).parameters}))
-        )
+        unknown = ", ".join(map(repr, sorted(set_arguments(metric) - takes)))
         raise TypeError(f"Metric {name!r}: {name_of(metric)} takes no argument {unknown or error}.") from error
     if not set(EXPLANATIONS) & set(parameters):
         wanted = " or ".join(f"`{e}`" for e in EXPLANATIONS)
@@ -71,3 +70,13 @@ def _check_metric(name: str, metric: Any, examples: Examples) -> None:
             f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, "
             f"{unset[0]}=...), or give each example its own, as {{{unset[0]!r}: ...}} in the fourth part of `data`."
         )
+
+
+def _parameters(name: str, function: Any) -> set[str]:
+    try:
+        return {*inspect.signature(function).parameters}
+    except ValueError as error:  # a built-in, or a scripted function
+        raise TypeError(
+            f"Metric {name!r} must be a function whose arguments have names that can be read; {describe(function)} has "
+            "no signature. Wrap it, as in `lambda attributions: function(attributions)`."
+        ) from error

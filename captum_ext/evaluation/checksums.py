@@ -23,10 +23,10 @@ def seal(path: Path) -> None:
     """Adds a checksum at the end of a file, where HDF5 does not look, or a list of checksums to a folder."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = [_line(_sum(file).hex(), file.relative_to(path).as_posix()) for file in files]
+        lines = [_line(sum_of(file).hex(), file.relative_to(path).as_posix()) for file in files]
         (path / SUMS).write_text("".join(lines), encoding="utf-8")
         return
-    checksum = _sum(path)
+    checksum = sum_of(path)
     with open(path, "ab") as file:
         file.write(MARK + checksum)
 
@@ -40,7 +40,7 @@ def check_seal(path: Path) -> None:
     with open(path, "rb") as file:
         file.seek(max(end, 0))
         mark = file.read(len(MARK))
-        if mark == MARK and file.read() != _sum(path, end):
+        if mark == MARK and file.read() != sum_of(path, end):
             raise ValueError("its contents do not fit its checksum")
 
 
@@ -51,7 +51,7 @@ def _check_folder(folder: Path) -> None:
     for line in [*lines, *filter(None, [rest])]:
         found = LINE.fullmatch(line)
         name = _name_in(found) if found else SUMS
-        if found is None or rest or _sum(inside(folder, name)).hex() != found[2]:
+        if found is None or rest or sum_of(inside(folder, name)).hex() != found[2]:
             raise ValueError(
                 f"{name!r} does not fit its checksum; if you changed it on purpose, remove {SUMS} from the folder"
             )
@@ -67,7 +67,7 @@ def _name_in(line: re.Match[str]) -> str:
     return re.sub(r"\\.", lambda escape: plain.get(escape[0], escape[0]), line[3]) if line[1] else line[3]
 
 
-def _sum(path: Path, size: int | None = None) -> bytes:
+def sum_of(path: Path, size: int | None = None) -> bytes:
     """SHA-256 of a file, or of so many bytes of it."""
     sha, left = hashlib.sha256(), path.stat().st_size if size is None else size
     with open(path, "rb") as file:

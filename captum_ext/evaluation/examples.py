@@ -20,6 +20,7 @@ from torch.utils.data import (
     default_convert,
 )
 
+from .._core.checks import as_tensors
 from .alone import alone_in_process
 from .labels import label_of, labels_of_batch, stacked_labels
 from .parts import PARTS, Parts, check_further, check_inputs, difference, is_array, other_size, parts_of
@@ -186,7 +187,7 @@ class Examples:
             )
         parts = parts_of(batch, where)
         check_inputs(parts[0], where)
-        return parts
+        return tuple(map(_with_tensors, parts))
 
 
 def as_examples(data: Any, target: str | None) -> Examples:
@@ -260,7 +261,16 @@ def _stacked(values: tuple[Any, ...]) -> Any:
         return {name: _stacked(tuple(v[name] for v in values)) for name in values[0]}
     if isinstance(values[0], (tuple, list)):
         return tuple(_stacked(v) for v in zip(*values))
-    return None if values[0] is None else default_collate(list(values))
+    if isinstance(values[0], np.ma.MaskedArray):
+        raise TypeError("a tensor would show what a masked array hides. Fill it first, as by `.filled(0)`.")
+    return None if values[0] is None else default_collate([as_tensors(v) for v in values])
+
+
+def _with_tensors(value: Any) -> Any:
+    """A part of a batch with tensors in place of numpy's arrays, also inside its collections."""
+    if isinstance(value, Mapping):
+        return {name: _with_tensors(v) for name, v in value.items()}
+    return list(map(_with_tensors, value)) if isinstance(value, list) else as_tensors(value)
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+MOST_BYTES = 200  # of a file's name; 255 is the most on usual disks, and unfinished files have longer names
 UNSEEN = 3600  # seconds after which an unfinished file of another machine is taken for abandoned
 MEBIBYTE = 2**20
 UNFINISHED = re.compile(r".+\.([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}\.tmp", re.DOTALL)
@@ -101,13 +102,22 @@ def _remove(file: Path) -> None:
 def as_path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"`path` must be a string or an os.PathLike, got {type(path).__name__}.")
+    try:
+        name = os.fsencode(Path(path).name)
+    except UnicodeError as error:
+        raise ValueError(f"`path` {os.fspath(path)!r} cannot be the name of a file: {error}.") from error
+    if b"\0" in os.fsencode(path) or len(name) > MOST_BYTES:
+        raise ValueError(
+            f"`path` {os.fspath(path)[:40]!r}... cannot be the name of a file, which has no NUL character and here at "
+            f"most {MOST_BYTES} bytes, as unfinished files have longer names."
+        )
     return Path(path)
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """The absolute path, at which nothing is yet, in a folder that can be written to."""
     path = as_path(path).absolute()
-    if path.exists():
+    if os.path.lexists(path):  # also a link to nothing, in place of which the result would be put
         raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise NotADirectoryError(

@@ -92,7 +92,12 @@ def save_csv(dataset: xr.Dataset, path: Path) -> None:
     about = {
         "attrs": dataset.attrs,
         "coords": {
-            str(c): {"values": dataset[c].to_numpy().tolist(), "dtype": str(dataset[c].dtype)} for c in dataset.coords
+            str(c): {
+                "dims": dataset[c].dims,
+                "values": dataset[c].to_numpy().tolist(),
+                "dtype": str(dataset[c].dtype),
+            }
+            for c in dataset.coords
         },
         "variables": {
             str(v): {
@@ -114,9 +119,8 @@ def save_csv(dataset: xr.Dataset, path: Path) -> None:
 
 def load_csv(path: Path) -> xr.Dataset:
     about = json.loads(inside(path, METADATA).read_text())
-    dataset = xr.Dataset(
-        coords={c: np.array(e["values"], e["dtype"]) for c, e in about["coords"].items()}, attrs=about["attrs"]
-    )
+    coords = {c: (e.get("dims", [c]), np.array(e["values"], e["dtype"])) for c, e in about["coords"].items()}
+    dataset = xr.Dataset(coords=coords, attrs=about["attrs"])
     for name, entry in about["variables"].items():
         scores = np.array(_last_column(inside(path, entry["file"])), entry["dtype"])
         # dimensions without coordinates (the halves) have what length is left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ import numpy
 import torch
 
 from .._version import __version__
+from .checksums import sum_of
 from .fingerprint import described
 from .model import device_of
 
+PIECE = 1024  # rows of stored attributions that are read at a time
 LAYOUT = 2  # of a shard's file: since 2 it has digests of its examples
 
 
@@ -73,8 +74,11 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
 
 
 def _described_method(method: Any) -> Any:
-    """Stored attributions are described by the contents of their file."""
+    """Stored attributions are described by the contents of their file, or of an array that another package stores."""
     if isinstance(method, (str, os.PathLike)) and os.path.isfile(method):
-        with open(method, "rb") as file:
-            return f"{Path(method).name} {hashlib.sha256(file.read()).hexdigest()[:16]}"
+        return f"{Path(method).name} {sum_of(Path(method)).hex()[:16]}"
+    if isinstance(method, tuple):
+        return [_described_method(part) for part in method]
+    if hasattr(method, "__array__") and not isinstance(method, (torch.Tensor, numpy.ndarray)):
+        return described([numpy.asarray(method[i : i + PIECE]) for i in range(0, len(method), PIECE)])
     return described(method)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._core.checks import describe, shape
+from .._core.checks import check_integer, describe, shape
 
 Label = int | tuple[int, ...] | None
 TARGETS = ("data", "predicted", None)
@@ -48,7 +48,7 @@ def label_of(value: Any, example: int) -> Label:
                 "data = [row for row in data if row[1] >= 0]  # -1: no label", _with("int(y > 0)") + "  # -1 and 1"
             )
         )
-    return operator.index(value)
+    return check_integer(f"`target` must be the index of an output, also for example {example} of `data`", value)
 
 
 def labels_of_batch(target: Any, examples: Sequence[int]) -> Any:

@@ -149,8 +149,9 @@ def set_arguments(function: Callable[..., Any]) -> set[str]:
 
 
 def with_absolute_paths(methods: Mapping[str, Any]) -> dict[str, Any]:
-    """The methods, where a stored one keeps its file though the working folder may change."""
-    return {name: os.path.abspath(m) if _is_file(m) else m for name, m in methods.items()}
+    """The methods, where a stored one keeps its file though the working folder may change, and tables are arrays."""
+    arrays = {name: _map(lambda a: a.to_numpy() if hasattr(a, "to_numpy") else a, m) for name, m in methods.items()}
+    return {name: os.path.abspath(m) if _is_file(m) else m for name, m in arrays.items()}
 
 
 def _is_file(method: Any) -> bool:
@@ -215,7 +216,7 @@ def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
         ) from error
     if hasattr(made, "attribute") and not isinstance(made, type):
         return made.attribute
-    if not callable(made) or isinstance(made, type):
+    if not callable(made) or isinstance(made, type) or made is model:
         got = f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
         raise TypeError(
             f"Method {name!r} must make an explanation of the model, a Captum object or a function, got {got}. "

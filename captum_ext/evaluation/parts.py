@@ -110,6 +110,8 @@ def other_size(rows: Sequence[Parts]) -> tuple[int, str] | None:
 
 
 def is_array(value: Any) -> bool:
+    if isinstance(value, np.ma.MaskedArray):  # a tensor would hold what is masked
+        return False
     return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in NUMBERS)
 
 
@@ -119,7 +121,7 @@ def _is_number(value: Any) -> bool:
 
 def _kind(value: Any) -> str:
     """The type of the elements of a tensor or an array, and of the number that stacked numbers become."""
-    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+    if isinstance(value, (Tensor, np.ndarray, np.generic)) and not isinstance(value, np.ma.MaskedArray):
         return str(value.dtype).removeprefix("torch.")
     return {type(None): "None", int: "int64", float: "float64"}.get(type(value), type(value).__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import xarray as xr
 from .._core.checks import check_choice, describe
 from . import comparison, display
 from .axes import common_lengths, named_axes, place_label
-from .files import check_writable
+from .files import as_path, check_writable
 from .formats import FORMATS, load_any
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, HALVES
@@ -152,7 +151,9 @@ def assemble(
             halves = side_by_side([s[f"{i}.halves"] for s in shards])
             dataset[f"{name}{HALVES}"] = (*dims, "half"), halves, {"halves_of": name}
     if PREDICTED in shards[0]:
-        name = "target" if "target" not in metrics else "target (predicted)"
+        name = "target"
+        while name in dataset.variables:
+            name = f"predicted_{name}"
         dataset = dataset.assign_coords({name: ("example", side_by_side([s[PREDICTED] for s in shards])[0])})
     failures = [f for s in shards for f in json.loads(str(s["failures"]))]
     about_run = {
@@ -196,7 +197,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
         FileNotFoundError: nothing is at `path`.
         ValueError: it is something else, or it was damaged or changed since it was saved, which its checksums tell.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
@@ -228,11 +229,23 @@ def _merged(ours: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:
             )
     merged = xr.merge([ours, theirs], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     methods = dict.fromkeys([*ours.attribution.values.tolist(), *theirs.attribution.values.tolist()])
-    return merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
+    merged = merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
+    whole = [c for c in merged.coords if c in ours.coords and not merged[c].isnull().any()]
+    return merged.assign_coords({c: merged[c].astype(ours[c].dtype) for c in whole if ours[c].dtype.kind == "i"})
 
 
 def _check_targets(ours: xr.Dataset, theirs: xr.Dataset) -> None:
-    """Checks that predicted classes, which a result has once for all its metrics, are the same in both."""
+    """Checks that predicted classes, which a result has once for all its metrics, are the same in both.
+
+    Nor may one metric explain the predicted class in one of them, and the data's target in the other.
+    """
+    shared = [name for name in ours.data_vars if name in theirs.data_vars]
+    explained = [dataset.attrs.get("target") for dataset in (ours, theirs)]
+    if shared and None not in explained and explained[0] != explained[1]:
+        raise ValueError(
+            f"Metric {shared[0]!r} explains another target in each result: they were made with target={explained[0]} "
+            f"and target={explained[1]}, so their scores cannot be compared. Rename one of them."
+        )
     if "target" not in ours.coords or "target" not in theirs.coords:
         return
     a, b = xr.align(ours["target"].reset_coords(drop=True), theirs["target"].reset_coords(drop=True))

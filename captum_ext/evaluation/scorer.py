@@ -24,7 +24,7 @@ from .fingerprint import digest_of_examples
 from .job import Job
 from .labels import PREDICTED, check_fits, check_output, predicted
 from .methods import as_method
-from .model import in_eval_mode, model_on
+from .model import in_eval_mode, model_on, other_type
 from .randomness import seeds_by_index
 from .store import Arrays, other_size, side_by_side
 
@@ -174,7 +174,7 @@ class Scorer:
         try:
             yield
         except Exception as error:
-            named = self._unfit_target(batch) or error
+            named = self._unfit_data(batch) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
             if hasattr(named, "add_note"):  # Python 3.11
                 named.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
@@ -182,12 +182,12 @@ class Scorer:
                 raise
             raise named from error
 
-    def _unfit_target(self, batch: Batch) -> Exception | None:
-        """The error of targets that are no outputs of the model, of which Captum or torch may have said less."""
+    def _unfit_data(self, batch: Batch) -> Exception | None:
+        """The error of inputs or targets that do not fit the model, of which Captum or torch may have said less."""
         try:
             output = self.calls.output(batch.split(1)[0])
-        except Exception:
-            return None  # the model fails by itself, and the first error says why
+        except Exception as error:  # the model fails by itself, and the first error says why
+            return other_type(self.model, batch.inputs, error)
         try:
             check_fits(batch.target, self.job.target, tuple(check_output(output, 1).shape[1:]), batch.indices)
         except (TypeError, ValueError) as error:

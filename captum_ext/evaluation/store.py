@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .._core.guard import frames_of_package
 from .._core.printing import printable
 from .files import sweep, unfinished, written_aside
 
@@ -64,6 +65,8 @@ class ShardStore:
             sweep(folder, RECOMPUTED)
 
     def _check_own(self) -> None:
+        if not self.folder.is_dir():
+            raise FileExistsError(f"`path` needs the folder {self.folder}, but a file is there; choose another `path`.")
         shards, manifest = self._files(), self.folder / MANIFEST
         if not manifest.exists():
             if any(not f.name.startswith((MANIFEST, ".")) for f in self.folder.iterdir()):
@@ -200,7 +203,9 @@ class ShardStore:
         except FileNotFoundError:  # removed a moment ago
             return False
         except ValueError as error:
-            warnings.warn(f"{self._file(shard)} is damaged ({error}) and is computed again.", stacklevel=3)
+            warnings.warn(
+                f"{self._file(shard)} is damaged ({error}) and is computed again.", stacklevel=frames_of_package()
+            )
             self._file(shard).unlink(missing_ok=True)
             return False
         return True

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._core.guard import frames_of_package
 from .examples import as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
@@ -81,13 +82,13 @@ def check_scores(job: Job, store: ShardStore, pairs: Mapping[int, tuple[Arrays, 
         warnings.warn(
             f"Finished shards in {store.folder} differ by rounding from what is computed now, at most in {worst.text}. "
             "They are kept as they are, and the run goes on.",
-            stacklevel=2,
+            stacklevel=frames_of_package(),
         )
     if other := [s for s, pair in pairs.items() if len({_failed_places(arrays) for arrays in pair}) > 1]:
         warnings.warn(
             f"Examples {store.spans(other, {})} were computed again, and other methods or metrics failed there than in "
             f"{store.folder}. What failed either time was not compared; the run goes on with the stored scores.",
-            stacklevel=2,
+            stacklevel=frames_of_package(),
         )
 
 

@@ -92,6 +92,16 @@ def test_a_metric_that_is_no_function_is_refused(value):
     refused(TypeError, f"Metric 'it' must be a function, got {type(value).__name__}", metrics={"it": value})
 
 
+def test_a_class_is_no_metric_and_a_built_in_function_must_be_wrapped():
+    class Metric:
+        def __call__(self, attributions):
+            return attributions.sum(1)
+
+    refused(TypeError, "Metric 'it' must be a function, got the class Metric", metrics={"it": Metric})
+    refused(TypeError, r"Metric 'it' must be a function .* has no signature\. Wrap it", metrics={"it": torch.sum})
+    run(metrics={"it": Metric()})
+
+
 def test_a_metric_of_other_arguments_is_refused():
     refused(
         TypeError,

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from captum_ext import baselines, evaluate, metrics, random_attribution
 
+from . import runs
 from .runs import (
     FEW_METRICS,
     METHODS,
@@ -689,3 +690,12 @@ def moved(inputs, radius=0.02, seed=None):
 def test_a_perturbation_with_an_open_seed_draws_for_the_example_where_no_seed_is_told():
     metric = {"sensitivity_max": partial(metrics.sensitivity_max, perturb_func=moved, n_perturb_samples=10)}
     assert_same_scores(run(metrics=metric, batch_size=8), run(metrics=metric, batch_size=3, max_examples_per_batch=2))
+
+
+def test_a_warning_points_to_the_line_that_calls():
+    def writes(attributions):
+        return attributions.zero_().sum(1)
+
+    with pytest.warns(UserWarning, match="Metric 'it' writes into a tensor") as caught:
+        run(metrics={"it": writes})
+    assert {w.filename for w in caught if "writes" in str(w.message)} == {runs.__file__}

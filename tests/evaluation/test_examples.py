@@ -42,6 +42,42 @@ def test_tensors_are_stacked_and_integer_targets_become_a_tensor():
     assert b.additional_forward_args is None
 
 
+FLIPPED = {
+    "negative strides": lambda rows: rows[:, ::-1].copy()[:, ::-1],
+    "another byte order": lambda rows: rows.astype(">f8"),
+    "read only": lambda rows: np.frombuffer(rows.tobytes()).reshape(rows.shape),
+}
+
+
+@pytest.mark.parametrize("kind", FLIPPED)
+def test_arrays_may_have_any_strides_and_byte_order(kind):
+    rows = FLIPPED[kind](inputs().numpy())
+    assert_close(batch([(x, i % 3) for i, x in enumerate(rows)]).inputs, inputs()[:3], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("collate_fn", [tuple, list])
+def test_a_collate_fn_may_give_arrays(collate_fn):
+    loader = DataLoader(examples(), collate_fn=lambda rows: collate_fn(map(np.stack, zip(*rows))))
+    assert_same_scores(run(data=loader, metrics=FEW_METRICS), run(metrics=FEW_METRICS), rtol=0)
+
+
+MASKED = np.ma.masked_array(np.ones(4), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("row", [(MASKED, 0), (MASKED[1:].data, 0, MASKED), (MASKED.data, 0, None, {"m": MASKED})])
+def test_what_a_masked_array_hides_is_not_shown(row):
+    with pytest.raises((TypeError, ValueError), match=r"`data` .*(MaskedArray|masked array hides)"):
+        batch([row] * 3)
+
+
+@pytest.mark.parametrize("target", ["data", "predicted"])
+def test_inputs_of_another_type_than_the_models_are_named(target):
+    data = [(x, y) for (x, y) in zip(inputs().float().numpy(), TARGETS)]
+    wanted = r"`data` gives inputs of type torch.float32, but the parameters .* torch.float64.*\n    data = \[\("
+    with pytest.raises(TypeError, match=wanted):
+        run(data=data, target=target)
+
+
 def test_tuple_targets_become_a_list():
     assert batch([(x, (i, 0)) for i, x in enumerate(inputs())]).target == [(0, 0), (1, 0), (2, 0)]
 

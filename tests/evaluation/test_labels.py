@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from captum_ext import attribute_dataset, evaluate, metrics
 from captum_ext.evaluation import calls
+from captum_ext.evaluation.formats import FORMATS
 from captum_ext.evaluation.results import Evaluation, load
 
 from .runs import N, Net, assert_same_scores, inputs, ones, run, scores
@@ -195,12 +196,13 @@ def test_the_only_output_is_explained_whatever_the_labels(model):
     assert "target" not in results[1].dataset.coords
 
 
-@pytest.mark.parametrize("format", ["hdf5", "csv"])
-def test_predicted_classes_are_kept(tmp_path, format):
-    result = run(target="predicted", path=tmp_path / "run.h5")
+@pytest.mark.parametrize("metric", ["deletion", "target"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_predicted_classes_are_kept(tmp_path, format, metric):
+    result = run(target="predicted", metrics={metric: metrics.deletion}, path=tmp_path / "run.h5")
     result.save(tmp_path / "saved", format)
     for path in (tmp_path / "run.h5", tmp_path / "saved"):
-        assert load(path).dataset["target"].values.tolist() == result.dataset["target"].values.tolist()
+        assert load(path).dataset.identical(result.dataset)
         assert load(path).dataset.attrs["target"] == "predicted"
 
 
@@ -221,7 +223,7 @@ def test_attributions_of_predicted_classes_are_stored(tmp_path):
 def test_a_metric_may_be_named_target():
     result = run(target="predicted", metrics={"target": metrics.deletion}).dataset
     assert result["target"].dims == ("attribution", "example")
-    assert result["target (predicted)"].dims == ("example",)
+    assert result["predicted_target"].dims == ("example",)
 
 
 @pytest.mark.parametrize("target", [0, "class", True, torch.tensor([1, 0]), ["data"]])
@@ -254,3 +256,19 @@ def test_results_with_predicted_classes_can_be_joined_if_these_are_the_same():
         parts[0].merge(other)
     without = Evaluation(other.dataset.drop_vars("target"))
     assert set(parts[0].merge(without).dataset.data_vars) == {"a", "c"}
+
+
+def test_results_of_other_examples_keep_the_type_of_their_classes():
+    whole = run(target="predicted").dataset
+    parts = [Evaluation(whole.isel(example=rows)) for rows in (range(3), range(3, N))]
+    assert parts[0].merge(parts[1]).dataset.identical(whole)
+
+
+def test_scores_of_one_metric_for_other_targets_are_not_joined():
+    parts = [run(target=t, methods={t: METHODS["product"]}, metrics=METRICS) for t in ("predicted", "data")]
+    with pytest.raises(
+        ValueError, match=r"Metric 'deletion' explains .*=predicted and target=data"
+    ):
+        parts[0].merge(parts[1])
+    renamed = Evaluation(parts[1].dataset.rename({name: f"{name} of the label" for name in METRICS}))
+    assert len(parts[0].merge(renamed).dataset.data_vars) == 2 * len(METRICS)

@@ -6,6 +6,7 @@ from functools import partial
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from captum.attr import (
@@ -149,6 +150,33 @@ def test_stored_attributions_come_without_a_graph_too():
 # ---- the random control
 
 
+def test_a_table_of_pandas_is_a_stored_array():
+    table = pd.DataFrame(inputs().numpy(), index=range(N, 0, -1))
+    assert_close(maps_of(table, batch_size=3), inputs(), rtol=0, atol=0)
+
+
+def test_a_metric_gets_a_tensor_whether_it_was_stored_or_not(tmp_path):
+    attribute_dataset(Net(), examples(), {"it": Saliency}, tmp_path / "maps.h5")
+    for method in (tmp_path / "maps.h5", (inputs(),), Saliency):
+        assert run(methods={"it": method}, metrics={"kind": is_tensor}).dataset["kind"].values.all()
+
+
+def is_tensor(attributions, inputs):
+    return torch.full((len(inputs),), isinstance(attributions, torch.Tensor))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_run_with_an_array_in_a_file_resumes_unless_the_file_changes(several, tmp_path):
+    with h5py.File(tmp_path / "maps.h5", "w") as file:
+        file["maps"] = inputs().numpy()
+        method = (file["maps"],) if several else file["maps"]
+        first = run(methods={"it": method}, path=tmp_path / "run.h5")
+        assert_same_scores(run(methods={"it": method}, path=tmp_path / "run.h5"), first, rtol=0)
+        file["maps"][N - 1] = 0
+        with pytest.raises((ValueError, FileExistsError), match=r"methods\.it|run\.h5 exists"):
+            run(methods={"it": method}, path=tmp_path / "run.h5")
+
+
 def test_the_control_is_standard_normal_noise():
     maps = random_attribution()(torch.arange(20_000.0).reshape(20, 1000))
     assert abs(maps.mean()) < 0.03
@@ -222,7 +250,7 @@ def test_attributions_of_every_method_are_read_back_as_they_were(tmp_path):
 
 
 def maps_of_path(path, name):
-    return scores(run(methods={name: path}, metrics={"maps": lambda attributions: attributions[0]}), "maps")
+    return scores(run(methods={name: path}, metrics={"maps": lambda attributions: attributions}), "maps")
 
 
 def test_attributions_of_several_tensors_are_stored_one_by_one(tmp_path):
@@ -414,6 +442,8 @@ def test_a_function_that_makes_no_explanation_is_refused():
         TypeError, match=r"Method 'it' must make an explanation of the model, .*got int.*`lambda model: function`"
     ):
         run(methods={"it": lambda model: 3})
+    with pytest.raises(TypeError, match=r"Method 'it' must make an explanation of the model, .*got Net"):
+        run(methods={"it": lambda inputs: inputs})
 
 
 @pytest.mark.parametrize(

@@ -120,12 +120,8 @@ def test_names_of_metrics_and_methods_are_stored_as_they_are(model, tmp_path):
 
 def test_names_of_stored_attributions_are_found_again(model, tmp_path):
     attribute_dataset(model, data(), METHODS, tmp_path / "maps.h5", batch_size=2)
-    from_file = run(model, {"own": of_tuple}, dict.fromkeys(STORED, tmp_path / "maps.h5"))
+    from_file = run(model, {"own": own}, dict.fromkeys(STORED, tmp_path / "maps.h5"))
     np.testing.assert_array_equal(from_file.dataset["own"], run(model, {"own": own}, METHODS).dataset["own"])
-
-
-def of_tuple(attributions, inputs):
-    return own(attributions[0], inputs)
 
 
 REFUSED = {
@@ -220,6 +216,8 @@ UNFIT = {
     "first axis last": (lambda attributions: attributions.T, r"got \(4, 2\)"),
     "no values": (lambda attributions: attributions[:, :0], r"got \(2, 0\)"),
     "complex": (lambda attributions: attributions * 1j, "complex64"),
+    "sparse": (lambda attributions: attributions.to_sparse(), "torch.sparse_coo"),
+    "a dict of one method": (lambda attributions: {"random": attributions.sum(1)}, "got dict"),
     "a list": (lambda attributions: attributions.sum(1).tolist(), "got list"),
     "an array": (lambda attributions: attributions.sum(1).numpy(), "got ndarray"),
     "None": (lambda attributions: None, "got NoneType"),
@@ -229,7 +227,8 @@ UNFIT = {
 @pytest.mark.parametrize("kind", UNFIT)
 def test_scores_that_cannot_be_stored_are_refused_at_the_first_batch(kind, model, tmp_path):
     unfit, got = UNFIT[kind]
-    with pytest.raises(TypeError, match=f"Metric 'unfit' of `metrics` must return a tensor .* each of 2 .*{got}"):
+    wanted = "real numbers|plain dense tensors|a tensor .* each of 2 .*"
+    with pytest.raises(TypeError, match=f"Metric 'unfit' of `metrics` must return ({wanted}).*{got}"):
         run(model, {"own": own, "unfit": unfit}, path=tmp_path / "run.h5")
     assert [f.name for f in (tmp_path / "run.h5.parts").iterdir()] == ["manifest.json"]
 

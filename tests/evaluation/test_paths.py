@@ -49,6 +49,38 @@ def state_of(path):
     return path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino
 
 
+NO_NAMES = {"too long": "x" * 230, "NUL": "a\0b.h5", "half of a pair": "\ud800.h5"}
+
+
+@every_call
+@pytest.mark.parametrize("kind", NO_NAMES)
+def test_a_path_that_no_file_can_have_is_refused_before_any_work(kind, call, tmp_path):
+    with pytest.raises(ValueError, match=r"`path` .* cannot be the name of a file"):
+        call(os.path.join(tmp_path, NO_NAMES[kind]), data=Eventful(0, pytest.fail))
+    assert not [*tmp_path.iterdir()]
+
+
+@every_call
+def test_a_file_in_place_of_the_folder_of_shards_is_named(call, tmp_path):
+    (tmp_path / "run.h5.parts").touch()
+    with pytest.raises(FileExistsError, match=r"`path` needs the folder .*run\.h5\.parts, but a file is there"):
+        call(tmp_path / "run.h5")
+
+
+@every_call
+def test_a_link_to_nothing_is_not_replaced(call, tmp_path):
+    (tmp_path / "run.h5").symlink_to(tmp_path / "elsewhere.h5")
+    with pytest.raises(FileExistsError, match=r"`path` .*run\.h5 exists already"):
+        call(tmp_path / "run.h5")
+    assert (tmp_path / "run.h5").is_symlink()
+
+
+@pytest.mark.parametrize("path", [None, 5, b"run.h5"])
+def test_what_is_loaded_must_be_a_path(path):
+    with pytest.raises(TypeError, match=r"`path` must be a string or an os\.PathLike"):
+        load(path)
+
+
 @every_call
 def test_a_finished_run_is_not_written_again(call, tmp_path):
     call(tmp_path / "run.h5")

@@ -33,7 +33,8 @@ def packed(job: Job) -> bytes:
     except Exception as error:
         raise TypeError(
             f"The job could not be sent to other processes: {error} Models, data, methods and metrics must be "
-            "picklable; a data set should hold a path, not an open file."
+            "picklable; a data set should hold a path, not an open file. In place of a scripted or exported model, "
+            "give a function that loads it."
         ) from error
     return content
 
@@ -95,8 +96,9 @@ def read(folder: Path) -> dict[str, Any]:
 
 def made_again(job: Job, manifest: dict[str, Any]) -> Job:
     """The job with its model; what a function makes must be the model that the run began with."""
-    job = replace(job, model=made(job.model))
-    if isinstance(job.model, nn.Module) and described(job.model) != manifest["model"]:
+    given, job = job.model, replace(job, model=made(job.model))
+    was_made = isinstance(job.model, nn.Module) and job.model is not given
+    if was_made and described(job.model) != manifest["model"]:
         raise ValueError(
             "The function given as `model` made another model in a worker than at first: its weights differ. Let it "
             "load them, or seed it (torch.manual_seed), or give the module itself."

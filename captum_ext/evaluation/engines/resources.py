@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..._core.checks import check_count, check_number
+from ..._core.guard import frames_of_package
 from ..kept_run import run_to_end
 from ..model import device_of
 from ..store import Arrays, IncompleteRun
@@ -95,7 +96,7 @@ def _rank(shared: bool) -> Rank:
         warnings.warn(
             "Several processes were launched, and each computes everything: give all of them one `path`, on storage "
             'that all see, to share the work, or engine="inline" if that is meant.',
-            stacklevel=4,
+            stacklevel=frames_of_package(),
         )
     return Rank()
 

@@ -38,6 +38,14 @@ def test_a_model_that_a_function_made_goes_as_the_function():
     assert payload.unpacked(content, payload.digest_of(content)).model is Net
 
 
+def test_a_module_is_taken_as_it_was_sent():
+    """Also a graph, whose code is numbered otherwise when it is made again."""
+    sent = replace(job(), model=torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())))
+    content = payload.packed(sent)
+    again = payload.made_again(payload.unpacked(content, payload.digest_of(content)), manifest_of(sent, 8, 2))
+    assert torch.equal(again.model(torch.ones(1, 4)), sent.model(torch.ones(1, 4)))
+
+
 def test_a_model_that_a_function_makes_otherwise_each_time_is_refused():
     of_random_weights = partial(torch.nn.Linear, 4, 3)
     sent = replace(job(), model=of_random_weights(), maker=lambda: of_random_weights())
