@@ -817,8 +817,8 @@ BAD_OUTPUTS = [
         forward_func=Model(lambda rows: (rows.flatten(1),)),
     ),
     kind(
-        r"`forward_func` must return a tensor, got dict. Wrap it: `lambda \*x: model\(\*x\).logits`",
-        forward_func=Model(lambda rows: {"logits": rows.flatten(1)}),
+        r"`forward_func` must return a tensor, got dict with the fields out but no `logits`. Give .*\['out'\]`",
+        forward_func=Model(lambda rows: {"out": rows.flatten(1)}),
     ),
     kind("`forward_func` must return a tensor, got NoneType", forward_func=Model(lambda rows: None)),
     value(
