@@ -79,6 +79,8 @@ def superpixels(
     n_segments, compactness = check_count("n_segments", n_segments), check_positive("compactness", compactness)
     if any(x.dim() != 4 for x in as_tuple(images, "images")):
         raise ValueError(f"`images` must have shape (B, C, H, W), got {[shape(x) for x in as_tuple(images)]}.")
+    if not all(x.is_meta or x.isfinite().all() for x in as_tuple(images)):
+        raise ValueError("`images` must be finite, so that they have segments. Use torch.nan_to_num.")
 
     def segment(image: Tensor) -> Tensor:
         from skimage.segmentation import slic  # slow to import

@@ -1147,6 +1147,12 @@ BAD_CALLS = [
      lambda: deletion(Model(), x[:2], phi[:2], target=0, feature_mask=MASK.expand(2, 1, 2, 2)[:, 0])),
     (ValueError, r"`truth_mask` \(2, 2, 2\) may have a mask for each example or .*unsqueeze\(0\) for the other",
      lambda: exported.auc_roc(x[:2], phi[:2], TRUTH.expand(2, 1, 2, 2)[:, 0])),
+    # what would change nothing
+    (ValueError, "`perturb_radius` must be large enough .* of type torch.float16, got 0.02, .* example 1",
+     lambda: sensitivity_max(lambda rows: rows, torch.tensor([[100.0, 0.0], [100.0, 99.0]]).half())),
+    (ValueError, "`perturb_radius` must be large enough .* of type torch.float64, got 1e-20, .* example 0",
+     lambda: sensitivity_max(lambda rows: rows, x.double() + 100, perturb_radius=1e-20, search="vertices")),
+    (ValueError, "`images` must be finite", lambda: feature_masks.superpixels(torch.ones(1, 3, 8, 8) / 0)),
     # further arguments and targets
     (TypeError, "`additional_forward_args` must be tensors where .*, got a list of str of length 3, as many as",
      lambda: deletion(Model(), x, phi, target=0, additional_forward_args=["a", "b", "c"])),

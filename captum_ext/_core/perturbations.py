@@ -79,6 +79,18 @@ def at_corners(inputs: Tensors, radius: float, seeds: Tensor, size: Callable[[],
     return _moved(inputs, seeds, size, steps)
 
 
+def check_moves(inputs: Tensors, radius: float) -> None:
+    """Refuses a radius that rounds to nothing in an example's type, whose explanation would count as stable."""
+    moves = [((x + radius != x) | (x - radius != x) | ~x.isfinite()).flatten(1).any(1) for x in inputs if x.numel()]
+    if radius == 0 or moves[0].is_meta or (moved := torch.stack([m.cpu() for m in moves]).any(0)).all():
+        return
+    raise ValueError(
+        f"`perturb_radius` must be large enough to change `inputs` of type {inputs[0].dtype}, got {radius}, which "
+        f"rounds to nothing in example {int(moved.int().argmin())}. Give a larger radius, or inputs of a finer type or "
+        "smaller values."
+    )
+
+
 def step_to(up: Tensor, radius: float, like: Tensor) -> Tensor:
     """Returns the steps to a corner: `radius` where `up` is true, and else its opposite, in the type of `like`."""
     return torch.full_like(up, -radius, dtype=like.dtype).masked_fill_(up, radius)

@@ -19,6 +19,7 @@ from .perturbations import (
     at_corners,
     by_example,
     call_by_call,
+    check_moves,
     check_perturb_func,
     default_perturb_func,
     draws_per_call,
@@ -62,6 +63,7 @@ class PerturbedExplanations:
         if own:
             check_floating(self.inputs, "noise is added to them")
             perturb_radius = check_not_negative("perturb_radius", perturb_radius)
+            check_moves(self.inputs, perturb_radius)
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
         self.batches = Batches(max_examples_per_batch, self.batch)
         self.explain = Explanation(explanation_func, inputs, kwargs)
