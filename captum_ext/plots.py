@@ -419,6 +419,8 @@ def _variable(dataset: xr.Dataset, metric: str) -> xr.DataArray:
 
 def _score(results: Any, metric: str, at: float | None) -> Score:
     """The one score that `metric` and `at` name."""
+    if metric is None:
+        raise TypeError("`metric` must be the name of a metric, got None.")
     found = scores(_dataset(results), metric)
     chosen = found if at is None else [score for score in found if np.isclose(score.at, at)]
     if len(chosen) != 1:

@@ -163,6 +163,12 @@ def test_the_legend_has_the_lines_from_top_to_bottom(data):
     assert [t.get_text() for t in legend.get_texts()] == METHODS[::-1]
 
 
+@pytest.mark.parametrize("plot", [plots.distributions, plots.method_correlation, plots.convergence])
+def test_a_figure_of_one_metric_needs_its_name(plot, data):
+    with pytest.raises(TypeError, match="`metric` must be the name of a metric, got None"):
+        plot(data, None)
+
+
 def test_a_method_keeps_its_colour_through_the_figures(data):
     colors = {
         line(figure, "Lime").get_color() for figure in (plots.curves(data, "sized"), plots.convergence(data, "up"))

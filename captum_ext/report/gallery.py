@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._core.checks import describe
 from .._core.printing import printable
 from ..evaluation.attributions_file import open_attributions
 from ..evaluation.display import Numbers, number_format, numbers
@@ -47,20 +48,26 @@ def examples(
     _check_lengths(rows, stored, int(places.max()))
     forms = [number_format(score.values) for score in scores]
     return [
-        _example(int(places[i]), rows, stored, methods, [numbers(s, s.values[:, i], f) for s, f in zip(scores, forms)])
+        _example(dataset.isel(example=i), rows, stored, [numbers(s, s.values[:, i], f) for s, f in zip(scores, forms)])
         for i in shown
     ]
 
 
-def _example(
-    number: int, data: Examples | None, stored: dict[str, Any], methods: list[str], scores: list[Numbers]
-) -> Example:
-    example = None if data is None else data.example(number)
-    inputs, target = _inputs_and_target(example)
+def _example(of_one: xr.Dataset, data: Examples | None, stored: dict[str, Any], scores: list[Numbers]) -> Example:
+    number, methods = int(of_one["example"]), methods_of(of_one)
+    inputs, label = _inputs_and_label(None if data is None else data.example(number))
     part = next((i for i, x in enumerate(inputs) if pictures.can_be_shown(x)), 0)
     image = pictures.of_input(inputs[part], f"Example {number}") if part < len(inputs) else None
     maps = [_map(stored.get(method), number, part, method) for method in methods]
-    return Example(number, target, image, maps, scores)
+    return Example(number, _explained(of_one, label), image, maps, scores)
+
+
+def _explained(of_one: xr.Dataset, label: str) -> str:
+    """The class that was explained: the predicted one where the results have it, else the label, unless ignored."""
+    name = next((name for name in ("target", "predicted_target") if name in of_one.coords), None)
+    if name is None:
+        return "" if of_one.attrs.get("target") == "null" else label
+    return "" if of_one[name].isnull() else f"{int(of_one[name])} (predicted)"
 
 
 def _map(stored: Any, number: int, part: int, method: str) -> Picture | None:
@@ -69,7 +76,7 @@ def _map(stored: Any, number: int, part: int, method: str) -> Picture | None:
     return pictures.of_attribution(_array(stored[part][[number]])[0], f"Map of {method} for example {number}")
 
 
-def _inputs_and_target(example: Any) -> tuple[list[Floats], str]:
+def _inputs_and_label(example: Any) -> tuple[list[Floats], str]:
     """Of `(inputs, target, ...)`; a lone tensor is the inputs."""
     if example is None:
         return [], ""
@@ -82,7 +89,12 @@ def _inputs_and_target(example: Any) -> tuple[list[Floats], str]:
 
 
 def _array(value: Any) -> Floats:
-    return np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value, dtype=np.float64)
+    try:
+        return np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`data` and `attributions` must hold tensors or arrays, to be shown, got {describe(value)}: {error}."
+        ) from error
 
 
 def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]:
@@ -103,7 +115,8 @@ def _opened(attributions: Any, methods: list[str]) -> dict[str, tuple[Any, ...]]
 def _tensors(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, (str, os.PathLike)):
         return open_attributions(Path(value), name)
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    return tuple(part.to_numpy() if hasattr(part, "to_numpy") else part for part in parts)
 
 
 def _check_lengths(data: Examples | None, stored: dict[str, tuple[Any, ...]], last: int) -> None:

@@ -266,9 +266,7 @@ def test_results_of_other_examples_keep_the_type_of_their_classes():
 
 def test_scores_of_one_metric_for_other_targets_are_not_joined():
     parts = [run(target=t, methods={t: METHODS["product"]}, metrics=METRICS) for t in ("predicted", "data")]
-    with pytest.raises(
-        ValueError, match=r"Metric 'deletion' explains .*=predicted and target=data"
-    ):
+    with pytest.raises(ValueError, match=r"Metric 'deletion' explains .*=predicted and target=data"):
         parts[0].merge(parts[1])
     renamed = Evaluation(parts[1].dataset.rename({name: f"{name} of the label" for name in METRICS}))
     assert len(parts[0].merge(renamed).dataset.data_vars) == 2 * len(METRICS)

@@ -6,6 +6,7 @@ import base64
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -55,6 +56,28 @@ def test_inputs_targets_and_maps_are_those_of_the_example():
     np.testing.assert_array_equal((blue > red)[strong], (total > 0)[strong])  # purple for it, orange against it
     assert example.maps[1] is not None
     assert example.maps[2] is None
+
+
+@pytest.mark.parametrize(
+    ("coords", "target", "text"),
+    [
+        ({}, "data", "0"),
+        ({}, "null", ""),
+        ({"target": ("example", np.arange(20) + 3)}, "predicted", "9 (predicted)"),
+        ({"predicted_target": ("example", np.arange(20) + 3.0)}, "predicted", "9 (predicted)"),
+        ({"target": ("example", np.full(20, np.nan))}, "predicted", ""),
+    ],
+)
+def test_the_target_that_is_shown_is_the_one_that_was_explained(coords, target, text):
+    assert shown(images(), dataset=result(target=target).dataset.assign_coords(coords))[1].target == text
+
+
+def test_tables_are_maps_and_what_cannot_be_shown_is_named():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 5)))
+    example = shown([(torch.zeros(5), 0)] * 20, {METHODS[0]: table})[1]
+    assert example.maps[0] is not None
+    with pytest.raises(TypeError, match=r"`data` and `attributions` must hold tensors or arrays, .* got dict"):
+        shown([({"image": 1}, 0)] * 20)
 
 
 def test_examples_are_looked_up_by_their_number_in_the_data_set():
