@@ -34,7 +34,12 @@ def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> tu
 
 def check_first(examples: Examples) -> None:
     """Checks the first example, so that data of a wrong form is refused before the model is called."""
-    examples.batch(range(1), torch.device("cpu"))
+    extra = examples.batch(range(1), torch.device("cpu")).extra
+    for name in {*FILLED_IN, "max_examples_per_batch"} & {*extra}:
+        raise ValueError(
+            f"`data` must not give `{name}` in its fourth part: evaluate fills it in for every metric. Targets and "
+            "further arguments of the model are the second and third part; anything else needs another name."
+        )
 
 
 def check_methods(methods: Any) -> None:

@@ -152,9 +152,7 @@ class Scorer:
     def _stacked(self, metric: str, scores: Scores, batch: Batch) -> np.ndarray[Any, Any]:
         """`[methods, examples, ...]`; nan for a method without scores."""
         self.shapes.check(metric, scores, batch.indices)
-        found = {
-            name: s.detach().cpu().to(torch.promote_types(s.dtype, torch.float32)).numpy() for name, s in scores.items()
-        }
+        found = {name: s.detach().cpu().to(_stored_type(s.dtype)).numpy() for name, s in scores.items()}
         like = next(iter(found.values()), np.empty(len(batch), np.float32))
         return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
 
@@ -204,3 +202,9 @@ class Scorer:
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     """An array of numpy, which has no bfloat16; float32 holds the same values."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
+
+
+def _stored_type(scores: torch.dtype) -> torch.dtype:
+    """At least float32, and float64 for integers, of which float32 holds only the small ones."""
+    exact = not scores.is_floating_point and scores != torch.bool
+    return torch.float64 if exact else torch.promote_types(scores, torch.float32)

@@ -162,3 +162,16 @@ def test_another_value_is_another_run(tmp_path):
     run(data=data(truth_mask=MASKS), metrics=OWN, methods={"random": random_attribution}, path=tmp_path / "run.h5")
     with pytest.raises((ValueError, FileExistsError)):
         run(data=data(truth_mask=~MASKS), metrics=OWN, methods={"random": random_attribution}, path=tmp_path / "run.h5")
+
+
+@pytest.mark.parametrize("name", ["target", "seed", "inputs", "attributions", "max_examples_per_batch"])
+def test_what_evaluate_fills_in_is_not_taken_from_the_data(name):
+    with pytest.raises(ValueError, match=f"`data` must not give `{name}` in its fourth part"):
+        run(data=data(**{name: [2] * len(inputs())}))
+
+
+def test_large_whole_scores_keep_their_digits():
+    def large(inputs, attributions):
+        return 2**24 + 1 + torch.zeros(len(inputs), dtype=torch.int64)
+
+    assert (run(metrics={"large": large}).dataset["large"].values == 2**24 + 1).all()
