@@ -76,7 +76,8 @@ def evaluate(
             are filled in by name: `forward_func`, `attributions`, `explanation_func` or `explanation_factory` (the
             method as it was given, if it is made from the model), `inputs`, `target`, `additional_forward_args`,
             `seed`, `max_examples_per_batch`, and each argument whose name is in the data's `extra`. An argument that
-            you set yourself is left alone; a name in `extra` that no metric takes is ignored.
+            you set yourself is left alone; a name in `extra` that no metric takes is ignored, and one that is filled in
+            anyway, such as `target`, is refused.
         target: which output of the model is explained. With `"data"` it is the one that the example's target says, a
             class index or a tuple of indices. With `"predicted"` it is the class with the largest output, which costs
             a row of the model per example and is the coordinate `target` of the result; a model with one output

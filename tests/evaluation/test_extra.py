@@ -92,11 +92,6 @@ def test_a_metric_may_set_what_the_data_has_and_one_may_not_take_it():
     )
 
 
-def test_what_the_evaluation_fills_in_is_not_overruled():
-    wrong = data(attributions=torch.zeros(N, 4), seed=torch.zeros(N), truth_mask=MASKS)
-    assert_same_scores(run(data=wrong, metrics=OWN), run(data=data(truth_mask=MASKS), metrics=OWN))
-
-
 @pytest.mark.parametrize(
     "rows",
     [
