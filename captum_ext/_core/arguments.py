@@ -26,7 +26,7 @@ from .checks import (
     plain,
     shape,
 )
-from .guard import Guard, called
+from .guard import Guard, called, tensors_in
 from .interpretable import is_interpretable, is_result, map_of, presence
 from .statistics import score_type
 
@@ -353,14 +353,20 @@ def as_args(additional_forward_args: Any, batch: int) -> tuple[Any, ...]:
 
 
 def check_rows(name: str, values: tuple[Any, ...], batch: int) -> None:
-    """Refuses lists and arrays as long as the batch: they would not follow the copies, as tensors do."""
+    """Refuses lists and arrays as long as the batch, and dicts with such tensors: they would not follow the copies."""
     for value in values:
-        if isinstance(value, (list, np.ndarray)) and getattr(value, "ndim", 1) > 0 and len(value) == batch > 1:
+        found: list[Any] = [value] if isinstance(value, (list, np.ndarray)) else []
+        found += tensors_in(dict(value)) if isinstance(value, Mapping) else []
+        if any(_is_as_long(v, batch) for v in found):
             raise TypeError(
-                f"`{name}` must be tensors where they have a row per example, got {describe(value)} of length {batch}, "
+                f"`{name}` must be tensors where they have a row per example, got {describe(value)} with {batch} rows, "
                 "as many as the examples. Make it a tensor, or, if all examples share it, set it in the model or in "
                 "the function with functools.partial."
             )
+
+
+def _is_as_long(value: Any, batch: int) -> bool:
+    return getattr(value, "ndim", 1) > 0 and len(value) == batch > 1
 
 
 def of_rows(value: Any, example: Tensor, batch: int) -> Any:

@@ -242,13 +242,13 @@ def test_no_gradients_are_kept(x, phi):
 @pytest.mark.parametrize("limit", [None, 2, 5])
 def test_arguments_with_a_row_per_example_follow_the_rows_and_others_are_passed_as_they_are(metric, limit, x, phi):
     example, own, for_two = torch.arange(3), normal(3, 2, seed=1), normal(2, 3, seed=2)
-    number, settings = torch.tensor(2.5), {"a": own}
+    number, settings = torch.tensor(2.5), {"a": for_two}
     seen = []
 
     def model(rows, e, o, t, n, nothing, s, text):
         assert torch.equal(t, for_two)
         assert torch.equal(n, number)
-        assert torch.equal(s["a"], own)
+        assert torch.equal(s["a"], for_two)
         assert not {id(t), id(n), id(s["a"])} & {id(for_two), id(number), id(own)}  # copies, as a model may write
         assert (nothing, text) == (None, "three")
         assert len(e) == len(o) == len(rows)
