@@ -79,6 +79,7 @@ def _described_method(method: Any) -> Any:
         return f"{Path(method).name} {sum_of(Path(method)).hex()[:16]}"
     if isinstance(method, tuple):
         return [_described_method(part) for part in method]
-    if hasattr(method, "__array__") and not isinstance(method, (torch.Tensor, numpy.ndarray)):
+    has_rows = hasattr(method, "__array__") and bool(getattr(method, "shape", ()))
+    if has_rows and not isinstance(method, (torch.Tensor, numpy.ndarray)):
         return described([numpy.asarray(method[i : i + PIECE]) for i in range(0, len(method), PIECE)])
     return described(method)

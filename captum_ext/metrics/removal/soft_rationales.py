@@ -128,7 +128,7 @@ class _Chances:
         chance = torch.full((len(example), self.probability.shape[-1]), 2.0, dtype=self.probability.dtype, device="cpu")
         for row, b, j in zip(chance, example.tolist(), draw.tolist()):
             drawn = generator(self.seeds[b, j])
-            row[: self.counts[b]] = torch.rand(int(self.counts[b]), generator=drawn, device="cpu")
+            row[: self.counts[b]] = torch.rand(int(self.counts[b]), generator=drawn, dtype=torch.float32, device="cpu")
         device = self.probability.device
         among = chance.to(device) < self.probability[method.to(device), example.to(device)]
         return (among if self.kept else ~among).int()
