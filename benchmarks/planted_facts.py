@@ -36,9 +36,9 @@ from torch import Tensor
 
 from captum_ext import Evaluation, evaluate, llm, metrics, random_attribution
 
-NAMES = "ann bob eve tom kim leo mia sam zoe max ida ben".split()
-CITIES = "rome oslo paris cairo lima delhi tokyo quito seoul minsk bern kyiv".split()
-VOCABULARY = ["<pad>", "<s>", *"lives in . where does live ?".split(), *NAMES, *CITIES]
+NAMES = ["ann", "bob", "eve", "tom", "kim", "leo", "mia", "sam", "zoe", "max", "ida", "ben"]
+CITIES = ["rome", "oslo", "paris", "cairo", "lima", "delhi", "tokyo", "quito", "seoul", "minsk", "bern", "kyiv"]
+VOCABULARY = ["<pad>", "<s>", *["lives", "in", ".", "where", "does", "live", "?"], *NAMES, *CITIES]
 FACTS, OF_FACT = 4, 5  # facts a prompt, tokens a fact
 Fact = tuple[str, str]
 
