@@ -248,6 +248,10 @@ def test_the_maskers_of_attribench_refuse_such_values_too():
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64], ids=str)
 def test_integers_of_every_size_score_alike(dtype):
     """Such as images of 16 bits. Torch lacks some operations for the larger unsigned types."""
+    try:
+        torch.ones(1, dtype=dtype).where(torch.tensor([True]), 0)
+    except NotImplementedError:
+        pytest.skip("this torch cannot choose between values of that type")
     x, model = numbers(torch.uint8).clamp(max=100), tiny().module
 
     def of_type(rows: Tensor) -> Tensor:
