@@ -154,7 +154,7 @@ def name_of(explanation: Callable[..., Any]) -> str:
 def as_factory(explanation_factory: Any) -> Callable[[Any], Any]:
     """Returns a class or function as it is. A ready Captum object counts as what is made of the model it explains.
 
-    That holds because the tensors of a model are changed in place of the model, which stays the same object.
+    A ready object sees other parameters too, as only the tensors of the model change: it stays the same object.
     """
     if is_ready(explanation_factory):
         return functools.partial(_made_of, explanation_factory)

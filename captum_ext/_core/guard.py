@@ -77,13 +77,13 @@ def called(function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) 
 
 
 def _called_at(home: torch.device, function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) -> T:
-    """The same for a function of the caller's that computes on another device than the metric, which is the CPU."""
-    metrics = HOME.set(None)
+    """Calls a function of the caller's on its own device, for a metric that computes on the CPU instead."""
+    outer = HOME.set(None)  # what the function itself calls is on its device already
     try:
         args, kwargs = moved((args, kwargs), home)
         return moved(called(function, name, *args, **kwargs), CPU)
     finally:
-        HOME.reset(metrics)
+        HOME.reset(outer)
 
 
 def _mismatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
