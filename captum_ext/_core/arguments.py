@@ -26,6 +26,7 @@ from .checks import (
     plain,
     shape,
 )
+from .estimates import Noise, noted
 from .guard import Guard, called, tensors_in
 from .interpretable import is_interpretable, is_result, map_of, presence
 from .statistics import score_type
@@ -128,13 +129,19 @@ class Attributions:
         """What errors call the attributions of each method."""
         return ["attributions"] if self.names is None else [f"attributions[{name!r}]" for name in self.names]
 
-    def unpack(self, scores: Tensor, *outputs: torch.dtype) -> Scores:
+    def unpack(self, scores: Tensor, *outputs: torch.dtype, noise: Callable[[], Noise] | None = None) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name.
 
-        The scores get the type that attributions and model `outputs` promote to, see `score_type`.
+        The scores get the type that attributions and model `outputs` promote to, see `score_type`. The `noise` of
+        scores that depend on draws has their shape.
         """
-        scores = scores.to(score_type(*(m.dtype for maps in self.maps for m in maps), *outputs))
-        return scores[0] if self.names is None else dict(zip(self.names, scores))
+        dtype = score_type(*(m.dtype for maps in self.maps for m in maps), *outputs)
+
+        def as_scores(values: Tensor) -> Scores:
+            values = values.to(dtype)
+            return values[0] if self.names is None else dict(zip(self.names, values))
+
+        return as_scores(scores) if noise is None else noted(as_scores(scores), noise, as_scores)
 
 
 def as_attributions(attributions: AttributionsType, inputs: TensorOrTuple, target: Any = None) -> Attributions:

@@ -13,6 +13,7 @@ from .arguments import TensorOrTuple, Tensors, as_tuple, flat
 from .captum import Explanation
 from .checks import check_choice, check_count, check_floating, check_not_negative
 from .draws import SeedType, draw_seeds
+from .estimates import noted, of_maximum
 from .forward import Batches, Rows, whole
 from .guard import Guard
 from .perturbations import (
@@ -91,6 +92,15 @@ class PerturbedExplanations:
             if self.search == "block":
                 return self._by_blocks(function)
             return by_example(torch.cat(list(self.batches.map(function, self._copies()))), self.batch, self.calls)
+
+    def largest(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+        """`[B]`, in that type: the largest value of an example's copies `[B, n]`; nan if all are left out, as -inf."""
+
+        def of_copies(values: Tensor) -> Tensor:
+            return values.masked_fill(values == -torch.inf, torch.nan).to(dtype)
+
+        scores = of_copies(values.amax(1))
+        return noted(scores, lambda: of_maximum(values, self.search != "block"), of_copies)
 
     def _copies(self) -> Iterator[Rows]:
         if self.perturb_func is None:

@@ -16,6 +16,7 @@ from .arguments import (
     TensorOrTuple,
     as_attributions,
 )
+from .estimates import Noise
 from .features import Features
 from .forward import Forward
 from .target import TargetType
@@ -53,9 +54,9 @@ class Setting:
         self.f = Forward(forward_func, x, target, args, activation, max_examples_per_batch, show_progress)
         self.phi = self.x.totals(aggregate)
 
-    def unpack(self, scores: Tensor) -> Scores:
+    def unpack(self, scores: Tensor, noise: Callable[[], Noise] | None = None) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
-        return self.methods.unpack(scores, self.f.dtype)
+        return self.methods.unpack(scores, self.f.dtype, noise=noise)
 
 
 def _known_of_inputs(forward_func: Any, inputs: Any) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class RandomSubsets:
     whole: Tensor  # [B]
     row: Tensor  # [B, K, draws]
     valid: Tensor  # [B, K, draws]
+    exact: Tensor  # [B, K]: whether every subset of the size is there
 
 
 def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, device: torch.device) -> RandomSubsets:
@@ -113,7 +114,7 @@ def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, de
     ranks = _RandomRanks(counts, sizes, draw_seeds(seed, batch, draws), device)
     rows = Subsets(example[kept], table(0, ordering)[kept], table(0, sizes[..., None])[kept], ranks)
     place = kept.flatten().cumsum(0).reshape(kept.shape) - 1
-    return RandomSubsets(rows, place[:, 0], place[:, 1:].reshape(batch, draws, n_sizes).mT, valid)
+    return RandomSubsets(rows, place[:, 0], place[:, 1:].reshape(batch, draws, n_sizes).mT, valid, exact[..., 0])
 
 
 class _RandomRanks:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._core.card import arguments_of_partial, configured
+from .._core.estimates import with_noise
 from .._core.guard import Guard
 from .._core.sharing import forget, sharing
 from .axes import check_scores
@@ -17,6 +18,7 @@ from .examples import Batch
 from .labels import check_fits, check_output, classes_of
 from .methods import Method, explanation_arguments, joined, set_arguments
 from .model import other_type
+from .names import HALVES, N_EFF, SCORES, STDERR
 from .randomness import generator_states, per_example, seeded, seeds_by_index
 
 
@@ -26,8 +28,8 @@ class Calls:
     Whether a function draws shows in the generators' states after its first call.
     """
 
-    def __init__(self, model: Any, device: torch.device, limit: int | None, seed: int):
-        self.model, self.device, self.limit, self.seed = model, device, limit, seed
+    def __init__(self, model: Any, device: torch.device, limit: int | None, seed: int, stderr: bool = False):
+        self.model, self.device, self.limit, self.seed, self.stderr = model, device, limit, seed, stderr
         self.drawing: set[tuple[str, ...]] = set()
         self.writers: set[str] = set()  # methods and metrics that write into what they are given, as was warned of
         self.classes: int | None = None  # of the model's output, once known; 0 for outputs of another form
@@ -61,8 +63,12 @@ class Calls:
 
     def scores(
         self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None = None
-    ) -> Any:
-        """Scores of one method, or of several by name, depending on whose attributions the batch has."""
+    ) -> dict[str, Any]:
+        """Scores of one method, or of several by name, depending on whose attributions the batch has.
+
+        They are the part `SCORES` of what is returned; where the noise of draws was asked for and is known, it is in
+        further parts of the same form.
+        """
 
         def call(part: Batch) -> Any:
             if configured(metric).__module__.startswith("captum_ext."):  # keeps the batch as it is
@@ -72,9 +78,9 @@ class Calls:
             )
 
         key = (name, explanation.name if explanation else "")
-        scores = self._by_draws(key, seed, batch, call, explanation)
-        check_scores(name, scores, len(batch), several=isinstance(batch.attributions, dict))
-        return scores
+        found: dict[str, Any] = self._by_draws(key, seed, batch, call, explanation)
+        check_scores(name, found[SCORES], len(batch), several=isinstance(batch.attributions, dict))
+        return found
 
     def _on_a_copy(self, name: str, call: Callable[[Batch], Any], batch: Batch) -> Any:
         """Calls with a copy of the batch, so that what the call writes into it reaches no other method or metric."""
@@ -136,7 +142,16 @@ class Calls:
         passes_seeds = "seed" in takes and "explanation_func" not in takes
         if perturb_func is not None and not (passes_seeds and _leaves_seed_open(perturb_func)):
             arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
-        return metric(**arguments)
+        return _with_noise(metric, arguments) if self.stderr else {SCORES: metric(**arguments)}
+
+
+def _with_noise(metric: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a metric's scores: of a maximum, the scores of halves of the draws, else its standard error."""
+    scores, noise = with_noise(metric)(**arguments)
+    if noise is None:
+        return {SCORES: scores}
+    further = {STDERR: noise.stderr, N_EFF: noise.n_eff} if noise.halves is None else {HALVES: noise.halves}
+    return {SCORES: scores, **further}
 
 
 def survives_bad_indices(device: torch.device) -> bool:

@@ -27,7 +27,7 @@ from scipy import stats
 
 from .._core.checks import check_choice, check_count, check_fraction
 from .._core.printing import printable
-from .score import MetricType, Score, label, points, scores
+from .score import MetricType, Score, label, methods_of, metrics_of, noise_of, of_halves, points, presentable, scores
 from .statistics import (
     CORRECTIONS,
     SIDES,
@@ -47,6 +47,8 @@ from .statistics import (
     undecided,
 )
 
+HALVES_AXES = ("attribution", "example", "half")
+
 
 def summary(
     dataset: xr.Dataset, confidence: float = 0.95, n_resamples: int = 2000, seed: int = 0, metric: MetricType = None
@@ -62,6 +64,8 @@ def summary(
       the difficulty of an example does not blur the ranks.
     - `tied_with_best` and `undecided`: as in :func:`tie_with_best`.
     - `undefined`: the share of examples without a score; `examples`: the number with one; `higher_is_better`.
+    - `share_of_draws`: the share of the variance between examples that is noise of the metric's random draws, as in
+      :func:`reliability`; NaN for a metric that draws nothing, and where its standard errors are not known.
     """
     return summary_of(scores(dataset, metric), confidence, n_resamples, seed)
 
@@ -99,6 +103,7 @@ def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
         undefined=frame.isna().mean().to_numpy(),
         examples=frame.count().to_numpy(),
         higher_is_better=score.higher_is_better,
+        share_of_draws=np.nan if score.noise is None else _reliability(score.values, score.noise)["share"],
     )
 
 
@@ -288,57 +293,68 @@ def _consistency(score: Score) -> pd.DataFrame:
     )
 
 
-def reliability(halves: Any) -> pd.DataFrame:
-    """How much of the difference between examples is sampling noise of the score.
+def reliability(results: Any) -> pd.DataFrame:
+    """How much of the difference between examples is noise of the scores' random draws.
 
-    A row per metric, `axis`, `at` and method. `halves` holds the scores from two halves of the draws: an array
-    [attribution, example, half], an `xarray.DataArray` with these dims (and the metric's axis), or a dataset with
-    variables that have the attribute `halves_of`. For the mean of the halves: `noise` = mean((h1 - h2)^2) / 4, its
-    variance by the draws; `total` = its variance over examples; `share` = noise / total, cut to [0, 1]. A large share
-    calls for more draws. Examples without both halves are left out; all three are NaN with fewer than 2 examples, and
+    A row per metric, `axis`, `at` and method: `noise`, the mean over examples of a score's variance by the draws, which
+    is its squared standard error; `total`, the scores' variance over examples; `share` = noise / total, cut to [0, 1].
+    A large share calls for more draws. `examples` counts those with both; all three are NaN with fewer than 2, and
     `share` is NaN where `total` is 0.
+
+    `results` is a dataset with standard errors, as `evaluate(..., stderr=True)` makes it. Of a maximum there are the
+    scores h1 and h2 from two halves of the draws, whose mean has the variance (h1 - h2)^2 / 4; these may also be given
+    by themselves, as an array [attribution, example, half] or an `xarray.DataArray` with these dims (and the metric's
+    axis).
     """
     return _table(
-        pd.DataFrame({"metric": name, "axis": axis, "at": at, "attribution": methods, **_noise(values)})
-        for name, methods, variable in _halves(halves)
-        for axis, at, values in points(variable, "attribution", "example", "half")
+        pd.DataFrame({"metric": name, "axis": axis, "at": at, "attribution": methods, **_reliability(values, noise)})
+        for name, axis, at, methods, values, noise in _noisy_scores(results)
     )
 
 
-def _noise(values: Floats) -> dict[str, Any]:
-    values = np.where(np.isfinite(values).all(-1, keepdims=True), values, np.nan)
-    examples = np.isfinite(values[..., 0]).sum(-1)
-    noise = pd.DataFrame(((values[..., 0] - values[..., 1]) ** 2).T).mean().to_numpy() / 4
-    noise = np.where(examples > 1, noise, np.nan)
-    total = pd.DataFrame(values.mean(-1).T).var().to_numpy()
-    share = np.clip(np.divide(noise, total, out=np.full_like(noise, np.nan), where=total > 0), 0, 1)
-    return {"noise": noise, "total": total, "share": share, "examples": examples}
+def _reliability(values: Floats, noise: Floats) -> dict[str, Any]:
+    both = np.isfinite(values) & np.isfinite(noise)
+    examples = both.sum(-1)
+    mean = pd.DataFrame(np.where(both, noise, np.nan).T).mean().to_numpy()
+    mean = np.where(examples > 1, mean, np.nan)
+    total = pd.DataFrame(np.where(both, values, np.nan).T).var().to_numpy()
+    share = np.clip(np.divide(mean, total, out=np.full_like(mean, np.nan), where=total > 0), 0, 1)
+    return {"noise": mean, "total": total, "share": share, "examples": examples}
 
 
-def _halves(halves: Any) -> Iterator[tuple[Any, list[Any], xr.DataArray]]:
-    """Name, methods and scores of everything given in halves."""
-    dims = ("attribution", "example", "half")
-    if isinstance(halves, xr.Dataset):
-        variables = [v for v in halves.data_vars.values() if "halves_of" in v.attrs]
-        if not variables:
-            raise ValueError(
-                "`halves` has no variable with the attribute `halves_of`, so no scores from halves of draws."
-            )
-    else:
-        variables = [halves if isinstance(halves, xr.DataArray) else _three_axes(halves, dims)]
-    for variable in variables:
-        if not set(dims) <= set(variable.dims) or variable.sizes["half"] != 2:
-            raise ValueError(f"`halves` must have the dims {', '.join(dims)}, two of half; got {dict(variable.sizes)}.")
-        name, methods = variable.attrs.get("halves_of", variable.name), variable["attribution"].values.tolist()
-        shown = [printable(method) if isinstance(method, str) else method for method in methods]
-        yield printable(name) if isinstance(name, str) else name, shown, variable
+def _noisy_scores(results: Any) -> Iterator[tuple[Any, str | None, float, list[Any], Floats, Floats]]:
+    """Metric, axis, place, methods, scores and their variance by the draws, for all of which the latter is known."""
+    if not isinstance(results, xr.Dataset):
+        variable = results if isinstance(results, xr.DataArray) else _three_axes(results)
+        yield from _of_halves(variable.attrs.get("halves_of", variable.name), variable)
+        return
+    results = presentable(results)
+    known = {name: noise for name in metrics_of(results) if (noise := noise_of(results, name)) is not None}
+    if not known:
+        raise ValueError(
+            "`results` must have standard errors; `evaluate(..., stderr=True)` keeps those of metrics that draw."
+        )
+    for name, noise in known.items():
+        for (axis, at, values), of_draws in zip(points(results[name], "attribution", "example"), noise):
+            yield name, axis, at, methods_of(results), values, of_draws
 
 
-def _three_axes(halves: Any, dims: tuple[str, ...]) -> xr.DataArray:
+def _of_halves(name: Any, variable: xr.DataArray) -> Iterator[tuple[Any, str | None, float, list[Any], Floats, Floats]]:
+    if not set(HALVES_AXES) <= set(variable.dims) or variable.sizes["half"] != 2:
+        raise ValueError(
+            f"`results` must have the dims {', '.join(HALVES_AXES)}, two of half; got {dict(variable.sizes)}."
+        )
+    shown = [printable(m) if isinstance(m, str) else m for m in variable["attribution"].values.tolist()]
+    for axis, at, values in points(variable, *HALVES_AXES):
+        name = printable(name) if isinstance(name, str) else name
+        yield name, axis, at, shown, values.mean(-1), of_halves(values)
+
+
+def _three_axes(halves: Any) -> xr.DataArray:
     values = np.asarray(halves, dtype=np.float64)
     if values.ndim != 3:
-        raise ValueError(f"`halves` must have shape (methods, examples, 2), got {values.shape}.")
-    return xr.DataArray(values, dims=dims)
+        raise ValueError(f"`results` must have shape (methods, examples, 2), got {values.shape}.")
+    return xr.DataArray(values, dims=HALVES_AXES)
 
 
 def _ranks_in_example(score: Score) -> Floats:

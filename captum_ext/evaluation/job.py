@@ -35,7 +35,7 @@ class Job:
     threads: int | None = None  # of torch; None leaves the process's number
     seed: int = 0
     on_error: str = "raise"
-    halves: bool = False
+    stderr: bool = False
     keep_attributions: bool = False
     maker: Callable[[], Any] | None = None  # the function that made the model, which other processes call again
 
@@ -57,7 +57,7 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
         "seed": job.seed,
         "target": job.target,
         "on_error": job.on_error,
-        "halves": job.halves,
+        "stderr": job.stderr,
         "keep_attributions": job.keep_attributions,
         "device": device_of(job.model, job.device).type,
         "threads": job.threads or torch.get_num_threads(),

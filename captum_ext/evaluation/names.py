@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from .files import escaped
 
 MOST_BYTES = 200  # of a name as it is stored; with what is added to it, a file may have such a name
-HALVES = ":halves"  # of the variable with a metric's scores from halves of the draws
+# What is kept of a metric: its scores, and what ends the names of the variables with their noise.
+SCORES, STDERR, N_EFF, HALVES = "", " stderr", " n_eff", ":halves"
+OF = {STDERR: "stderr_of", N_EFF: "n_eff_of", HALVES: "halves_of"}  # the attribute with the metric's name
 AXES = ("attribution", "example", "half")
-COLUMNS = ("metric", "axis", "at", "score")  # of `Evaluation.to_dataframe`, beside the axes
+COLUMNS = ("metric", "axis", "at", "score", "stderr")  # of `Evaluation.to_dataframe`, beside the axes
 
 
 def check_names(argument: str, names: Iterable[str]) -> None:
@@ -37,4 +39,5 @@ def cannot_be_stored(name: str) -> str | None:
 def _taken(name: str) -> str | None:
     if name in AXES:
         return "but that is an axis of the results"
-    return f"but names with {HALVES!r} are those of scores from halves of the draws" if name.endswith(HALVES) else None
+    part = next((part for part in OF if name.endswith(part)), None)
+    return None if part is None else f"but names with {part!r} are those of the noise of another metric's scores"

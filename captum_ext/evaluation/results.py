@@ -17,9 +17,9 @@ from .axes import common_lengths, named_axes, place_label
 from .files import as_path, check_writable
 from .formats import FORMATS, load_any
 from .labels import PREDICTED
-from .names import AXES, COLUMNS, HALVES
-from .score import failures_of, own_axes
-from .store import ShardStore, side_by_side
+from .names import AXES, COLUMNS, OF, STDERR
+from .score import failures_of, metrics_of, own_axes, part_of
+from .store import ShardStore, of_all, side_by_side
 
 
 class Evaluation:
@@ -55,12 +55,15 @@ class Evaluation:
     def to_dataframe(self) -> pd.DataFrame:
         """A tidy table with a row per score.
 
-        Its columns are `metric`, `attribution`, `example`, `axis`, `at` (the place on the metric's own axis) and
-        `score`. Of two axes, the place on the first is in `axis`, as in "order=morf, fraction".
+        Its columns are `metric`, `attribution`, `example`, `axis`, `at` (the place on the metric's own axis), `score`
+        and, if the results have standard errors, `stderr`. Of two axes, the place on the first is in `axis`, as in
+        "order=morf, fraction".
         """
-        return pd.concat(
-            [_tidy(str(name), variable) for name, variable in self.dataset.data_vars.items()], ignore_index=True
-        )
+        errors = {name: part_of(self.dataset, name, STDERR) for name in metrics_of(self.dataset)}
+        frames = [_tidy(name, self.dataset[name], stderr) for name, stderr in errors.items()]
+        if not any(stderr is not None for stderr in errors.values()):
+            frames = [frame.drop(columns="stderr") for frame in frames]
+        return pd.concat(frames, ignore_index=True)
 
     def merge(self, *others: Evaluation) -> Evaluation:
         """Joins these scores with those of other methods, metrics or examples; no score may be in two of them."""
@@ -92,7 +95,7 @@ class Evaluation:
     def reliability(self) -> pd.DataFrame:
         """How much of the scores' spread is noise of the draws: see `captum_ext.evaluation.comparison.reliability`.
 
-        It needs the two halves of the draws: `evaluate(..., halves=True)`.
+        It needs the scores' standard errors: `evaluate(..., stderr=True)`.
         """
         return comparison.reliability(self.dataset)
 
@@ -138,18 +141,20 @@ def assemble(
 ) -> xr.Dataset:
     """The shards of a finished run, side by side and labelled; `attributes` are those of each metric's variable."""
     shards = [store.read(shard) for shard in range(len(store))]
+    arrays = of_all(shards)
     dataset = xr.Dataset(
         coords={"attribution": list(store.manifest["methods"]), "example": np.arange(store.manifest["examples"])}
     )
     for i, (name, metric) in enumerate(metrics.items()):
-        scores = _of_shards(store, name, [s[str(i)] for s in shards])
+        scores = _of_shards(store, name, arrays[str(i)])
         dataset, axes = _with_axes(dataset, metrics, name, named_axes(metric, scores.shape[2:]))
         dims = ("attribution", "example", *axes)
         own = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in attributes[name].items()}
         dataset = dataset.assign({name: (dims, scores, own)})
-        if f"{i}.halves" in shards[0]:
-            halves = side_by_side([s[f"{i}.halves"] for s in shards])
-            dataset[f"{name}{HALVES}"] = (*dims, "half"), halves, {"halves_of": name}
+        for part, attribute in OF.items():
+            if f"{i}{part}" in arrays:
+                of_part = side_by_side(arrays[f"{i}{part}"])
+                dataset[f"{name}{part}"] = (*dims, "half")[: of_part.ndim], of_part, {attribute: name}
     if PREDICTED in shards[0]:
         name = "target"
         while name in dataset.variables:
@@ -212,13 +217,14 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
     return Evaluation(dataset)
 
 
-def _tidy(name: str, variable: xr.DataArray) -> pd.DataFrame:
+def _tidy(name: str, variable: xr.DataArray, stderr: xr.DataArray | None) -> pd.DataFrame:
     *outer, axis = own_axes(variable) or [""]
     frame = variable.rename("score").to_dataframe().reset_index()
+    frame["stderr"] = np.nan if stderr is None else stderr.transpose(*variable.dims).to_numpy().reshape(-1)
     frame["metric"], frame["axis"], frame["at"] = name, axis or None, frame[axis] if axis else np.nan
     if outer:
         frame["axis"] = [f"{place_label(outer, at)}, {axis}" for at in zip(*(frame[o] for o in outer))]
-    return frame[["metric", "attribution", "example", "axis", "at", "score"]]
+    return frame[["metric", "attribution", "example", "axis", "at", "score", "stderr"]]
 
 
 def _merged(ours: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:

@@ -41,7 +41,7 @@ def evaluate(
     path: str | os.PathLike[str] | None = None,
     shard_size: int | None = None,
     on_error: str = "raise",
-    halves: bool = False,
+    stderr: bool = False,
     verify: str = "sample",
     devices: Sequence[Device] | None = None,
     engine: Any = "auto",
@@ -94,8 +94,11 @@ def evaluate(
         shard_size: examples of a shard, the unit of storing and of resuming; `batch_size` by default.
         on_error: `"raise"`, or `"record"`: a method that fails on a batch leaves NaN there and its message in
             `Evaluation.failures`.
-        halves: also score with two halves of the draws, which `Evaluation.reliability` needs; doubles the metrics'
-            cost.
+        stderr: keep the standard error of each score over the metric's random draws, as `metrics.with_stderr` has it,
+            in a variable `"<metric> stderr"`, and `"<metric> n_eff"`, the draws that carry it. It costs no model row,
+            and `Evaluation.reliability` tells from it how much of the differences between examples is noise of the
+            draws. Maxima over draws, such as `sensitivity_max`, have no standard error; of these the scores of two
+            halves of the draws are kept, as `"<metric>:halves"`.
         verify: how a run at `path` is shown to be this one before it is resumed. Settings, versions, the model's state
             and the first example are always compared. ``"sample"`` also computes two finished shards again (the first
             and another) and refuses the path if scores differ by more than rounding, which tells whatever has changed
@@ -153,7 +156,7 @@ def evaluate(
     check_arguments(metrics, on_error, examples)
     batch_size, max_examples_per_batch, seed = check_numbers(batch_size, max_examples_per_batch, seed)
     shard_size = batch_size if shard_size is None else check_count("shard_size", shard_size)
-    halves, show_progress = check_flag("halves", halves), check_flag("show_progress", show_progress)
+    stderr, show_progress = check_flag("stderr", stderr), check_flag("show_progress", show_progress)
     check_choice("verify", verify, LEVELS)
     check_first(examples)
     built = made(model)
@@ -180,7 +183,7 @@ def evaluate(
         threads=workers.resources.threads,
         seed=seed,
         on_error=on_error,
-        halves=halves,
+        stderr=stderr,
     )
     manifest = manifest_of(job, len(examples), shard_size)
     if place is None:

@@ -14,6 +14,7 @@ import xarray as xr
 from .._core.checks import check_choice, describe
 from .._core.printing import printable
 from .axes import place_label, with_place
+from .names import HALVES, OF, STDERR
 from .statistics import Floats
 
 MetricType = str | Sequence[str] | None
@@ -29,6 +30,7 @@ class Score:
     higher_is_better: bool
     methods: list[str]
     values: Floats  # [methods, examples], nan where undefined
+    noise: Floats | None = None  # [methods, examples]: the variance by the metric's random draws, where it is known
 
     @property
     def oriented(self) -> Floats:
@@ -75,8 +77,14 @@ def methods_of(dataset: xr.Dataset) -> list[str]:
 
 
 def metrics_of(dataset: xr.Dataset) -> list[str]:
-    """All variables but the scores from halves of the draws."""
-    return [str(name) for name in dataset.data_vars if "half" not in dataset[name].dims]
+    """All variables but those with the noise of another one's scores."""
+    return [str(name) for name, v in dataset.data_vars.items() if not set(OF.values()) & v.attrs.keys()]
+
+
+def part_of(dataset: xr.Dataset, metric: str, part: str) -> xr.DataArray | None:
+    """The variable with that part of what is known of the noise of a metric's scores, if there is one."""
+    variables = (v for v in dataset.data_vars.values() if OF[part] in v.attrs)
+    return next((v for v in variables if printable(v.attrs[OF[part]]) == printable(metric)), None)
 
 
 def presentable(dataset: xr.Dataset) -> xr.Dataset:
@@ -120,13 +128,29 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
     for name in names:
         check_choice("metric", name, directed)
     methods = methods_of(dataset)
-    return [score for name in names for score in _scores_of(name, dataset[name], methods)]
+    return [score for name in names for score in _scores_of(name, dataset, methods)]
 
 
-def _scores_of(name: str, variable: xr.DataArray, methods: list[str]) -> Iterator[Score]:
-    higher = bool(variable.attrs["higher_is_better"])
-    for axis, at, values in points(variable, "attribution", "example"):
-        yield Score(name, axis, at, higher, methods, np.where(np.isfinite(values), values, np.nan))
+def _scores_of(name: str, dataset: xr.Dataset, methods: list[str]) -> Iterator[Score]:
+    higher, noise = bool(dataset[name].attrs["higher_is_better"]), noise_of(dataset, name)
+    for axis, at, values in points(dataset[name], "attribution", "example"):
+        of_draws = None if noise is None else next(noise)
+        yield Score(name, axis, at, higher, methods, np.where(np.isfinite(values), values, np.nan), of_draws)
+
+
+def noise_of(dataset: xr.Dataset, metric: str) -> Iterator[Floats] | None:
+    """The variance by the draws `[methods, examples]`, at every place of the metric's own axes; None if unknown."""
+    stderr, halves = (part_of(dataset, metric, part) for part in (STDERR, HALVES))
+    if stderr is not None:
+        return (values**2 for _, _, values in points(stderr, "attribution", "example"))
+    if halves is not None:
+        return (of_halves(values) for _, _, values in points(halves, "attribution", "example", "half"))
+    return None
+
+
+def of_halves(values: Floats) -> Floats:
+    """Of the mean of two halves of the draws."""
+    return np.asarray((values[..., 0] - values[..., 1]) ** 2 / 4)
 
 
 def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:

@@ -25,8 +25,8 @@ from .job import Job
 from .labels import PREDICTED, check_fits, check_output, predicted
 from .methods import as_method
 from .model import in_eval_mode, model_on, other_type
-from .randomness import seeds_by_index
-from .store import Arrays, other_size, side_by_side
+from .names import SCORES
+from .store import Arrays, of_all, other_size, side_by_side
 
 Scores = dict[str, Tensor]  # by method
 
@@ -49,19 +49,20 @@ class Scorer:
             self.examples = as_examples(job.data, job.target)
             number = len(self.examples)
             self.methods = {name: as_method(name, method, self.model, number) for name, method in job.methods.items()}
-            self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed)
+            self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed, job.stderr)
 
     def compute(self, examples: range) -> Arrays:
         """The arrays of a shard.
 
-        `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`; `"0.1"`, where attributions are
+        `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`, and `"0 stderr"` and the like what
+        is known of their noise; `"0.1"`, where attributions are
         kept, is the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON, and so are the
         digests of the batches' examples, `"data"`.
         """
         self.failures, self.digests = [], []
         with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):
             batches = [self._batch(indices) for indices in self.job.batches(examples)]
-        arrays = {key: side_by_side([b[key] for b in batches]) for key in batches[0]}
+        arrays = {key: side_by_side(parts) for key, parts in of_all(batches).items()}
         notes = {"failures": self.failures, "data": self.digests}
         return {**arrays, **{key: np.array(json.dumps(note)) for key, note in notes.items()}}
 
@@ -76,9 +77,9 @@ class Scorer:
                 attributions[name] = self.calls.attributions(method, batch)
         arrays = self._kept(attributions) if self.job.keep_attributions else self._targets(batch)
         for i, (name, metric) in enumerate(self.job.metrics.items()):
-            arrays[str(i)] = self._stacked(name, self._scores(name, metric, batch, attributions, self.job.seed), batch)
-            if self.job.halves and "n_perturb_samples" in inspect.signature(metric).parameters:
-                arrays[f"{i}.halves"] = self._halves(name, metric, batch, attributions)
+            scores = self._scores(name, metric, batch, attributions)
+            self.shapes.check(name, scores[SCORES], batch.indices)
+            arrays |= {f"{i}{part}": self._stacked(of_part, batch) for part, of_part in scores.items()}
         if self.job.keep_attributions:
             self._check_sizes(arrays, batch)
         return arrays
@@ -107,34 +108,27 @@ class Scorer:
                 method = list(self.methods)[int(key.partition(".")[0])]
                 raise ValueError(other_size(method, size, maps.shape[2:], batch.indices[0]))
 
-    def _halves(
-        self, name: str, metric: Callable[..., Any], batch: Batch, attributions: dict[str, Any]
-    ) -> np.ndarray[Any, Any]:
-        """`[methods, examples, ..., 2]`: two scores from half the draws each."""
-        draws = inspect.signature(metric).parameters["n_perturb_samples"].default
-        half = functools.partial(metric, n_perturb_samples=max(draws // 2, 1))
-        seeds = seeds_by_index(self.job.seed, range(2))
-        scores = [self._scores(name, half, batch, attributions, seed) for seed in seeds]
-        return np.stack([self._stacked(name, s, batch) for s in scores], -1)
-
-    def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any], seed: int) -> Scores:
-        call = functools.partial(self.calls.scores, name, metric, seed)
+    def _scores(self, name: str, metric: Callable[..., Any], batch: Batch, maps: dict[str, Any]) -> dict[str, Scores]:
+        """The scores, as the part `SCORES`, and their noise where that is asked for and known."""
+        call = functools.partial(self.calls.scores, name, metric, self.job.seed)
         parameters, card = inspect.signature(metric).parameters, card_of(metric)
         if "attributions" in parameters and card is not None and card.takes_mappings and maps:
             return self._shared_scores(name, call, batch, maps)
-        scores: Scores = {}
+        scores: dict[str, Scores] = {SCORES: {}}
         for method in self.methods.values():
             if (why := method.lacks(parameters)) is not None:
                 self._note(batch, method.name, name, why)
             elif {"explanation_func", "explanation_factory"} & parameters.keys():
                 with self._recording(batch, method.name, name):
-                    scores[method.name] = call(batch, explanation=method)
+                    _add(scores, method.name, call(batch, explanation=method))
             elif method.name in maps:
                 with self._recording(batch, method.name, name):
-                    scores[method.name] = call(replace(batch, attributions=maps[method.name]))
+                    _add(scores, method.name, call(replace(batch, attributions=maps[method.name])))
         return scores
 
-    def _shared_scores(self, name: str, call: Callable[[Batch], Any], batch: Batch, maps: dict[str, Any]) -> Scores:
+    def _shared_scores(
+        self, name: str, call: Callable[[Batch], dict[str, Scores]], batch: Batch, maps: dict[str, Any]
+    ) -> dict[str, Scores]:
         """Scores all methods at once. If that fails and failures are recorded, those that fail alone are left out."""
         try:
             with self._placed(batch, ", ".join(maps), name):
@@ -147,11 +141,10 @@ class Scorer:
                 with self._recording(batch, method, name):
                     call(replace(batch, attributions=maps[method]))
                     fitting[method] = maps[method]
-            return call(replace(batch, attributions=fitting)) if fitting else {}
+            return call(replace(batch, attributions=fitting)) if fitting else {SCORES: {}}
 
-    def _stacked(self, metric: str, scores: Scores, batch: Batch) -> np.ndarray[Any, Any]:
+    def _stacked(self, scores: Scores, batch: Batch) -> np.ndarray[Any, Any]:
         """`[methods, examples, ...]`; nan for a method without scores."""
-        self.shapes.check(metric, scores, batch.indices)
         found = {name: s.detach().cpu().to(_stored_type(s.dtype)).numpy() for name, s in scores.items()}
         like = next(iter(found.values()), np.empty(len(batch), np.float32))
         return np.stack([found.get(name, np.full_like(like, np.nan)) for name in self.methods])
@@ -197,6 +190,11 @@ class Scorer:
         failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
         if failure not in self.failures:
             self.failures.append(failure)
+
+
+def _add(scores: dict[str, Scores], method: str, found: dict[str, Tensor]) -> None:
+    for part, values in found.items():
+        scores.setdefault(part, {})[method] = values
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -236,6 +236,19 @@ def other_size(method: str, first: tuple[int, ...], size: tuple[int, ...], examp
     )
 
 
+def of_all(shards: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> dict[str, list[np.ndarray[Any, Any]]]:
+    """The arrays of all batches or shards by name.
+
+    One that lacks an array, as every method failed there, has NaN in the shape of its scores.
+    """
+
+    def of(shard: Mapping[str, np.ndarray[Any, Any]], key: str) -> np.ndarray[Any, Any]:
+        return shard[key] if key in shard else np.full_like(shard[re.split("[ :]", key)[0]], np.nan)
+
+    keys = dict.fromkeys(key for shard in shards for key in shard)
+    return {key: [of(shard, key) for shard in shards] for key in keys}
+
+
 def side_by_side(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """Joins batches along the examples; where every method failed, the metric's own axes are missing and are added."""
     further = max((p.shape[2:] for p in parts), key=len)

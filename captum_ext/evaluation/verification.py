@@ -136,10 +136,10 @@ def rows_of(job: Job, arrays: Arrays) -> Iterator[Row]:
         if number.isdigit() and job.keep_attributions:
             method = methods[int(number)]
             yield Row(None, method, f"attributions of method {method!r}, tensor {part}", values[0])
-        elif number.isdigit():
-            metric, halves = metrics[int(number)], " from halves of the draws" if part else ""
+        elif number.isdigit():  # a score; its noise, which is beside it, may consist of rounding alone
+            metric = metrics[int(number)]
             for method, of_method in zip(methods, values):
-                yield Row(metric, method, f"metric {metric!r} of method {method!r}{halves}", of_method)
+                yield Row(metric, method, f"metric {metric!r} of method {method!r}", of_method)
 
 
 def _concerns(failure: Mapping[str, Any], row: Row, example: int) -> bool:

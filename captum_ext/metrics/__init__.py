@@ -72,8 +72,11 @@ from .robustness.relative_stability import relative_representation_stability as 
 from .robustness.sensitivity_avg import sensitivity_avg as sensitivity_avg
 from .robustness.sensitivity_max import default_perturb_func as default_perturb_func
 from .robustness.sensitivity_max import sensitivity_max as sensitivity_max
+from .with_stderr import Estimate as Estimate
+from .with_stderr import with_stderr as with_stderr
 
 __all__ = [
+    "Estimate",
     "abpc",
     "aopc",
     "attribution_localisation",
@@ -143,4 +146,5 @@ __all__ = [
     "srg",
     "sufficiency",
     "top_k_intersection",
+    "with_stderr",
 ]

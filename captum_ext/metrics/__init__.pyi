@@ -7,6 +7,7 @@ from captum_ext._core.arguments import FrozenType
 from captum_ext._core.arguments import Scores
 from captum_ext._core.arguments import TensorOrTuple
 from captum_ext._core.draws import SeedType
+from captum_ext._core.estimates import Estimate as Estimate
 from captum_ext._core.perturbations import default_perturb_func as default_perturb_func
 from captum_ext._core.sizes import SizeType
 from captum_ext._core.target import TargetType
@@ -25,6 +26,7 @@ from captum_ext.metrics.randomisation._similarity import SimilarityType
 from captum_ext.metrics.randomisation.efficient_mprt import efficient_mprt as efficient_mprt
 from captum_ext.metrics.randomisation.random_logit import random_logit as random_logit
 from captum_ext.metrics.robustness.consistency import Discretize
+from captum_ext.metrics.with_stderr import with_stderr as with_stderr
 from collections.abc import Callable
 from collections.abc import Sequence
 from torch import Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -25,12 +26,23 @@ def drawn_baselines(baselines: BaselinesType, batch: int, draws: int, seed: Seed
     return [partial(baselines, seed=seeds) for seeds in draw_seeds(seed, batch, draws).T]
 
 
-def single_effects(x: Features, baselines: Sequence[BaselinesType], f: Forward) -> tuple[Tensor, Tensor]:
-    """Each feature's effect, and whether the example has it, `[B, width]` each.
+@dataclass(frozen=True)
+class Changes:
+    """How the output changes when a feature is replaced, `of_draw [draws, B, width]`; 0 where there is no feature."""
 
-    An effect is the root mean square, over the baselines, of the output's change when the feature is replaced. One
-    within the rounding of the outputs counts as 0. The first of the baselines are those of `x`.
-    """
+    of_draw: Tensor
+    rounding: Tensor  # [B, 1] of the outputs
+    exists: Tensor  # [B, width]
+
+    def effects(self, draws: Sequence[int] | slice = slice(None)) -> Tensor:
+        """`[B, width]`: the root mean square of these draws' changes. One within the outputs' rounding counts as 0."""
+        changes, power = to_unit(self.of_draw[draws].movedim(0, -1))
+        effects = changes.square().mean(-1).sqrt() * power[..., 0]
+        return effects.masked_fill(effects <= self.rounding, 0)
+
+
+def single_changes(x: Features, baselines: Sequence[BaselinesType], f: Forward) -> Changes:
+    """The changes for each of the baselines, of which the first are those of `x`."""
     batch, rows = len(x.counts), _single_features(x.counts, x.inputs[0].device)
 
     def stream() -> Iterator[Rows]:
@@ -43,15 +55,9 @@ def single_effects(x: Features, baselines: Sequence[BaselinesType], f: Forward) 
     f_x, f_rows = f(stream(), batch + len(rows) * len(baselines)).split([batch, len(rows) * len(baselines)])
     f_rows = f_rows.reshape(len(baselines), len(rows))
     exists, row = (t.to(f_x.device) for t in _table(x.counts))
-    effects = _root_mean_square(f_x[rows.example] - f_rows)[row].masked_fill(~exists, 0)
+    changes = (f_x[rows.example] - f_rows)[:, row].masked_fill(~exists, 0)
     outputs = torch.cat((f_x[:, None], f_rows.abs().amax(0)[row].masked_fill(~exists, 0)), 1)
-    return effects.masked_fill(effects <= rounding_of_outputs(outputs, f.dtype)[:, None], 0), exists
-
-
-def _root_mean_square(changes: Tensor) -> Tensor:
-    """Over the first axis."""
-    changes, power = to_unit(changes.T)
-    return changes.square().mean(-1).sqrt() * power[:, 0]
+    return Changes(changes, rounding_of_outputs(outputs, f.dtype)[:, None], exists)
 
 
 def _single_features(counts: Tensor, device: torch.device) -> Subsets:

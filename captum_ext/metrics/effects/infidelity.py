@@ -25,6 +25,7 @@ from ..._core.arguments import (
 )
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_flag, shape
+from ..._core.estimates import of_each_left_out
 from ..._core.features import AGGREGATES, Features
 from ..._core.guard import Guard
 from ..._core.perturbations import Perturbations, as_copies, check_perturb_func
@@ -103,18 +104,33 @@ def infidelity(
         explained.append(_dot(flat(perturbations), phi))
 
     observed = drawn.drops(explain)  # [B, n]
-    scores = _mean_squared_difference(torch.cat(explained, 2), observed, normalize)
-    return methods.unpack(scores, drawn.f.dtype)
-
-
-def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
-    """`[methods, B]`. Beta is 0 for an explanation that predicts 0 for all draws."""
+    predicted = torch.cat(explained, 2)  # [methods, B, n]
     if normalize:
-        explained, _ = to_unit(explained)  # beta undoes any scale
-        explained = explained * ratio(
-            (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
-        )
-    return ((explained - observed) ** 2).mean(-1)
+        predicted = _fitted(predicted, observed)
+    scores = ((predicted - observed) ** 2).mean(-1)
+    without_each = partial(_without_each, predicted, observed, normalize)
+    return methods.unpack(scores, drawn.f.dtype, noise=lambda: of_each_left_out(without_each(), observed))
+
+
+def _fitted(predicted: Tensor, observed: Tensor) -> Tensor:
+    """The predictions times beta, which is 0 for an explanation that predicts 0 for all draws."""
+    predicted, _ = to_unit(predicted)  # beta undoes any scale
+    return predicted * ratio((predicted * observed).sum(-1, keepdim=True), (predicted**2).sum(-1, keepdim=True))
+
+
+def _without_each(predicted: Tensor, observed: Tensor, normalize: bool) -> Tensor:
+    """`[methods, B, n]`: the scores of all draws but one. With `normalize`, each has a beta of its own.
+
+    The least squares' residuals r have no part in the direction of the predictions e: sum r e = 0. So without draw j
+    beta changes by c = r_j e_j / sum_{i != j} e_i^2, and the squares sum to sum_{i != j} r_i^2 - c r_j e_j.
+    """
+    residual, draws = predicted - observed, observed.shape[-1]
+    squares, size = residual**2, predicted**2
+    left = squares.sum(-1, keepdim=True) - squares
+    if normalize:
+        along = residual * predicted
+        left = left - ratio(along**2, size.sum(-1, keepdim=True) - size)
+    return left / (draws - 1)
 
 
 def _over_elements(methods: Attributions, x: Tensors) -> Tensor:

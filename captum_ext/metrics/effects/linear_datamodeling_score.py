@@ -11,6 +11,7 @@ from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
 from ..._core.draws import SeedType, draw_seeds, generator
+from ..._core.estimates import of_correlation
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import CORRELATIONS, rounding_of_outputs, rounding_of_sums
@@ -82,7 +83,9 @@ def linear_datamodeling_score(
     place, valid = subsets.place.to(f_rows.device), subsets.valid.to(f_rows.device)
     kept = -removed[:, place]  # [methods, B, draws]; less the sum of all attributions, which is the same in each draw
     resolution = rounding_of_sums(phi), rounding_of_outputs(f_rows[place], f.dtype)
-    return given.unpack(CORRELATIONS[correlation](kept, f_rows[place], valid, *(r[..., 0] for r in resolution)))
+    scores = CORRELATIONS[correlation](kept, f_rows[place], valid, *(r[..., 0] for r in resolution))
+    exact = subsets.exact.to(f_rows.device)
+    return given.unpack(scores, lambda: of_correlation(correlation, scores, kept, f_rows[place], exact))
 
 
 class _Halves:

@@ -8,6 +8,7 @@ from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
 from ..._core.draws import SeedType
+from ..._core.estimates import of_correlation
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes, several
@@ -94,4 +95,6 @@ def sensitivity_n(
         rounding_of_sums(phi),
         rounding_of_outputs(f_rows[subsets.row], f.dtype),
     )
-    return given.unpack(scores[..., 0] if one_size else scores)
+    exact, size = subsets.exact.to(observed.device), 0 if one_size else slice(None)
+    parts = scores[..., size], explained[:, :, size], observed[:, size], exact[:, size]
+    return given.unpack(parts[0], lambda: of_correlation(correlation, *parts))

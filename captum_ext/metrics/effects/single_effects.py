@@ -11,10 +11,11 @@ from ..._core.arguments import BaselinesType, Scores, TensorOrTuple, as_tuple
 from ..._core.card import metric
 from ..._core.checks import check_count, check_fraction
 from ..._core.draws import SeedType
+from ..._core.estimates import Noise, none_for, of_each_left_out, of_halves
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_sums, spearman
-from ._single_effects import drawn_baselines, single_effects
+from ._single_effects import Changes, drawn_baselines, single_changes
 
 ROWS = "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn"
 REFERENCE = "Nguyen et al. 2020, arXiv:2007.07584"
@@ -66,9 +67,18 @@ def monotonicity_correlation(
         >>> monotonicity_correlation(lambda x: x @ w, x, maps)
         {'gradient': tensor([1.]), 'by place': tensor([0.2000])}
     """
-    given, sizes, effects, exists = _sizes_and_effects(baselines, n_perturb_samples, seed, **setting)
-    scores = spearman(sizes, effects, exists, rounding_of_sums(sizes)[..., 0], torch.zeros_like(effects[:, 0]))
-    return given.unpack(scores)
+    given, changes, draws = _drawn_changes(baselines, n_perturb_samples, seed, **setting)
+    sizes, rounding = given.phi.abs(), rounding_of_sums(given.phi)[..., 0]
+
+    def score(effects: Tensor) -> Tensor:
+        return spearman(sizes, effects, changes.exists, rounding, torch.zeros_like(effects[:, 0]))
+
+    def noise() -> Noise:
+        others = [[i for i in range(draws) if i != j] for j in range(draws)]
+        return of_each_left_out(torch.stack([score(changes.effects(which)) for which in others], -1))
+
+    scores = score(changes.effects())
+    return given.unpack(scores, noise if draws else lambda: none_for(scores))
 
 
 @metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=REFERENCE, relative=True)
@@ -112,21 +122,30 @@ def non_sensitivity(*, tolerance: float = 1e-5, **arguments: Any) -> Scores:
         {'gradient': tensor([0.]), 'ones': tensor([1.]), 'zeros': tensor([3.])}
     """
     tolerance = check_fraction("tolerance", tolerance)
-    given, sizes, effects, exists = _sizes_and_effects(**arguments)
-    differ = (_is_zero(sizes, tolerance) != _is_zero(effects, tolerance)) & exists
-    scores = differ.sum(-1).to(effects).masked_fill(effects.isnan().any(-1), torch.nan)
-    return given.unpack(scores)
+    given, changes, draws = _drawn_changes(**arguments)
+    sizes = given.phi.abs()
+
+    def score(effects: Tensor) -> Tensor:
+        differ = (_is_zero(sizes, tolerance) != _is_zero(effects, tolerance)) & changes.exists
+        return differ.sum(-1).to(effects).masked_fill(effects.isnan().any(-1), torch.nan)
+
+    def noise() -> Noise:
+        halves = [score(changes.effects(slice(first, None, 2))) for first in range(min(draws, 2))]
+        return of_halves(torch.stack([halves[0], halves[-1]], -1), draws)
+
+    scores = score(changes.effects())
+    return given.unpack(scores, noise if draws else lambda: none_for(scores))
 
 
-def _sizes_and_effects(
+def _drawn_changes(
     baselines: BaselinesType, n_perturb_samples: int, seed: SeedType, inputs: TensorOrTuple, **setting: Any
-) -> tuple[Setting, Tensor, Tensor, Tensor]:
-    """The setting, absolute attributions `[methods, B, F]`, effects `[B, F]` and which features exist `[B, F]`."""
+) -> tuple[Setting, Changes, int]:
+    """The setting, the changes of the output, and the number of draws: 0 for baselines that are not drawn."""
     draws = check_count("n_perturb_samples", n_perturb_samples)
     replacements = drawn_baselines(baselines, len(as_tuple(inputs)[0]), draws, seed)
     given = Setting(inputs=inputs, baselines=replacements[0], **setting)
-    effects, exists = single_effects(given.x, replacements, given.f)
-    return given, given.phi.abs(), effects, exists
+    changes = single_changes(given.x, replacements, given.f)
+    return given, changes, 0 if replacements[0] is baselines else draws
 
 
 def _is_zero(sizes: Tensor, tolerance: float) -> Tensor:

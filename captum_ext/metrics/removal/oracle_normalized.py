@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from ..._core.arguments import Scores, each
 from ..._core.card import arguments_of_partial, card_of, metric
 from ..._core.checks import check_count
 from ..._core.draws import SeedType
+from ..._core.estimates import Noise, depends_on_draws, noted, of_each_left_out
 from ..._core.removals import removals
 from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_outputs, wide
@@ -85,13 +87,21 @@ def oracle_normalized(
     oracle = best.amax(0) if higher else best.amin(0)
     random = torch.stack([wide(of_orders[i]) for i in range(2, len(orders))])
     rounding = _rounding(score, torch.cat((best, random)), largest, features.f.dtype)
-    random = random.mean(0)
-    extent = (oracle - random).where((oracle - random).abs() > rounding, torch.nan)
+    chance = random.mean(0)
+    extent = (oracle - chance).where((oracle - chance).abs() > rounding, torch.nan)
 
     def normalized(scores: Tensor) -> Tensor:
-        return ((wide(scores) - random) / extent).to(scores.dtype)
+        return ((wide(scores) - chance) / extent).to(scores.dtype)
 
-    return each(normalized, given)
+    def noise(part: int, scores: Tensor) -> Tensor:
+        others = (random.sum(0) - random) / max(draws - 1, 1)  # [draws, B, ...]: chance without each order
+        left_out = ((wide(scores) - others) / (oracle - others)).where(extent.isfinite(), torch.nan)
+        return of_each_left_out(left_out.movedim(0, -1), random.movedim(0, -1))[part].to(scores)
+
+    found = each(normalized, given)
+    if depends_on_draws(score):  # its own draws add noise, too
+        return found
+    return noted(found, lambda: Noise(*(each(partial(noise, part), given) for part in range(2))))
 
 
 def _rounding(score: Callable[..., Any], scores: Tensor, largest: Tensor, outputs: torch.dtype) -> Tensor:

@@ -11,6 +11,7 @@ from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_count, check_fraction
 from ..._core.draws import SeedType, draw_seeds, generator
+from ..._core.estimates import of_mean
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
@@ -102,9 +103,10 @@ def _mean_drop(n_perturb_samples: int, share: float | None, seed: SeedType, *, k
     x, f = given.x, given.f
     chances = _Chances(given.phi, x.counts, share, draw_seeds(seed, len(x.counts), draws), kept)
     scores = scores_without(chances.rows, x, f).reshape(len(x.counts), -1)  # [B, 1 + methods * draws]
-    drop = (scores[:, :1] - scores[:, 1:]).reshape(len(scores), -1, draws).mean(-1).T
-    defined = chances.probability.isfinite().all(-1)
-    return given.unpack(drop.where(defined.to(drop.device), torch.nan))
+    drops = (scores[:, :1] - scores[:, 1:]).reshape(len(scores), -1, draws).transpose(0, 1)  # [methods, B, draws]
+    defined = chances.probability.isfinite().all(-1).to(drops.device)
+    drops = drops.where(defined[..., None], torch.nan)
+    return given.unpack(drops.mean(-1), lambda: of_mean(drops))
 
 
 class _Chances:

@@ -96,4 +96,4 @@ def _steepest(copies: PerturbedExplanations, order: float, order_of_inputs: floa
         distance = norm(at_least_float32(flat(rows)) - at_least_float32(x[example]), order_of_inputs)
         return ratio(norm(copies.explain(rows, example) - phi[example], order), distance)
 
-    return copies.of_copies(slope).amax(1).to(copies.explain.dtype)
+    return copies.largest(copies.of_copies(slope), copies.explain.dtype)

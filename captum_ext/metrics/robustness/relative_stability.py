@@ -51,8 +51,7 @@ def _largest_change(
         explained = norm(_relative_change(copies.explain(rows, example), phi[example]), order)
         return (explained / moved).masked_fill(left_out, -torch.inf)
 
-    largest = copies.of_copies(growth).amax(1)
-    return largest.masked_fill(largest == -torch.inf, torch.nan).to(score_type(copies.explain.dtype, f.dtype))
+    return copies.largest(copies.of_copies(growth), score_type(copies.explain.dtype, f.dtype))
 
 
 @metric(

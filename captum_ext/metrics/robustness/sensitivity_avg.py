@@ -9,6 +9,7 @@ from torch import Tensor
 from ..._core.arguments import as_norm_order
 from ..._core.card import metric
 from ..._core.checks import check_choice
+from ..._core.estimates import noted, of_mean
 from ..._core.perturbed_explanations import PerturbedExplanations
 from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio
@@ -52,4 +53,6 @@ def sensitivity_avg(norm_ord: str | float, search: str, **arguments: Any) -> Ten
     copies = PerturbedExplanations(search=search, **arguments)
     phi = copies.of_examples(copies.explain)  # [B, E]
     moved = copies.of_copies(lambda rows, example: norm(copies.explain(rows, example) - phi[example], order))  # [B, n]
-    return ratio(moved.mean(1), norm(phi, order)).to(copies.explain.dtype)
+    size, dtype = norm(phi, order), copies.explain.dtype
+    scores = ratio(moved.mean(1), size).to(dtype)
+    return noted(scores, lambda: of_mean(ratio(moved, size[:, None])), lambda values: values.to(dtype))

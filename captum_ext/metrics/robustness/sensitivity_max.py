@@ -70,4 +70,5 @@ def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
     copies = PerturbedExplanations(**arguments)
     phi = copies.of_examples(copies.explain)  # [B, E]
     moved = copies.of_copies(lambda rows, example: norm(copies.explain(rows, example) - phi[example], order))  # [B, n]
-    return ratio(moved.amax(1), norm(phi, order)).to(copies.explain.dtype)
+    relative = ratio(moved, norm(phi, order)[:, None])
+    return copies.largest(relative, copies.explain.dtype)

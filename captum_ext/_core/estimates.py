@@ -1,0 +1,200 @@
+"""How far random draws leave a score uncertain. A metric says it with its score, and it is computed if asked for."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from .home import in_float64
+from .statistics import to_unit, wide
+
+S = TypeVar("S")
+DRAWS = ("n_perturb_samples", "seed", "weights_seed")  # arguments of metrics whose scores depend on draws
+FEWEST = 12  # effective draws, below which an interval of two standard errors is often too short
+FEW = (
+    "In {what} fewer than 12 draws carry the variance, so the standard error may be too small. Take the model's logits "
+    "instead of probabilities, larger sets, or more draws (`n_perturb_samples`)."
+)
+
+
+class Estimate(NamedTuple):
+    """A score, its standard error over the random draws, and how many draws carry it; each as the metric returns it."""
+
+    score: Any
+    stderr: Any
+    n_eff: Any
+
+
+class Noise(NamedTuple):
+    """What the draws add to a score: its standard error, the effective draws, and for maxima scores of two halves."""
+
+    stderr: Any
+    n_eff: Any
+    halves: Any = None  # [..., 2]
+
+    def map(self, function: Callable[[Any], Any]) -> Noise:
+        return Noise(
+            function(self.stderr), function(self.n_eff), None if self.halves is None else function(self.halves)
+        )
+
+
+class _Noted:
+    """The noise that was noted last, and the scores it belongs to."""
+
+    scores: Any = None
+    noise: Noise | None = None
+
+
+_noted: ContextVar[_Noted | None] = ContextVar("_noted", default=None)
+
+
+def noted(scores: S, noise: Callable[[], Noise], as_scores: Callable[[Any], Any] = lambda values: values) -> S:
+    """Returns the scores; if somebody asked, notes the noise of these, each part of it in the form of the scores."""
+    note = _noted.get()
+    if note is not None:
+        note.scores, note.noise = scores, noise().map(as_scores)
+    return scores
+
+
+@contextmanager
+def _asked() -> Iterator[_Noted]:
+    note = _Noted()
+    token = _noted.set(note)
+    try:
+        yield note
+    finally:
+        _noted.reset(token)
+
+
+def with_noise(metric: Callable[..., Any]) -> Callable[..., tuple[Any, Noise | None]]:
+    """A function of the metric's arguments that returns its scores and the noise that it noted for these, if it did."""
+    if isinstance(metric, functools.partial):
+        return functools.partial(with_noise(metric.func), *metric.args, **metric.keywords)
+
+    @in_float64
+    @functools.wraps(metric)
+    def of_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Noise | None]:
+        with _asked() as note:
+            scores = metric(*args, **kwargs)
+        return scores, note.noise if note.scores is scores else None
+
+    return of_arguments
+
+
+def depends_on_draws(metric: Callable[..., Any]) -> bool:
+    """Whether the metric's scores may depend on draws, by the arguments that it takes."""
+    return bool(set(DRAWS) & set(inspect.signature(metric).parameters))
+
+
+def none_for(scores: Any) -> Noise:
+    """Of scores that nothing was drawn for: no standard error, and endlessly many draws."""
+    return Noise(_in_place_of(scores, 0.0), _in_place_of(scores, torch.inf))
+
+
+def unknown_for(scores: Any) -> Noise:
+    """Of scores that depend on draws, nobody knows how much."""
+    return Noise(_in_place_of(scores, torch.nan), _in_place_of(scores, torch.nan))
+
+
+def _in_place_of(scores: Any, value: float) -> Any:
+    """The value in place of every score, and nan in place of nan."""
+    if isinstance(scores, dict):
+        return {name: _in_place_of(s, value) for name, s in scores.items()}
+    return torch.full_like(scores, value).masked_fill(scores.isnan(), torch.nan)
+
+
+def of_mean(values: Tensor, drops: Tensor | None = None) -> Noise:
+    """Of the mean of `values [..., draws]`: their standard deviation, divided by the root of their number.
+
+    The effective draws are those of `drops`, or of the values themselves.
+    """
+    draws = values.shape[-1]
+    stderr = values.std(-1) / draws**0.5 if draws > 1 else torch.full_like(values[..., 0], torch.nan)
+    return Noise(stderr, effective_draws(values if drops is None else drops).expand_as(stderr))
+
+
+def of_maximum(values: Tensor, independent: bool = True) -> Noise:
+    """Of the largest of `values [..., draws]`, which has no standard error: two halves of the draws tell of its noise.
+
+    A search, in which a draw depends on those before it, has no halves.
+    """
+    draws = values.shape[-1]
+    halves = [values[..., first::2].amax(-1) for first in range(min(draws, 2))]
+    return of_halves(torch.stack([halves[0], halves[-1]], -1), draws if independent else 1)
+
+
+def of_halves(scores: Tensor, draws: int) -> Noise:
+    """Of a score for which only the scores `[..., 2]` of two halves of the draws are known, if there are two draws."""
+    undefined = torch.full_like(scores[..., 0], torch.nan)
+    return Noise(undefined, undefined, scores if draws > 1 else torch.full_like(scores, torch.nan))
+
+
+def of_each_left_out(scores: Tensor, drops: Tensor | None = None) -> Noise:
+    """The jackknife: `scores [..., draws]` are those of all draws but one.
+
+    The effective draws are those of `drops`, or of the scores' own deviations.
+    """
+    draws = scores.shape[-1]
+    deviations, power = to_unit(_centred(scores))
+    stderr = (deviations.square().sum(-1) * (draws - 1) / draws).sqrt() * power[..., 0]
+    stderr = stderr if draws > 1 else torch.full_like(stderr, torch.nan)
+    return Noise(stderr, effective_draws(scores if drops is None else drops).expand_as(stderr))
+
+
+def of_correlation(kind: str, scores: Tensor, a: Tensor, b: Tensor, exact: Tensor) -> Noise:
+    """Of a correlation `scores [...]` over the draws of `a` and `b [..., draws]`, of which `b` are drops of the output.
+
+    Pearson's by the jackknife, that of ranks by Fisher's z, whose variance is about 1.06 / (draws - 3). Where every set
+    was taken, which `exact` says, the score has no error.
+    """
+    draws = b.shape[-1]
+    if kind == "pearson":
+        stderr = of_each_left_out(_pearson_without_each(a, b)).stderr
+    else:
+        stderr = (
+            (1 - scores.square()) * (1.06 / (draws - 3)) ** 0.5 if draws > 3 else torch.full_like(scores, torch.nan)
+        )
+    noise = Noise(stderr.masked_fill(exact, 0), effective_draws(b).masked_fill(exact, torch.inf).expand_as(scores))
+    return noise.map(lambda values: values.masked_fill(scores.isnan(), torch.nan))
+
+
+def _pearson_without_each(a: Tensor, b: Tensor) -> Tensor:
+    """`[..., draws]`: the correlation of all draws but one. Nan where one side is constant without that draw."""
+    (a, _), (b, _), draws = to_unit(_centred(a)), to_unit(_centred(b)), a.shape[-1]
+
+    def without_each(products: Tensor) -> Tensor:
+        return products.sum(-1, keepdim=True) - products * draws / max(draws - 1, 1)
+
+    parts = [(without_each(v), v.sum(-1, keepdim=True)) for v in (a * a, b * b)]
+    constant = functools.reduce(torch.logical_or, (left <= torch.finfo(a.dtype).eps * draws * of for left, of in parts))
+    r = without_each(a * b) / (parts[0][0] * parts[1][0]).sqrt()
+    return r.clamp(-1, 1).masked_fill(constant, torch.nan)
+
+
+def effective_draws(values: Tensor) -> Tensor:
+    r"""How many draws carry the variance of the values: (sum d^2)^2 / sum d^4 of their deviations from the mean.
+
+    It is the number of draws if all deviate equally far, and 2 if two of them differ equally from the rest.
+    """
+    squares = to_unit(_centred(values))[0].square()
+    fourth = squares.square().sum(-1)
+    return torch.where(fourth == 0, values.shape[-1], squares.sum(-1).square() / fourth)
+
+
+def few_draws(noise: Noise) -> float:
+    """The share of scores with a standard error above 0 that few draws carry."""
+    stderr, n_eff = (torch.cat([p.flatten() for p in tree_leaves(part)]) for part in (noise.stderr, noise.n_eff))
+    return 0.0 if stderr.is_meta or not len(stderr) else float(((stderr > 0) & (n_eff < FEWEST)).double().mean())
+
+
+def _centred(values: Tensor) -> Tensor:
+    values = wide(values)
+    return values - values.mean(-1, keepdim=True)

@@ -1,0 +1,71 @@
+"""Scores with their standard errors."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from .._core.estimates import FEW, Estimate, depends_on_draws, few_draws, none_for, unknown_for, with_noise
+from .._core.guard import frames_of_package
+
+
+def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
+    r"""Turns a metric into one that also says how far its random draws leave each score uncertain.
+
+    The function that comes back takes the metric's arguments and returns `Estimate(score, stderr, n_eff)`, a named
+    tuple of what the metric returns: tensors, or mappings name -> tensors. It costs no further model row, and the score
+    is the metric's own, to the last bit. For a mean over draws and a correlation over draws
+
+    .. math:: \mathrm{stderr} = \frac{\mathrm{sd}}{\sqrt n}, \qquad
+              \mathrm{stderr} = \sqrt{\frac{n-1}{n} \sum_j \bigl(r_{(j)} - \bar r\bigr)^2}
+
+    where :math:`r_{(j)}` is the correlation without draw `j` (the jackknife); for rank correlations it is
+    :math:`(1 - r^2) \sqrt{1.06 / (n - 3)}`. Of `n` draws that change the output by :math:`d_j`, from their mean,
+
+    .. math:: n_\mathrm{eff} = \frac{\bigl(\sum_j d_j^2\bigr)^2}{\sum_j d_j^4}
+
+    carry the score. About 95 % of intervals of two standard errors hold the score of endlessly many draws if that is
+    12 or more; with fewer, too few do, and one warning per call says so.
+
+    Args:
+        metric: a metric, also one configured by `functools.partial`, or a function of your own.
+
+    Returns:
+        A function. `stderr` has the unit of the score; it is about the draws alone, not about the choice of examples.
+        It is 0, and `n_eff` infinite, for a metric that draws nothing and where every set was taken. Both are NaN where
+        the score is, with a single draw, and where there is no standard error: for maxima over draws, such as
+        `sensitivity_max`, which grow with every further draw; for `non_sensitivity`, which counts what no draw changed;
+        for metrics that draw one model, class or denoised map per score; and for functions of your own that draw,
+        unless they return what a metric of this package returned.
+
+    Raises:
+        TypeError: `metric` is no function. Otherwise as the metric.
+
+    Reference: Efron and Stein 1981, "The Jackknife Estimate of Variance"; Fieller, Hartley and Pearson 1957, "Tests for
+    Rank Correlation Coefficients. I", for the factor 1.06.
+
+    Example:
+        >>> import torch
+        >>> from captum_ext.metrics import sensitivity_n
+        >>> w, x = torch.arange(1.0, 21.0), torch.ones(1, 20)
+        >>> score, stderr, n_eff = with_stderr(sensitivity_n)(lambda x: x @ w, x, w[None], n=5, seed=0)
+        >>> score, bool(stderr < 1e-6), bool(n_eff > 12)
+        (tensor([1.]), True, True)
+    """
+    if not callable(metric):
+        raise TypeError(f"`metric` must be a metric or a function of its arguments, got {type(metric).__name__}.")
+    if isinstance(metric, functools.partial):
+        return functools.partial(with_stderr(metric.func), *metric.args, **metric.keywords)
+    function, drawn = with_noise(metric), depends_on_draws(metric)
+
+    @functools.wraps(function)
+    def estimated(*args: Any, **kwargs: Any) -> Estimate:
+        scores, found = function(*args, **kwargs)
+        noise = found or (unknown_for(scores) if drawn else none_for(scores))
+        if few := few_draws(noise):
+            warnings.warn(FEW.format(what=f"{few:.0%} of the scores"), stacklevel=frames_of_package())
+        return Estimate(scores, noise.stderr, noise.n_eff)
+
+    return estimated
