@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ._core.checks import check_choice, check_fraction, describe
+from ._core.checks import check_choice, check_count, check_fraction, describe
 from ._core.printing import printable
 from .evaluation import comparison
 from .evaluation.axes import plain_axis, with_place
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, distinct in any kind of colour vision; yellow is left out, which is faint on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-LINES, HATCHES = ("-", "--", ":", "-."), ("", "//", "..", "xx")  # for each turn of the colours
+LINES, HATCHES, MARKERS = ("-", "--", ":", "-."), ("", "//", "..", "xx"), "osD^"  # for each turn of the colours
 AXES = {"fraction": "fraction of features", "n": "features in a subset, n"}
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "all": np.abs,
@@ -109,6 +109,39 @@ def _violin(ax: Axes, values: Floats, y: int, color: str) -> None:
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     ax.plot([low, high], [y, y], color=color, linewidth=4, solid_capstyle="butt")
     ax.plot(median, y, "o", color="white", markeredgecolor=color, markersize=6)
+
+
+def examples(
+    results: Any,
+    metric: str,
+    at: float | None = None,
+    n_examples: int = 12,
+    confidence: float = 0.95,
+    ax: Axes | None = None,
+) -> Figure:
+    """The scores of each method on single examples, evenly spread over the results.
+
+    The bars are intervals by the standard errors of `evaluate(..., stderr=True)`: how far the score of that example
+    would move with other random draws. A score without a standard error has no bar. `at` chooses the place on the
+    metric's own axis, if it has one.
+    """
+    score, dataset = _score(results, metric, at), _dataset(results)
+    count = dataset.sizes["example"]
+    shown = np.unique(np.linspace(0, count - 1, min(check_count("n_examples", n_examples), count)).round().astype(int))
+    reach = np.full(score.values.shape, np.nan) if score.noise is None else _z(confidence) * np.sqrt(score.noise)
+    names, places = methods_of(dataset), np.arange(len(shown))
+    figure, ax = _axes(ax, (2.5 + 0.5 * len(shown), 4))
+    for i, (name, style) in enumerate(zip(names, _styles(dataset))):
+        x = places + 0.6 * ((i + 0.5) / len(names) - 0.5)  # side by side
+        marker = {"fmt": MARKERS[i // len(COLORS) % len(MARKERS)], "color": style["color"], "label": name}
+        ax.errorbar(x, score.values[i, shown], reach[i, shown], markersize=4, capsize=2, elinewidth=1, **marker)
+    ax.set_xticks(places, [str(number) for number in dataset["example"].values[shown]])
+    ax.set_xlabel("example")
+    ax.set_ylabel(_with_arrow(score.label, score.higher_is_better))
+    if score.noise is not None:
+        ax.set_title(f"{confidence:.0%} intervals over the random draws", fontsize="medium")
+    _beside(ax, *ax.get_legend_handles_labels())
+    return figure
 
 
 def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:

@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 
 import captum_ext.metrics as exported
 from captum_ext._core.card import arguments_of_partial, card_of
+from captum_ext._core.estimates import DRAWS
 from captum_ext.perturbations import segment_removal
 
 from . import oracles
@@ -519,6 +520,25 @@ def test_a_call_that_draws_nothing_leaves_the_global_generator_alone(case):
     before = torch.get_rng_state()
     case(tiny(2))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@of_every(lambda case: True, sets=None)
+def test_a_standard_error_leaves_the_score_as_it_is_costs_no_row_and_is_0_where_nothing_is_drawn(case):
+    estimated = replace(case, metric=exported.with_stderr(case.metric))
+    plain, with_error = recorded(), recorded()
+    score = case(plain)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Fewer than 12 draws")
+        estimate = estimated(with_error)
+    assert torch.equal(estimate.score, score)
+    assert with_error.model.calls == plain.model.calls
+    assert estimate.stderr.shape == estimate.n_eff.shape == score.shape
+    assert estimate.stderr.dtype == estimate.n_eff.dtype == score.dtype
+    if any(map(case.takes, DRAWS)):
+        assert not (estimate.stderr < 0).any()
+    else:
+        assert (estimate.stderr[~score.isnan()] == 0).all()
+        assert estimate.n_eff[~score.isnan()].isinf().all()
 
 
 # ---- two options together

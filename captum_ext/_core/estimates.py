@@ -20,8 +20,8 @@ S = TypeVar("S")
 DRAWS = ("n_perturb_samples", "seed", "weights_seed")  # arguments of metrics whose scores depend on draws
 FEWEST = 12  # effective draws, below which an interval of two standard errors is often too short
 FEW = (
-    "In {what} fewer than 12 draws carry the variance, so the standard error may be too small. Take the model's logits "
-    "instead of probabilities, larger sets, or more draws (`n_perturb_samples`)."
+    "Fewer than 12 draws carry the variance of {what}, so standard errors may be too small there. Take the model's "
+    "logits instead of probabilities, larger sets, or more draws (`n_perturb_samples`)."
 )
 
 
@@ -75,7 +75,10 @@ def _asked() -> Iterator[_Noted]:
 
 
 def with_noise(metric: Callable[..., Any]) -> Callable[..., tuple[Any, Noise | None]]:
-    """A function of the metric's arguments that returns its scores and the noise that it noted for these, if it did."""
+    """A function of the metric's arguments that returns its scores, and their noise if it noted any.
+
+    Of noise that was noted for other scores, from which these were made, nothing follows.
+    """
     if isinstance(metric, functools.partial):
         return functools.partial(with_noise(metric.func), *metric.args, **metric.keywords)
 
@@ -84,7 +87,7 @@ def with_noise(metric: Callable[..., Any]) -> Callable[..., tuple[Any, Noise | N
     def of_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Noise | None]:
         with _asked() as note:
             scores = metric(*args, **kwargs)
-        return scores, note.noise if note.scores is scores else None
+        return scores, note.noise if note.noise is None or note.scores is scores else unknown_for(scores)
 
     return of_arguments
 
@@ -190,9 +193,9 @@ def effective_draws(values: Tensor) -> Tensor:
 
 
 def few_draws(noise: Noise) -> float:
-    """The share of scores with a standard error above 0 that few draws carry."""
+    """The share of scores whose standard error is above 0 and rests on few draws."""
     stderr, n_eff = (torch.cat([p.flatten() for p in tree_leaves(part)]) for part in (noise.stderr, noise.n_eff))
-    return 0.0 if stderr.is_meta or not len(stderr) else float(((stderr > 0) & (n_eff < FEWEST)).double().mean())
+    return 0.0 if stderr.is_meta else float(((stderr > 0) & (n_eff < FEWEST)).double().mean())
 
 
 def _centred(values: Tensor) -> Tensor:

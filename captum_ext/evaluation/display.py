@@ -73,9 +73,11 @@ def headline(dataset: xr.Dataset) -> str:
     )
 
 
-def numbers(score: Score, values: Floats, form: Callable[[float], str]) -> Numbers:
+def numbers(score: Score, values: Floats, form: Callable[[float], str], stderr: Floats | None = None) -> Numbers:
     best = ranks_of(score.turned(values)) == 1
-    return Numbers(score.label, score.higher_is_better, values.tolist(), [form(v) for v in values], best.tolist())
+    errors = [""] * len(values) if stderr is None else [f" ± {form(e)}" if np.isfinite(e) else "" for e in stderr]
+    texts = [form(value) + error for value, error in zip(values, errors)]
+    return Numbers(score.label, score.higher_is_better, values.tolist(), texts, best.tolist())
 
 
 def means(dataset: xr.Dataset) -> list[Numbers]:
@@ -134,6 +136,8 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
         f"{headline(dataset)}. Mean with its {options.get('confidence', 0.95):.0%} interval over examples; "
         f"* best mean, ~ not distinguishable from it{TOO_FEW if table['undecided'].any() else ''}."
     )
+    if table["share_of_draws"].notna().any():
+        legend += "\nBy draws: the share of the variance between examples that is noise of the metric's random draws."
     return "\n\n".join([*blocks, "\n".join([legend, *_failure_lines(dataset)])])
 
 
@@ -143,8 +147,9 @@ def _summary_block(name: str, rows: pd.DataFrame) -> str:
     marks = [_mark(row) for row in rows.itertuples()]
     intervals = [f"[{form(low)}, {form(high)}]" for low, high in zip(rows["low"], rows["high"])]
     missing = [f"{share:.0%} undefined" if share else "" for share in rows["undefined"]]
+    draws = [f"{share:.0%} by draws" if np.isfinite(share) else "" for share in rows["share_of_draws"]]
     cells = (_aligned(list(rows["attribution"])), marks, _aligned(list(map(form, rows["mean"]))), _aligned(intervals))
-    lines = ["  ".join(["", *row]).rstrip() for row in zip(*cells, missing)]
+    lines = ["  ".join(["", *row]).rstrip() for row in zip(*cells, _aligned(draws), missing)]
     return "\n".join([f"{name} {arrow(rows['higher_is_better'].iloc[0])}", *lines])
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from .._core.checks import check_choice, describe
+from .._core.estimates import FEW, Noise, few_draws
+from .._core.guard import frames_of_package
 from . import comparison, display
 from .axes import common_lengths, named_axes, place_label
 from .files import as_path, check_writable
 from .formats import FORMATS, load_any
 from .labels import PREDICTED
-from .names import AXES, COLUMNS, OF, STDERR
+from .names import AXES, COLUMNS, N_EFF, OF, STDERR
 from .score import failures_of, metrics_of, own_axes, part_of
 from .store import ShardStore, of_all, side_by_side
 
@@ -168,6 +172,15 @@ def assemble(
     return dataset.assign_attrs(
         **about_run, **store.manifest["versions"], run_id=store.run_id, failures=json.dumps(failures)
     )
+
+
+def warn_of_few_draws(dataset: xr.Dataset) -> None:
+    """Warns once if standard errors may be too small, and names the metrics."""
+    parts = {name: (part_of(dataset, name, STDERR), part_of(dataset, name, N_EFF)) for name in metrics_of(dataset)}
+    known = {name: (a.values, b.values) for name, (a, b) in parts.items() if a is not None and b is not None}
+    shares = {name: few_draws(Noise(*map(torch.from_numpy, pair))) for name, pair in known.items()}
+    if few := [f"{share:.0%} of metric {name!r}" for name, share in shares.items() if share]:
+        warnings.warn(FEW.format(what=", ".join(few)), stacklevel=frames_of_package())
 
 
 def _of_shards(store: ShardStore, name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

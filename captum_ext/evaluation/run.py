@@ -21,7 +21,7 @@ from .kept_run import is_there, kept_beside, stored_at
 from .labels import check_target
 from .methods import with_absolute_paths
 from .model import made
-from .results import Evaluation, assemble
+from .results import Evaluation, assemble, warn_of_few_draws
 from .store import ShardStore
 from .verification import LEVELS
 
@@ -199,7 +199,9 @@ def evaluate(
 
 def _completed(job: Job, store: ShardStore, workers: Workers, show_progress: bool, verify: str) -> Evaluation:
     workers.complete(job, store, show_progress, verify)
-    return Evaluation(assemble(store, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()}))
+    dataset = assemble(store, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()})
+    warn_of_few_draws(dataset)
+    return Evaluation(dataset)
 
 
 def _attributes(metric: Callable[..., Any]) -> dict[str, Any]:

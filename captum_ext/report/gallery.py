@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,15 @@ def examples(
     _check_lengths(rows, stored, int(places.max()))
     forms = [number_format(score.values) for score in scores]
     return [
-        _example(dataset.isel(example=i), rows, stored, [numbers(s, s.values[:, i], f) for s, f in zip(scores, forms)])
+        _example(dataset.isel(example=i), rows, stored, [_numbers(s, i, form) for s, form in zip(scores, forms)])
         for i in shown
     ]
+
+
+def _numbers(score: Score, example: int, form: Callable[[float], str]) -> Numbers:
+    """Each method's score, and its standard error over the draws where there is one."""
+    stderr = None if score.noise is None else np.sqrt(score.noise[:, example])
+    return numbers(score, score.values[:, example], form, stderr)
 
 
 def _example(of_one: xr.Dataset, data: Examples | None, stored: dict[str, Any], scores: list[Numbers]) -> Example:

@@ -14,6 +14,7 @@ from .records import Column
 from .tables import ALPHA, Tables
 
 MOST_NAMED = 4  # in a sentence
+MUCH = 1 / 3  # of the variance between examples, if it is noise of draws
 AGAINST = -0.2  # a correlation nearer to 0 is no order, neither the same nor the opposite
 
 
@@ -76,7 +77,7 @@ def caveats(tables: Tables, n_failures: int) -> list[str]:
     found = []
     if tables.summary is not None and len(tables.methods) > 1:
         found += _about_the_control(tables, tables.summary) + _about_undefined(tables.summary)
-        found += _about_agreement(tables.agreement)
+        found += _about_draws(tables.summary) + _about_agreement(tables.agreement)
     if n_failures:
         found.append(f"{counted(n_failures, 'failure')} left scores undefined; they are listed at the end.")
     return found
@@ -107,6 +108,21 @@ def _about_undefined(summary: pd.DataFrame) -> list[str]:
         return []
     where = f"{worst['undefined']:.0%} of {worst['attribution']} on {worst['label']}"
     return [f"Some scores are undefined and left out, at most {where}."]
+
+
+def _about_draws(summary: pd.DataFrame) -> list[str]:
+    """Where the random draws make the largest part of what differs between examples."""
+    largest = summary.dropna(subset="share_of_draws").nlargest(1, "share_of_draws")
+    return [
+        f"Of the differences between examples, up to {row.share_of_draws:.0%} are noise of a metric's random draws "
+        f"({row.attribution} on {row.label})"
+        + (
+            ": more draws would narrow the intervals."
+            if row.share_of_draws > MUCH
+            else ", so more draws would help little."
+        )
+        for row in largest.itertuples()
+    ]
 
 
 def _about_agreement(pairs: pd.DataFrame | None) -> list[str]:

@@ -586,6 +586,24 @@ def test_reliability_takes_named_dims_in_any_order_and_a_dataset_with_halves(rng
     np.testing.assert_allclose(reliability(data)["share"], found["share"])
 
 
+def test_the_draws_share_is_that_of_the_squared_standard_errors_in_the_variance(rng):
+    """Scores of variance 1 + 0.25, of which 0.25 is noise of the draws with this standard error."""
+    axes = ("attribution", "example")
+    values = rng.normal(size=(1, 20_000)) + 0.5 * rng.normal(size=(1, 20_000))
+    data = xr.Dataset(
+        {
+            "s": (axes, values, {"higher_is_better": True}),
+            "s stderr": (axes, np.full_like(values, 0.5), {"stderr_of": "s"}),
+            "quiet": (axes, values, {"higher_is_better": True}),
+        },
+        {"attribution": ["a"], "example": range(20_000)},
+    )
+    assert reliability(data)["share"].tolist() == [pytest.approx(0.2, abs=0.01)]
+    found = summary(data, n_resamples=10).set_index("metric")["share_of_draws"]
+    assert found["s"] == reliability(data)["share"][0]
+    assert math.isnan(found["quiet"])
+
+
 # ---- the dataset
 
 
@@ -680,11 +698,11 @@ def test_agreement_needs_three_methods(noisy):
 
 
 def test_halves_of_another_shape_are_an_error(noisy, rng):
-    with pytest.raises(ValueError, match=r"`halves` must have shape \(methods, examples, 2\), got \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"`results` must have shape \(methods, examples, 2\), got \(3, 4\)"):
         reliability(rng.normal(size=(3, 4)))
-    with pytest.raises(ValueError, match=r"`halves` must have the dims attribution, example, half, two of half; got"):
+    with pytest.raises(ValueError, match=r"`results` must have the dims attribution, example, half, two of half; got"):
         reliability(rng.normal(size=(3, 4, 3)))
-    with pytest.raises(ValueError, match="no variable with the attribute `halves_of`"):
+    with pytest.raises(ValueError, match="`results` must have standard errors"):
         reliability(noisy)
 
 

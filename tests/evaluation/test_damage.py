@@ -35,7 +35,7 @@ def result():
         raise ArithmeticError("nothing")
 
     some = {"deletion": metrics.deletion, "curve/é": metrics.deletion_curve, "failing": failing}
-    return run(metrics={**some, "n": lambda attributions, inputs: inputs.sum(1)}, on_error="record", halves=True)
+    return run(metrics={**some, "n": lambda attributions, inputs: inputs.sum(1)}, on_error="record", stderr=True)
 
 
 def saved(result, format, path):

@@ -23,7 +23,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_ext import baselines, evaluate, metrics, random_attribution
+from captum_ext import baselines, evaluate, metrics, perturbations, random_attribution
 
 from . import runs
 from .runs import (
@@ -298,13 +298,60 @@ def test_a_model_in_bfloat16_is_scored():
     assert np.isfinite(result.dataset["deletion"]).all()
 
 
-def test_halves_score_with_other_draws_each():
-    sensitivity = partial(METRICS["sensitivity_n"], n_perturb_samples=10)
-    result = run(metrics={"s": sensitivity, "deletion": metrics.deletion}, halves=True).dataset
-    assert result["s:halves"].dims == ("attribution", "example", "half")
-    assert "deletion:halves" not in result  # draws nothing
-    assert differ(result["s:halves"][..., 0], result["s:halves"][..., 1])
-    assert result["s"].identical(run(metrics={"s": sensitivity}).dataset["s"])
+OF_DRAWS = {
+    "sizes": partial(metrics.sensitivity_n, n=[1, 2], n_perturb_samples=3),
+    "infidelity": partial(metrics.infidelity, perturb_func=perturbations.gaussian),
+    "average": metrics.sensitivity_avg,
+    "largest": metrics.sensitivity_max,
+    "deletion": metrics.deletion,
+    "own": lambda attributions, inputs, seed: inputs.flatten(1).sum(1),
+}
+WITH_STDERR, FEW_DRAWS = ("sizes", "infidelity", "average"), "ignore:Fewer than 12 draws"
+
+
+@pytest.mark.filterwarnings(FEW_DRAWS)
+def test_standard_errors_are_beside_the_scores_of_metrics_that_draw_and_change_none_of_them():
+    result = run(metrics=OF_DRAWS, stderr=True).dataset
+    plain = run(metrics=OF_DRAWS).dataset
+    noise = {f"{name}{part}" for name in WITH_STDERR for part in (" stderr", " n_eff")} | {"largest:halves"}
+    assert set(result.data_vars) == {*plain.data_vars, *noise}
+    assert all(result[name].identical(plain[name]) for name in OF_DRAWS)
+    for name in WITH_STDERR:
+        assert result[f"{name} stderr"].dims == result[f"{name} n_eff"].dims == result[name].dims
+        assert (result[f"{name} stderr"] > 0).any()
+    np.testing.assert_array_equal(result["largest:halves"].max("half"), result["largest"])
+    assert differ(result["largest:halves"][..., 0], result["largest:halves"][..., 1])
+
+
+def test_standard_errors_are_those_of_the_metric_itself():
+    model, x = Net().eval(), inputs()
+    result = run(model, metrics={"sizes": OF_DRAWS["sizes"]}, stderr=True).dataset.sel(attribution="saliency")
+    maps = Saliency(model).attribute(x, target=TARGETS)
+    estimate = metrics.with_stderr(OF_DRAWS["sizes"])(model, x, maps, target=TARGETS, seed=SEED)
+    for name, part in zip(["sizes", "sizes stderr", "sizes n_eff"], estimate):
+        np.testing.assert_allclose(result[name], part, rtol=1e-5)
+
+
+def test_a_run_whose_scores_few_draws_carry_says_so_once():
+    with pytest.warns(
+        UserWarning, match="Fewer than 12 draws carry the variance of 100% of metric 'infidelity'"
+    ) as said:
+        run(metrics={"infidelity": OF_DRAWS["infidelity"]}, stderr=True, batch_size=2)
+    assert len([w for w in said if "draws" in str(w.message)]) == 1
+
+
+def test_where_every_method_fails_the_standard_error_is_nan_as_the_score_is():
+    first = examples()[0][0]
+
+    def failing(attributions, inputs, seed):
+        if torch.equal(inputs[0], first):
+            raise RuntimeError("no")
+        return metrics.sensitivity_n(lambda x: x.square().flatten(1).sum(1), inputs, attributions, n=2, seed=seed)
+
+    result = run(metrics={"s": failing}, stderr=True, batch_size=1, shard_size=2, on_error="record").dataset
+    assert result["s"][:, 0].isnull().all()
+    assert result["s stderr"].isnull().equals(result["s"].isnull())
+    assert result["s stderr"][:, 1:].notnull().all()
 
 
 def differ(a, b):

@@ -113,7 +113,7 @@ class Story:
             metrics={**METRICS, **DRAWN, "eventful": of_files, "threads": threads},
             engine=self.engine,
             batch_size=1,
-            halves=True,
+            stderr=True,
             threads_per_worker=THREADS,
             path=self.folder / "run.h5",
             max_restarts=10,

@@ -33,7 +33,7 @@ OF_RUNS = {
 OF_EVALUATE = OF_RUNS | {
     "shard_size": (0, 1.5, "a", True),
     "on_error": (None, 1, ["raise"], "ignore"),
-    "halves": (1, None, "no"),
+    "stderr": (1, None, "no"),
     "path": (5, b"a", [1]),
 }
 OF_RESULTS = {
@@ -130,5 +130,5 @@ def test_numbers_of_numpy_make_the_same_run(tmp_path):
 
 
 def test_the_error_says_what_was_wanted_and_what_came():
-    with pytest.raises(TypeError, match=re.escape("`halves` must be True or False, got str 'no'.")):
-        evaluate(torch.nn.Linear(4, 2), DATA, METHODS, METRICS, halves="no")
+    with pytest.raises(TypeError, match=re.escape("`stderr` must be True or False, got str 'no'.")):
+        evaluate(torch.nn.Linear(4, 2), DATA, METHODS, METRICS, stderr="no")

@@ -338,7 +338,7 @@ def test_a_run_with_two_axes_is_resumed(both, model, tmp_path):
 
 def test_methods_that_failed_are_nan_on_both_axes(model, tmp_path):
     bad = {"bad": lambda model: lambda inputs: inputs.reshape(7), "random": random_attribution}
-    result = run(model, BOTH, bad, on_error="record", halves=True)
+    result = run(model, BOTH, bad, on_error="record", stderr=True)
     assert result.dataset["curves"][0].isnull().all()
     assert result.dataset["curves"][1].notnull().all()
     assert_stored(result, tmp_path)

@@ -143,7 +143,7 @@ def test_any_name_of_a_metric_or_method_is_kept(name, format, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole():
-    return run(metrics=METRICS, halves=True)
+    return run(metrics=METRICS, stderr=True)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -440,9 +440,22 @@ def test_curves_of_two_metrics_on_different_grids_stay_whole():
     assert [merged.sizes[merged[n].dims[2]] for n in "ab"] == [3, 4]
 
 
-def test_halves_are_merged_with_their_scores():
-    a, b = (of([m], {"s": METRICS["sensitivity_n"]}, halves=True) for m in ("saliency", "random"))
-    assert a.merge(b).dataset["s:halves"].sizes == {"attribution": 2, "example": N, "half": 2}
+def test_standard_errors_and_halves_are_merged_with_their_scores():
+    drawing = {"s": METRICS["sensitivity_n"], "largest": METRICS["sensitivity_max"]}
+    a, b = (of([m], drawing, stderr=True) for m in ("saliency", "random"))
+    merged = a.merge(b)
+    assert merged.dataset["s stderr"].sizes == {"attribution": 2, "example": N}
+    assert merged.dataset["largest:halves"].sizes == {"attribution": 2, "example": N, "half": 2}
+    assert set(merged.reliability()["metric"]) == {"s", "largest"}
+
+
+def test_a_tidy_table_has_the_standard_error_beside_the_score():
+    result = of(["saliency"], {"s": METRICS["sensitivity_n"], "deletion": METRICS["deletion"]}, stderr=True)
+    table = result.to_dataframe()
+    assert list(table.columns) == ["metric", "attribution", "example", "axis", "at", "score", "stderr"]
+    np.testing.assert_array_equal(table["stderr"][table["metric"] == "s"], result.dataset["s stderr"].values.ravel())
+    assert table["stderr"][table["metric"] == "deletion"].isna().all()
+    assert "stderr" not in of(["saliency"], {"deletion": METRICS["deletion"]}).to_dataframe()
 
 
 def test_scores_that_both_have_are_a_clash():

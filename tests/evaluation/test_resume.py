@@ -288,7 +288,7 @@ OTHERS = {
     "limit": ({"max_examples_per_batch": 3}, "max_examples_per_batch: 3, not None"),
     "seed": ({"seed": 6}, "seed: 6, not 5"),
     "on_error": ({"on_error": "record"}, "on_error: 'record', not 'raise'"),
-    "halves": ({"halves": True}, "halves: True, not False"),
+    "stderr": ({"stderr": True}, "stderr: True, not False"),
     "state of the model": (
         {"model": another_state()},
         r"model: 'tests.evaluation.runs.Net \w{16}', not '.*Net \w{16}'",

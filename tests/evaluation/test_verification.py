@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from functools import partial
 
 import h5py
 import numpy as np
@@ -237,15 +236,6 @@ def test_another_number_of_values_is_refused(world, monkeypatch):
     monkeypatch.setattr(f"{__name__}.VALUES", 3)
     with pytest.raises(ValueError, match=r"'several' of method 'm': \(3,\) values an example, not \(2,\) values"):
         world.run(world.path)
-
-
-def test_halves_are_compared_too(world, monkeypatch):
-    world.metrics = {"s": partial(metrics.sensitivity_n, n=2, n_perturb_samples=4)}
-    begun(world, halves=True)
-    compute = Scorer._halves
-    monkeypatch.setattr(Scorer, "_halves", lambda *arguments: compute(*arguments) + 0.01)
-    with pytest.raises(ValueError, match="metric 's' of method 'm' from halves of the draws on example"):
-        world.run(world.path, halves=True)
 
 
 # ---- the data

@@ -74,7 +74,7 @@ def monotonicity_correlation(
         return spearman(sizes, effects, changes.exists, rounding, torch.zeros_like(effects[:, 0]))
 
     def noise() -> Noise:
-        others = [[i for i in range(draws) if i != j] for j in range(draws)]
+        others = [[i for i in range(draws) if i != j] or [j] for j in range(draws)]
         return of_each_left_out(torch.stack([score(changes.effects(which)) for which in others], -1))
 
     scores = score(changes.effects())
