@@ -412,6 +412,9 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
     "B + B n_perturb_samples": lambda c: c.B + c.B * c.n_perturb_samples,
     "B + M B n_perturb_samples, for M methods": lambda c: c.B + c.M * c.B * c.n_perturb_samples,
     "B n_perturb_samples": lambda c: c.B * c.n_perturb_samples,
+    "B + B len(n) n_perturb_samples, and B len(n) gradients with estimator='regression'": lambda c: (
+        c.B + c.B * c.sizes * (c.n_perturb_samples + (c.estimator == "regression"))
+    ),
     "B + B len(n) n_perturb_samples": lambda c: c.B + c.B * c.sizes * c.n_perturb_samples,
     "B + B F n_perturb_samples, for F features; B + B F where what replaces them is not drawn": lambda c: (
         c.B + c.B * c.F * c.draws
@@ -1004,6 +1007,7 @@ USUAL = {  # defaults, by name; of the metrics that have another, below
     "aggregate": ("sum", "mean"),
     "correlation": ("pearson",),
     "eps_min": (1e-6,),
+    "estimator": ("sample",),
     "gap": ("absolute",),
     "mode": ("morf",),
     "n_perturb_samples": (10,),

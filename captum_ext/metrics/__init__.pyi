@@ -250,6 +250,7 @@ def faithfulness_correlation(
     frozen: FrozenType = None,
     show_progress: bool = False,
     correlation: str = 'pearson',
+    estimator: str = 'sample',
     seed: SeedType = None,
 ) -> Scores: ...
 
@@ -772,6 +773,7 @@ def sensitivity_n(
     frozen: FrozenType = None,
     show_progress: bool = False,
     correlation: str = 'pearson',
+    estimator: str = 'sample',
     seed: SeedType = None,
 ) -> Scores: ...
 
