@@ -303,6 +303,7 @@ ARGUMENTS: dict[str, Argument] = {
     ),
     # of one metric or two
     "correlation": Argument(None, (other_than_default("correlation", pearson="spearman", spearman="pearson"),)),
+    "control_variate": Argument(None, always(LEFT_OUT, "gradient", LEFT_OUT, LEFT_OUT)),  # beside `gaussian`
     "estimator": Argument(None, always("regression")),
     "gap": Argument(None, always("relative", "signed")),
     "shares": Argument(None, always([1, 0.6], [2])),

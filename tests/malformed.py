@@ -314,6 +314,7 @@ GOOD: dict[str, Good] = {
         nothing_or(lambda v: one_for_each(v, lambda i: is_integer(i) and i >= 0)),
     ),
     "activation": Good("None, or a function of the output", nothing_or(CALLED.holds), functions),
+    "control_variate": Good("None or 'gradient'", nothing_or(lambda v: isinstance(v, str) and v == "gradient")),
     **dict.fromkeys(("aggregate", "mode", "search", "order", "sign", "correlation", "gap", "estimator"), WORD),
     "similarity": Good("a word, or a function that returns a number per example", CALLED.holds, functions),
     "n_steps": whole(2),

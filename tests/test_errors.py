@@ -555,6 +555,18 @@ BAD_ARGUMENTS = [
     value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
     value("`correlation` must be one of 'pearson', 'spearman', got 'kendall'", correlation="kendall"),
     # estimators
+    value("`control_variate` must be one of 'gradient', got 'input'", control_variate="input"),
+    value(
+        "`control_variate='gradient'` uses the exact covariance of Gaussian noise, so `perturb_func` must be "
+        "captum_ext.perturbations.gaussian, or .*; got half",
+        control_variate="gradient",
+        perturb_func=half,
+    ),
+    value(
+        "`control_variate='gradient'` needs `baselines` as an argument of `infidelity`; `perturb_func` has its own",
+        control_variate="gradient",
+        perturb_func=partial(perturbations.gaussian, baselines=1),
+    ),
     value("`estimator` must be one of 'sample', 'regression', got 'mean'", estimator="mean"),
     value(
         "`estimator='regression'` estimates Pearson's correlation, got `correlation='spearman'`. Leave one of them",
@@ -1151,6 +1163,9 @@ BAD_CALLS = [
      lambda: oracle_normalized(Model(), x, phi, feature_mask=MASK, target=0, score=partial(deletion, nope=1))),
     # metrics of one's own
     # gradients that a model does not have
+    (ValueError, "`control_variate='gradient'` needs the gradient of `forward_func` .*, which takes none of its inputs",
+     lambda: infidelity(Model(lambda rows: LAYER(rows.detach())), perturbations.gaussian, x, phi, target=0,
+                        control_variate="gradient")),
     (ValueError, r"`estimator='regression'` needs the gradient of `forward_func` .* numpy.* detach its inputs if",
      lambda: sensitivity_n(Model(lambda rows: torch.from_numpy(rows.numpy())[:, 0, 0]), x, phi, 2, target=0,
                            estimator="regression", n_perturb_samples=9)),

@@ -320,6 +320,7 @@ def infidelity(
     seed: SeedType = None,
     show_progress: bool = False,
     aggregate: str = 'sum',
+    control_variate: str | None = None,
 ) -> Scores: ...
 
 def insertion(
