@@ -73,6 +73,9 @@ def gaussian(
     return as_given(noise, inputs), as_given(perturbed, inputs)
 
 
+gaussian.is_gaussian = True  # type: ignore[attr-defined]  # `infidelity` may use what is known of its noise
+
+
 def noisy_baseline(
     inputs: TensorOrTuple,
     baselines: BaselinesType = None,

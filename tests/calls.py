@@ -303,6 +303,8 @@ ARGUMENTS: dict[str, Argument] = {
     ),
     # of one metric or two
     "correlation": Argument(None, (other_than_default("correlation", pearson="spearman", spearman="pearson"),)),
+    "control_variate": Argument(None, always(LEFT_OUT, "gradient", LEFT_OUT, LEFT_OUT)),  # beside `gaussian`
+    "estimator": Argument(None, always("regression")),
     "gap": Argument(None, always("relative", "signed")),
     "shares": Argument(None, always([1, 0.6], [2])),
     "share": Argument(None, always(0.4)),
@@ -324,7 +326,7 @@ ARGUMENTS: dict[str, Argument] = {
     "eps_min": Argument(None, always(2.0)),
     "threshold": Argument(),  # for a model with one output, where the table's has several
 }
-CLASH = (("search", "perturb_func"),)  # options of which a metric takes one at a time
+CLASH = (("search", "perturb_func"), ("estimator", "correlation"))  # options of which a metric takes one at a time
 
 
 @cache

@@ -242,6 +242,7 @@ def between(low: float, high: float, words: str) -> Good:
 
 
 WORDS = {"sum", "mean", "morf", "lerf", "deletion", "insertion", "random", "vertices", "block", "spearman", "pearson"}
+WORDS |= {"sample", "regression"}
 WORD = Good("one of the words that the documentation lists", lambda v: isinstance(v, str) and v in WORDS)
 FLAG = Good("True or False", lambda v: isinstance(v, (bool, np.bool_)))
 SIZES = Good(
@@ -313,7 +314,8 @@ GOOD: dict[str, Good] = {
         nothing_or(lambda v: one_for_each(v, lambda i: is_integer(i) and i >= 0)),
     ),
     "activation": Good("None, or a function of the output", nothing_or(CALLED.holds), functions),
-    **dict.fromkeys(("aggregate", "mode", "search", "order", "sign", "correlation", "gap"), WORD),
+    "control_variate": Good("None or 'gradient'", nothing_or(lambda v: isinstance(v, str) and v == "gradient")),
+    **dict.fromkeys(("aggregate", "mode", "search", "order", "sign", "correlation", "gap", "estimator"), WORD),
     "similarity": Good("a word, or a function that returns a number per example", CALLED.holds, functions),
     "n_steps": whole(2),
     "n_bins": whole(2),

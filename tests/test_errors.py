@@ -554,6 +554,30 @@ BAD_ARGUMENTS = [
     value("`shares` must be from 1 to the number of features, 8 in example 0; got 9", shares=9),
     value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
     value("`correlation` must be one of 'pearson', 'spearman', got 'kendall'", correlation="kendall"),
+    # estimators
+    value("`control_variate` must be one of 'gradient', got 'input'", control_variate="input"),
+    value(
+        "`control_variate='gradient'` uses the exact covariance of Gaussian noise, so `perturb_func` must be "
+        "captum_ext.perturbations.gaussian, or .*; got half",
+        control_variate="gradient",
+        perturb_func=half,
+    ),
+    value(
+        "`control_variate='gradient'` needs `baselines` as an argument of `infidelity`; `perturb_func` has its own",
+        control_variate="gradient",
+        perturb_func=partial(perturbations.gaussian, baselines=1),
+    ),
+    value("`estimator` must be one of 'sample', 'regression', got 'mean'", estimator="mean"),
+    value(
+        "`estimator='regression'` estimates Pearson's correlation, got `correlation='spearman'`. Leave one of them",
+        estimator="regression",
+        correlation="spearman",
+    ),
+    value(
+        r"`n_perturb_samples` must be at least 5 with `estimator='regression'`, as three numbers are fitted.*; got 4",
+        estimator="regression",
+        n_perturb_samples=4,
+    ),
     # n
     value(r"`n` must be from 1 to the number of features, 8 in example 0; got 0", n=0),
     value(r"`n` must be from 1 to the number of features, 8 in example 0; got 9", n=9),
@@ -1118,6 +1142,8 @@ BAD_CALLS = [
      lambda: sensitivity_max(Saliency, x)),
     (TypeError, "What `explanation_factory` makes of a model must be .*, got the class Saliency",
      lambda: exported.efficient_mprt(MODULE, lambda module: Saliency, x)),
+    (TypeError, "`metric` must be a metric or a function of its arguments, got float",
+     lambda: exported.with_stderr(1.0)),
     (TypeError, "`explanation_func` needs `baselines`, which is missing. Give it to the metric by name, which passes",
      lambda: sensitivity_max(GradientShap(MODULE), x, target=0)),
     (TypeError, "What `explanation_factory` makes of a model needs `sliding_window_shapes`",
@@ -1138,6 +1164,13 @@ BAD_CALLS = [
     (ValueError, "`score` does not take what is set: .*nope=1",
      lambda: oracle_normalized(Model(), x, phi, feature_mask=MASK, target=0, score=partial(deletion, nope=1))),
     # metrics of one's own
+    # gradients that a model does not have
+    (ValueError, "`control_variate='gradient'` needs the gradient of `forward_func` .*, which takes none of its inputs",
+     lambda: infidelity(Model(lambda rows: LAYER(rows.detach())), perturbations.gaussian, x, phi, target=0,
+                        control_variate="gradient")),
+    (ValueError, r"`estimator='regression'` needs the gradient of `forward_func` .* numpy.* detach its inputs if",
+     lambda: sensitivity_n(Model(lambda rows: torch.from_numpy(rows.numpy())[:, 0, 0]), x, phi, 2, target=0,
+                           estimator="regression", n_perturb_samples=9)),
     (TypeError, "`higher_is_better` must be True, False or, for a curve, None; got 'yes'",
      lambda: exported.metric(higher_is_better="yes")),
     (TypeError, "A metric must take `attributions` or .* by name; len takes obj",

@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "perturbations": ("_core",),
     "llm": ("llm", "_core"),
     "evaluation": (
-        *("evaluation", "_core.card", "_core.checks", "_core.guard", "_core.printing", "_core.sharing"),
+        *("evaluation", "_core.card", "_core.checks", "_core.estimates", "_core.guard", "_core.printing"),
+        "_core.sharing",
         "_version",
     ),
     "plots": ("evaluation", "_core.checks", "_core.printing"),

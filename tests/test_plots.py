@@ -28,6 +28,7 @@ DRAWN = {
     "curves of sizes": lambda data, **kwargs: plots.curves(data, "sized", **kwargs),
     "distributions": lambda data, **kwargs: plots.distributions(data, "up", **kwargs),
     "distributions at": lambda data, **kwargs: plots.distributions(data, "sized", at=5, **kwargs),
+    "examples": lambda data, **kwargs: plots.examples(data, "down", **kwargs),
     "ranks": plots.ranks,
     "method_correlation": lambda data, **kwargs: plots.method_correlation(data, "up", **kwargs),
     "significance": plots.significance,
@@ -58,6 +59,7 @@ def scores_of(rng, examples=25):
             "sized": ((*axes, "n"), sized, {"higher_is_better": True}),
             "removal_curve": ((*axes, "fraction (removal_curve)"), curve),
             "up:halves": ((*axes, "half"), np.stack([up, up], -1), {"halves_of": "up"}),
+            "down stderr": (axes, np.full_like(down, 0.1), {"stderr_of": "down"}),
         },
         coords={
             "attribution": METHODS,

@@ -18,6 +18,7 @@ from .statistics import to_unit, wide
 
 S = TypeVar("S")
 DRAWS = ("n_perturb_samples", "seed", "weights_seed")  # arguments of metrics whose scores depend on draws
+MOST_GROUPS = 100  # of draws that the jackknife leaves out in turn
 FEWEST = 12  # effective draws, below which an interval of two standard errors is often too short
 FEW = (
     "Fewer than 12 draws carry the variance of {what}, so standard errors may be too small there. Take the model's "
@@ -44,6 +45,11 @@ class Noise(NamedTuple):
         return Noise(
             function(self.stderr), function(self.n_eff), None if self.halves is None else function(self.halves)
         )
+
+    def defined(self, scores: Tensor, exact: Tensor) -> Noise:
+        """Nothing where the score is exact, as every set was taken; nan where the score is."""
+        noise = Noise(self.stderr.masked_fill(exact, 0), self.n_eff.masked_fill(exact, torch.inf))
+        return noise.map(lambda values: values.masked_fill(scores.isnan(), torch.nan))
 
 
 class _Noted:
@@ -152,11 +158,24 @@ def of_each_left_out(scores: Tensor, drops: Tensor | None = None) -> Noise:
     return Noise(stderr, effective_draws(scores if drops is None else drops).expand_as(stderr))
 
 
-def of_correlation(kind: str, scores: Tensor, a: Tensor, b: Tensor, exact: Tensor) -> Noise:
+def jackknife(score: Callable[[list[int]], Tensor], draws: int, drops: Tensor | None = None) -> Noise:
+    """Of a function that scores some of the draws. Of many draws, a group is left out at a time."""
+    groups = min(draws, MOST_GROUPS)
+    left = [[j for j in range(draws) if j % groups != group] or [0] for group in range(groups)]
+    return of_each_left_out(torch.stack([score(some) for some in left], -1), drops)
+
+
+def among(some: list[int], where: Tensor) -> Tensor:
+    """`[draws]`: whether a draw, of the last axis of `where`, is one of some."""
+    return torch.zeros(where.shape[-1], dtype=torch.bool, device=where.device).index_fill(
+        0, torch.tensor(some, device=where.device), True
+    )
+
+
+def of_correlation(kind: str, scores: Tensor, a: Tensor, b: Tensor) -> Noise:
     """Of a correlation `scores [...]` over the draws of `a` and `b [..., draws]`, of which `b` are drops of the output.
 
-    Pearson's by the jackknife, that of ranks by Fisher's z, whose variance is about 1.06 / (draws - 3). Where every set
-    was taken, which `exact` says, the score has no error.
+    Pearson's by the jackknife, that of ranks by Fisher's z, whose variance is about 1.06 / (draws - 3).
     """
     draws = b.shape[-1]
     if kind == "pearson":
@@ -165,8 +184,7 @@ def of_correlation(kind: str, scores: Tensor, a: Tensor, b: Tensor, exact: Tenso
         stderr = (
             (1 - scores.square()) * (1.06 / (draws - 3)) ** 0.5 if draws > 3 else torch.full_like(scores, torch.nan)
         )
-    noise = Noise(stderr.masked_fill(exact, 0), effective_draws(b).masked_fill(exact, torch.inf).expand_as(scores))
-    return noise.map(lambda values: values.masked_fill(scores.isnan(), torch.nan))
+    return Noise(stderr, effective_draws(b).expand_as(scores))
 
 
 def _pearson_without_each(a: Tensor, b: Tensor) -> Tensor:

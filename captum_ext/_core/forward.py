@@ -14,13 +14,14 @@ from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows
 from .checks import check_flag, check_function, check_has_values
-from .guard import Guard, called, frames_of_package, versions
+from .guard import Guard, called, copied, frames_of_package, versions
 from .statistics import wide
 from .target import TargetType, as_target, check_output, logits_of, select_target
 from .training import warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
+OF_BACKWARD = ("requires grad", "derivative", "backward")  # what errors say where a model has no gradient
 OutOfMemory = torch.cuda.OutOfMemoryError
 
 
@@ -142,9 +143,46 @@ class Forward:
         self.dtype = output.dtype
         return output
 
+    def gradients(self, stream: Iterable[Rows], wanted_by: str) -> Iterator[tuple[Tensors | None, Tensor]]:
+        """Yields the gradients of the scores by their rows, and the rows' examples, a batch at a time.
+
+        They are None if the model takes no gradient of its inputs, such as token ids or rows that it detaches.
+        `wanted_by` is the argument that errors name.
+        """
+        return self.batches.map(partial(self._gradients, wanted_by), stream)
+
+    def _gradients(self, wanted_by: str, rows: Tensors, example: Tensor) -> tuple[Tensors | None, Tensor]:
+        with torch.inference_mode(False), torch.enable_grad():
+            leaves = tuple(copied(t).requires_grad_(t.is_floating_point()) for t in rows)
+            try:
+                score = self.score(tuple(t.clone() for t in leaves), example)  # the model may write into clones
+                return _gradients_of(score, leaves), example
+            except OutOfMemory:
+                raise
+            except (RuntimeError, NotImplementedError) as error:
+                if not any(sign in str(error) for sign in OF_BACKWARD):
+                    raise
+                raise ValueError(
+                    f"{wanted_by} needs the gradient of {self.model.name}, which failed: {error} "
+                    "Leave this argument out, or let the model detach its inputs if it has no gradient."
+                ) from error
+
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
+
+
+def _gradients_of(score: Tensor, leaves: Tensors) -> Tensors | None:
+    """The gradients of the sum of the scores, with zeros for leaves that it does not depend on if there are others."""
+    floating = [t for t in leaves if t.requires_grad]
+    if not (score.requires_grad and floating):
+        return None
+    found = torch.autograd.grad(score.sum(), floating, allow_unused=True)
+    if all(g is None for g in found):
+        return None
+    of_floating = iter(found)
+    of_leaves = (next(of_floating) if t.requires_grad else None for t in leaves)
+    return tuple(torch.zeros_like(t) if g is None else g for g, t in zip(of_leaves, leaves))
 
 
 def warn_of_logits(undefined: Tensor, outputs: str) -> None:

@@ -23,6 +23,7 @@ from .arguments import (
     batch_limit,
     of_rows,
 )
+from .card import arguments_of_partial, configured
 from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
@@ -241,6 +242,13 @@ def n_positions(perturb_func: Callable[..., Any], x: Tensors) -> int | None:
         settings, perturb_func = perturb_func.keywords | settings, perturb_func.func
     count = getattr(perturb_func, "positions", None)
     return None if count is None or "position" in settings else count(x, **settings)
+
+
+def gaussian_settings(perturb_func: Any) -> dict[str, Any] | None:
+    """The settings of `captum_ext.perturbations.gaussian`, also in `functools.partial`; None for other functions."""
+    function = configured(perturb_func)
+    is_gaussian = getattr(function, "is_gaussian", False) and not hasattr(function, "__wrapped__")
+    return arguments_of_partial(perturb_func) if is_gaussian else None
 
 
 def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tensors:

@@ -82,14 +82,15 @@ class RandomSubsets:
     """Random subsets of given sizes, and a row for each whole example: in row `whole[b]`, example `b` lacks nothing.
 
     `row[b, k, j]` is the row of draw `j` of size `k`, and `valid` says whether there is one: where an example has no
-    more subsets of a size than there are draws, each subset is taken once. All sizes share a draw's random ordering.
+    more subsets of a size than there are draws, each subset is taken once, and `complete` says so. All sizes share a
+    draw's random ordering.
     """
 
     rows: Subsets
     whole: Tensor  # [B]
     row: Tensor  # [B, K, draws]
     valid: Tensor  # [B, K, draws]
-    exact: Tensor  # [B, K]: whether every subset of the size is there
+    complete: Tensor  # [B, K]
 
 
 def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, device: torch.device) -> RandomSubsets:

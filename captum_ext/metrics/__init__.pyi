@@ -252,6 +252,7 @@ def faithfulness_correlation(
     frozen: FrozenType = None,
     show_progress: bool = False,
     correlation: str = 'pearson',
+    estimator: str = 'sample',
     seed: SeedType = None,
 ) -> Scores: ...
 
@@ -321,6 +322,7 @@ def infidelity(
     seed: SeedType = None,
     show_progress: bool = False,
     aggregate: str = 'sum',
+    control_variate: str | None = None,
 ) -> Scores: ...
 
 def insertion(
@@ -774,6 +776,7 @@ def sensitivity_n(
     frozen: FrozenType = None,
     show_progress: bool = False,
     correlation: str = 'pearson',
+    estimator: str = 'sample',
     seed: SeedType = None,
 ) -> Scores: ...
 

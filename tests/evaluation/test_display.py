@@ -114,6 +114,21 @@ def test_the_summary_has_a_block_per_metric_with_the_best_first():
     assert "too few" not in legend
 
 
+def test_the_summary_says_which_share_is_noise_of_the_draws():
+    axes, scores = ("attribution", "example"), np.random.default_rng(0).normal(size=(2, 40))
+    dataset = xr.Dataset(
+        {
+            "up": (axes, scores, {"higher_is_better": True}),
+            "up stderr": (axes, np.full_like(scores, 0.5), {"stderr_of": "up"}),
+        },
+        {"attribution": ["a", "b"], "example": np.arange(40)},
+    )
+    text = display.summary_text(dataset, n_resamples=20)
+    assert [line.split()[-2:] for line in text.splitlines()[1:3]] == [["by", "draws"]] * 2
+    assert "noise of the metric's random draws" in text
+    assert "draws" not in display.summary_text(dataset.drop_vars("up stderr"), n_resamples=20)
+
+
 @pytest.mark.parametrize("examples", range(1, 8))
 def test_too_few_examples_are_said_to_be_so_and_are_no_tie(examples):
     scores = np.random.default_rng(0).normal(size=(3, examples)) + np.array([0, 5, 50])[:, None]

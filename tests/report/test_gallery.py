@@ -44,6 +44,15 @@ def test_an_example_has_the_scores_of_the_results_with_the_best_marked():
     assert [s.texts[1] for s in shown()[0].scores][2:] == ["–", "–"]
 
 
+def test_a_score_has_its_standard_error_over_the_draws_beside_it():
+    dataset = result().dataset
+    errors = np.full(dataset["down"].shape, 0.25)
+    errors[1] = np.nan
+    dataset = dataset.assign({"down stderr": (dataset["down"].dims, errors, {"stderr_of": "down"})})
+    texts = shown(dataset=dataset)[1].scores[1].texts
+    assert [" ± 0.25" in text for text in texts] == [True, False, True]
+
+
 def test_inputs_targets_and_maps_are_those_of_the_example():
     data, attributions = images(), maps()
     example = shown(data, attributions)[1]

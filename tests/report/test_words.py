@@ -90,6 +90,20 @@ def test_too_few_examples_are_neither_a_tie_nor_no_better_than_the_control(examp
     ]
 
 
+def test_what_the_draws_add_is_a_caveat_with_what_to_do():
+    dataset = scored(one=CLEAR + NOISE)
+    noisy, quiet = (
+        dataset.assign({"one stderr": (dataset["one"].dims, np.full(CLEAR.shape, error), {"stderr_of": "one"})})
+        for error in (10.0, 1e-3)
+    )
+    assert (
+        "Of the differences between examples, up to 100% are noise of a metric's random draws"
+        in overview(noisy).caveats[0]
+    )
+    assert overview(noisy).caveats[0].endswith("more draws would narrow the intervals.")
+    assert overview(quiet).caveats[0].endswith("so more draws would help little.")
+
+
 def test_enough_examples_are_a_finding():
     """One more than in the test above."""
     clear, noise = (overview(scored(8, one=values[:, :8], two=values[:, :8])) for values in (CLEAR, NOISE))

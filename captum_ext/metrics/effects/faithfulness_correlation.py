@@ -8,7 +8,7 @@ from ..._core.arguments import Scores
 from ..._core.card import card_of, metric
 from ..._core.grids import grid
 from ..._core.signature import arguments_like
-from .sensitivity_n import sensitivity_n
+from .sensitivity_n import ROWS, sensitivity_n
 
 REFERENCE = "Bhatt et al. 2020, arXiv:2005.00631"
 SIZES = card_of(sensitivity_n).axis  # type: ignore[union-attr]
@@ -17,7 +17,7 @@ SIZES = card_of(sensitivity_n).axis  # type: ignore[union-attr]
 @metric(
     higher_is_better=True,
     range=(-1, 1),
-    rows="B + B len(n) n_perturb_samples",
+    rows=ROWS,
     reference=REFERENCE,
     axis=SIZES,
 )
@@ -59,16 +59,18 @@ def faithfulness_correlation(**arguments: Any) -> Scores:
     reference=REFERENCE,
     axis=SIZES,
 )
-@arguments_like(sensitivity_n, n=0.2, feature_mask=grid, n_perturb_samples=200, correlation="spearman")
+@arguments_like(
+    sensitivity_n, without=("estimator",), n=0.2, feature_mask=grid, n_perturb_samples=200, correlation="spearman"
+)
 def mu_fidelity(**arguments: Any) -> Scores:
     r"""Rank correlation, over random sets of image cells, of a set's attribution and the drop of the output without it.
 
     .. math:: \operatorname{corr}^{\mathrm{rank}}_{|S| = n}\Bigl(\sum_{i \in S} \phi_i, f(x) - f(x_{\setminus S})\Bigr)
 
     It is `sensitivity_n` with Spearman's correlation, the cells of a 9 x 9 grid as features
-    (`feature_mask=captum_ext.feature_masks.grid`), and 200 sets of a fifth of them. Takes the same arguments, raises
-    the same errors and costs the same as `sensitivity_n`. For another grid give
-    ``feature_mask=partial(grid, cells=7)``, for tables ``feature_mask=None``.
+    (`feature_mask=captum_ext.feature_masks.grid`), and 200 sets of a fifth of them. Takes the same arguments
+    except `estimator`, raises the same errors and costs the same as the default of `sensitivity_n`. For another grid
+    give ``feature_mask=partial(grid, cells=7)``, for tables ``feature_mask=None``.
 
     xplique's MuFidelity has these defaults, but it removes each cell at random, so that its sets vary in size, and it
     returns 0 for NaN.

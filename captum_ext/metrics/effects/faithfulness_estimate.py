@@ -18,7 +18,7 @@ from .sensitivity_n import sensitivity_n
     rows="B + B F, for F features",
     reference="Alvarez-Melis and Jaakkola 2018, arXiv:1806.07538",
 )
-@arguments_like(sensitivity_n, without=("n", "n_perturb_samples", "seed"))
+@arguments_like(sensitivity_n, without=("n", "n_perturb_samples", "seed", "estimator"))
 def faithfulness_estimate(inputs: TensorOrTuple, feature_mask: FeatureMaskType, **arguments: Any) -> Scores:
     r"""Correlation, over the features, of a feature's attribution and the drop of the output without the feature.
 

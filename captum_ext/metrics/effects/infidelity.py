@@ -25,23 +25,29 @@ from ..._core.arguments import (
 )
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_flag, shape
-from ..._core.estimates import of_each_left_out
+from ..._core.estimates import jackknife
 from ..._core.features import AGGREGATES, Features
 from ..._core.guard import Guard
 from ..._core.perturbations import Perturbations, as_copies, check_perturb_func
 from ..._core.signature import arguments_like
 from ..._core.statistics import at_least_float32, difference, ratio, sum_of_parts, to_unit
+from ._control_variate import LinearPart, settings_of_noise
 
 
 @metric(
     higher_is_better=False,
     range=(0, float("inf")),
-    rows="B + B n_perturb_samples",
+    rows="B + B n_perturb_samples, and B gradients with control_variate='gradient'",
     reference="Yeh et al. 2019, arXiv:1901.09392, Definition 2.1",
 )
 @arguments_like(Perturbations, after={"normalize": "max_examples_per_batch"})
 def infidelity(
-    attributions: AttributionsType, normalize: bool = False, *, aggregate: str = "sum", **arguments: Any
+    attributions: AttributionsType,
+    normalize: bool = False,
+    *,
+    aggregate: str = "sum",
+    control_variate: str | None = None,
+    **arguments: Any,
 ) -> Scores:
     r"""Mean squared difference between a perturbation's effect on the output and the effect that attributions predict.
 
@@ -50,6 +56,17 @@ def infidelity(
     with :math:`\beta = 1`, or with ``normalize`` the :math:`\beta` that minimises this for each example,
     :math:`\sum_j \langle I_j, \phi\rangle\, d_j \,/\, \sum_j \langle I_j, \phi\rangle^2` where
     :math:`d_j = f(x) - f(x - I_j)`.
+
+    Under `captum_ext.perturbations.gaussian` with the standard deviation :math:`\sigma`, `control_variate="gradient"`
+    has the same expectation and less noise. With the gradient `g` at `x`, what it leaves of the effects
+    :math:`r_j = d_j - \langle I_j, g\rangle`, and :math:`q = \beta \phi - g`, the score is
+
+    .. math:: \sigma^2 \lVert q \rVert^2 + \frac1n \sum_{j=1}^n r_j^2 - 2 \langle I_j, q\rangle\, r_j
+
+    which has no noise at all on a linear model. With ``normalize``, :math:`\beta` is the factor
+    :math:`\langle\phi, g\rangle / \lVert\phi\rVert^2
+    + \frac1n \sum_j \langle I_j, \phi\rangle\, r_j / (\sigma^2 \lVert\phi\rVert^2)`. With ``multiply_by_inputs``,
+    :math:`\phi / (x - b)` takes the place of :math:`\phi`.
 
     The arguments are those of `captum.metrics.infidelity`, and `perturb_func` is called in the same way: on copies of
     all examples, with an example's copies side by side, in one call or, under `max_examples_per_batch`, in one call per
@@ -66,16 +83,21 @@ def infidelity(
         aggregate: `"sum"` takes the attributions of all elements as they are, as Captum does. `"mean"` is for maps that
             repeat one value over a group of `feature_mask`, as those of FeatureAblation, Shapley values and Lime, or
             over the channels, in maps with one: each element gets its equal share of the group's mean.
+        control_variate: `"gradient"` for the second formula, with `gaussian` as `perturb_func` or that in
+            `functools.partial`. All methods share the gradient of each example. It helps the more the further an
+            explanation is from the gradient.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
         max_examples_per_batch: the most rows in one model call; by default `max(B, 64)`.
 
     Returns:
         `[B]` in squared units of the output, or a mapping name -> `[B]`. Lower is better; 0 is a perfect explanation.
-        `B + B n` model rows.
+        `B + B n` model rows, and `B` more with their gradients for the control variate. With it, the score is NaN where
+        a gradient is not finite; where few draws would give a value below 0, it is that of the first formula.
 
     Raises:
         ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, a
-            `perturb_func` whose results do not match the rows and tensors it got.
+            `perturb_func` whose results do not match the rows and tensors it got; a control variate with another
+            `perturb_func` than `gaussian`, or of a model that takes no gradient of its inputs.
 
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv:1901.09392, Definition 2.1.
 
@@ -96,41 +118,45 @@ def infidelity(
     normalize = check_flag("normalize", normalize)
     drawn = Perturbations(**arguments)
     methods, x = as_attributions(attributions, arguments["inputs"], arguments["target"]), drawn.inputs
-    phi, explained = _over_elements(methods, x), []
+    settings = None if control_variate is None else settings_of_noise(control_variate, arguments["perturb_func"])
+    phi = _over_elements(methods, x)
     if aggregate == "mean":
         phi = at_least_float32(phi) * _shares(methods, x, drawn.masks)
+
+    if settings is None:
+        difference, maps = _mean_squared_difference, phi
+    else:
+        linear = LinearPart.of(drawn, arguments["inputs"], **settings)
+        difference, maps = partial(linear.mean_squared_difference, phi), torch.cat((phi, linear.gradient[None]))
+    explained, observed = _effects(drawn, maps)
+
+    def score(draws: list[int] | slice) -> Tensor:
+        return difference(explained[..., draws], observed[..., draws], normalize)
+
+    return methods.unpack(
+        score(slice(None)), drawn.f.dtype, noise=lambda: jackknife(score, observed.shape[-1], observed)
+    )
+
+
+def _effects(drawn: Perturbations, phi: Tensor) -> tuple[Tensor, Tensor]:
+    """`[methods, B, n]`, what attributions predict for each draw, and `[B, n]`, how far the output falls."""
+    explained: list[Tensor] = []
 
     def explain(perturbations: Tensors, example: Tensor) -> None:
         explained.append(_dot(flat(perturbations), phi))
 
-    observed = drawn.drops(explain)  # [B, n]
-    predicted = torch.cat(explained, 2)  # [methods, B, n]
+    observed = drawn.drops(explain)
+    return torch.cat(explained, 2), observed
+
+
+def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: bool) -> Tensor:
+    """`[methods, B]`. Beta is 0 for an explanation that predicts 0 for all draws."""
     if normalize:
-        predicted = _fitted(predicted, observed)
-    scores = ((predicted - observed) ** 2).mean(-1)
-    without_each = partial(_without_each, predicted, observed, normalize)
-    return methods.unpack(scores, drawn.f.dtype, noise=lambda: of_each_left_out(without_each(), observed))
-
-
-def _fitted(predicted: Tensor, observed: Tensor) -> Tensor:
-    """The predictions times beta, which is 0 for an explanation that predicts 0 for all draws."""
-    predicted, _ = to_unit(predicted)  # beta undoes any scale
-    return predicted * ratio((predicted * observed).sum(-1, keepdim=True), (predicted**2).sum(-1, keepdim=True))
-
-
-def _without_each(predicted: Tensor, observed: Tensor, normalize: bool) -> Tensor:
-    """`[methods, B, n]`: the scores of all draws but one. With `normalize`, each has a beta of its own.
-
-    The least squares' residuals r have no part in the direction of the predictions e: sum r e = 0. So without draw j
-    beta changes by c = r_j e_j / sum_{i != j} e_i^2, and the squares sum to sum_{i != j} r_i^2 - c r_j e_j.
-    """
-    residual, draws = predicted - observed, observed.shape[-1]
-    squares, size = residual**2, predicted**2
-    left = squares.sum(-1, keepdim=True) - squares
-    if normalize:
-        along = residual * predicted
-        left = left - ratio(along**2, size.sum(-1, keepdim=True) - size)
-    return left / (draws - 1)
+        explained, _ = to_unit(explained)  # beta undoes any scale
+        explained = explained * ratio(
+            (explained * observed).sum(-1, keepdim=True), (explained**2).sum(-1, keepdim=True)
+        )
+    return ((explained - observed) ** 2).mean(-1)
 
 
 def _over_elements(methods: Attributions, x: Tensors) -> Tensor:

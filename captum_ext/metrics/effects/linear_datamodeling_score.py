@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -85,7 +86,8 @@ def linear_datamodeling_score(
     resolution = rounding_of_sums(phi), rounding_of_outputs(f_rows[place], f.dtype)
     scores = CORRELATIONS[correlation](kept, f_rows[place], valid, *(r[..., 0] for r in resolution))
     exact = subsets.exact.to(f_rows.device)
-    return given.unpack(scores, lambda: of_correlation(correlation, scores, kept, f_rows[place], exact))
+    noise = partial(of_correlation, correlation, scores, kept, f_rows[place])
+    return given.unpack(scores, lambda: noise().defined(scores, exact))
 
 
 class _Halves:

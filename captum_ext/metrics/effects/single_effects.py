@@ -11,7 +11,7 @@ from ..._core.arguments import BaselinesType, Scores, TensorOrTuple, as_tuple
 from ..._core.card import metric
 from ..._core.checks import check_count, check_fraction
 from ..._core.draws import SeedType
-from ..._core.estimates import Noise, none_for, of_each_left_out, of_halves
+from ..._core.estimates import Noise, jackknife, none_for, of_halves
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_sums, spearman
@@ -74,11 +74,10 @@ def monotonicity_correlation(
         return spearman(sizes, effects, changes.exists, rounding, torch.zeros_like(effects[:, 0]))
 
     def noise() -> Noise:
-        others = [[i for i in range(draws) if i != j] or [j] for j in range(draws)]
-        return of_each_left_out(torch.stack([score(changes.effects(which)) for which in others], -1))
+        return jackknife(lambda left: score(changes.effects(left)), draws) if draws else none_for(scores)
 
     scores = score(changes.effects())
-    return given.unpack(scores, noise if draws else lambda: none_for(scores))
+    return given.unpack(scores, noise)
 
 
 @metric(higher_is_better=False, range=(0, float("inf")), rows=ROWS, reference=REFERENCE, relative=True)
@@ -105,8 +104,8 @@ def non_sensitivity(*, tolerance: float = 1e-5, **arguments: Any) -> Scores:
 
     Returns:
         `[B]`, a number of features, or a mapping name -> `[B]`. Lower is better; 0 is best. A random attribution, which
-        is 0 nowhere, scores the number of features without effect. NaN where an output is NaN. Model rows as in
-        `monotonicity_correlation`.
+        is 0 nowhere, scores the number of features without effect. NaN where an output is NaN. Its standard error is
+        NaN, as it counts what no draw changed. Model rows as in `monotonicity_correlation`.
 
     Raises:
         ValueError, TypeError: as `monotonicity_correlation`; a `tolerance` outside 0..1.

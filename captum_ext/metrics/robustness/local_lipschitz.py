@@ -33,7 +33,8 @@ def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
 
     Returns:
         `[B]`, in units of the explanation per unit of the input. Lower is better; if an explanation is new noise each
-        time, its score grows without bound as the radius shrinks. `B + B n` explained rows.
+        time, its score grows without bound as the radius shrinks. `B + B n` explained rows. Its standard error is NaN,
+        as a maximum grows with every draw.
 
     Raises:
         ValueError, TypeError: as `sensitivity_max`.
@@ -73,7 +74,8 @@ def continuity(**arguments: Any) -> Tensor:
 
     Returns:
         `[B]`, in units of the explanation per unit of the input. Lower is better; if an explanation is new noise each
-        time, its score grows without bound as the radius shrinks. `B + B n` explained rows.
+        time, its score grows without bound as the radius shrinks. `B + B n` explained rows. Its standard error is NaN,
+        as a maximum grows with every draw.
 
     Raises:
         ValueError, TypeError: as `sensitivity_max`.

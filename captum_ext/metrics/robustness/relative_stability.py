@@ -85,7 +85,8 @@ def relative_input_stability(**arguments: Any) -> Tensor:
     Returns:
         `[B]`, a ratio, in the promoted type of explanation and output (at least float32). Lower is better; if an
         explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps
-        the class. `B + B n` model rows and as many explained rows.
+        the class. `B + B n` model rows and as many explained rows. Its standard error is NaN, as a maximum grows with
+        every draw.
 
     Raises:
         ValueError, TypeError: as `sensitivity_max`, and a model whose output lacks a row for each input row.
@@ -123,7 +124,8 @@ def relative_output_stability(**arguments: Any) -> Tensor:
     Returns:
         `[B]`, per unit of the output, in the promoted type of explanation and output (at least float32). Lower is
         better; if an explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where
-        no copy keeps the class. `B + B n` model rows and as many explained rows.
+        no copy keeps the class. `B + B n` model rows and as many explained rows. Its standard error is NaN, as a
+        maximum grows with every draw.
 
     Raises:
         ValueError, TypeError: as `relative_input_stability`.
@@ -171,7 +173,8 @@ def relative_representation_stability(
     Returns:
         `[B]`, a ratio, in the promoted type of explanation and output (at least float32). Lower is better; if an
         explanation is new noise each time, its score grows without bound as the radius shrinks. NaN where no copy keeps
-        the class. `B + B n` model rows and as many explained rows.
+        the class. `B + B n` model rows and as many explained rows. Its standard error is NaN, as a maximum grows with
+        every draw.
 
     Raises:
         ValueError, TypeError: as `relative_input_stability`, and a `layer` that the model does not have, or whose

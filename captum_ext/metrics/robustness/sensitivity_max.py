@@ -50,7 +50,8 @@ def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
             and GradientShap are a distribution and are passed whole.
 
     Returns:
-        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better. `B + B n` explained rows.
+        `[B]`, a ratio, in the explanation's type (at least float32). Lower is better. `B + B n` explained rows. Its
+        standard error is NaN, as a maximum grows with every draw.
 
     Raises:
         ValueError, TypeError: a `perturb_func` or an explanation whose results do not match the rows and tensors it

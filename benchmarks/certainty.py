@@ -1,0 +1,177 @@
+"""How certain scores are, and what makes them more certain at the same cost.
+
+Run `python benchmarks/certainty.py estimators`, about five minutes on one core. A CNN learns scikit-learn's digits,
+enlarged to 16 x 16 pixels, and its explanations by eight methods are scored. Cost is counted in model rows. A gradient
+counts as `GRADIENT` rows: one forward and one backward pass of about twice the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import captum
+import pandas as pd
+import torch
+from captum.attr import DeepLift, GradientShap, InputXGradient, IntegratedGradients, Occlusion, Saliency
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from captum_ext import metrics
+from captum_ext.perturbations import gaussian
+
+GRADIENT = 3
+LAST = 300  # digits that the model does not learn from
+OUTPUTS: dict[str, Any] = {"logits": None, "softmax": partial(torch.softmax, dim=1)}
+Scores = dict[str, Tensor]  # `[examples, ...]` by method
+Estimator = Callable[..., Scores]  # takes the number of rows to spend on an example, and a seed
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """Images from 0 to 1 and their classes, in an order that does not depend on the classes."""
+    images, classes = load_digits(return_X_y=True)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    images = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
+    return interpolate(images, scale_factor=2, mode="bilinear")[order], torch.tensor(classes)[order]
+
+
+class Net(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10)),
+        )
+
+
+def trained(images: Tensor, classes: Tensor, epochs: int = 15) -> Net:
+    torch.manual_seed(0)
+    net = Net()
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(images)).split(64):
+            optimizer.zero_grad()
+            cross_entropy(net(images[rows]), classes[rows]).backward()
+            optimizer.step()
+    return net.eval().requires_grad_(False)
+
+
+def maps_of(net: nn.Module, images: Tensor, target: Tensor) -> Scores:
+    """Attributions by eight methods."""
+    torch.manual_seed(0)
+    zero = torch.zeros_like(images)
+    made = {
+        "gradient": Saliency(net).attribute(images, target, abs=False),
+        "saliency": Saliency(net).attribute(images, target),
+        "input x gradient": InputXGradient(net).attribute(images, target),
+        "integrated gradients": IntegratedGradients(net).attribute(images, zero, target),
+        "gradient shap": GradientShap(net).attribute(images, zero, target=target),
+        "deeplift": DeepLift(net).attribute(images, zero, target),
+        "occlusion": Occlusion(net).attribute(images, (1, 3, 3), target=target, baselines=0),
+        "random": torch.randn(images.shape),
+    }
+    return {name: value.detach() for name, value in made.items()}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, examples of which it says the target, and their explanations."""
+
+    net: nn.Module
+    images: Tensor
+    target: Tensor
+    maps: Scores
+    accuracy: float
+
+
+@cache
+def problem(examples: int) -> Problem:
+    images, classes = digits()
+    net = trained(images[:-LAST], classes[:-LAST])
+    said = net(images[-LAST:]).argmax(1)
+    shown, target = images[-LAST:][:examples], said[:examples]
+    return Problem(net, shown, target, maps_of(net, shown, target), (said == classes[-LAST:]).float().mean().item())
+
+
+# ---- estimators of the same quantity at the same cost
+
+
+def sensitivity_n(p: Problem, n: float, activation: Any, estimator: str, rows: int, seed: int) -> Scores:
+    draws = rows - (GRADIENT if estimator == "regression" else 0)
+    call = {"target": p.target, "activation": activation, "seed": seed, "max_examples_per_batch": 512}
+    return metrics.sensitivity_n(p.net, p.images, p.maps, n, n_perturb_samples=draws, estimator=estimator, **call)
+
+
+def infidelity(p: Problem, std: float, control_variate: str | None, rows: int, seed: int) -> Scores:
+    draws = rows - (GRADIENT if control_variate else 0)
+    call = {"target": p.target, "n_perturb_samples": draws, "seed": seed, "control_variate": control_variate}
+    return metrics.infidelity(p.net, partial(gaussian, std=std), p.images, p.maps, **call)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two estimators of the same quantity."""
+
+    name: str
+    now: Estimator
+    other: Estimator
+    rows: int
+
+
+def comparisons(p: Problem) -> Iterator[Comparison]:
+    for output, activation in OUTPUTS.items():
+        for n in (0.1, 0.3, 0.5):
+            kinds = [partial(sensitivity_n, p, n, activation, kind) for kind in ("sample", "regression")]
+            yield Comparison(f"sensitivity-n, {output}, n = {n:.0%}", *kinds, rows=50)
+
+
+def mean_squared_errors(estimate: Estimator, truth: Scores, rows: int, repeats: int) -> Scores:
+    """`[examples]` by method, over several seeds that the truth does not have."""
+    found = [estimate(rows=rows, seed=1 + i) for i in range(repeats)]
+    return {name: torch.stack([(scores[name] - truth[name]) ** 2 for scores in found]).mean(0) for name in truth}
+
+
+def compared(c: Comparison, truth_rows: int, repeats: int) -> dict[str, Any]:
+    """The ratio of mean squared errors, over all methods and the lowest and highest of a method."""
+    truth = c.now(rows=truth_rows, seed=0)
+    now, other = (mean_squared_errors(e, truth, c.rows, repeats) for e in (c.now, c.other))
+    ratios = {name: (now[name].mean() / other[name].mean()).item() for name in truth}
+    total = torch.stack([*now.values()]).mean() / torch.stack([*other.values()]).mean()
+    least, most = (choose(ratios, key=ratios.__getitem__) for choose in (min, max))
+    return {
+        "estimate": c.name,
+        "MSE now": torch.stack([*now.values()]).mean().item(),
+        "times smaller": total.item(),
+        "least": f"{ratios[least]:.1f} ({least})",
+        "most": f"{ratios[most]:.1f} ({most})",
+    }
+
+
+def estimators(examples: int, truth_rows: int, repeats: int) -> None:
+    p = problem(examples)
+    print(f"accuracy {p.accuracy:.1%}, {examples} examples, {repeats} repeats, truth from {truth_rows} draws")
+    for c in comparisons(p):
+        print(pd.DataFrame([compared(c, truth_rows, repeats)]).to_string(index=False, float_format="%.4g"), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=["estimators"])
+    parser.add_argument("--examples", type=int, default=20)
+    parser.add_argument("--truth-rows", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=20)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message=".*(backward hooks|required_grads).*")
+    print(f"torch {torch.__version__}, captum {captum.__version__}, {platform.machine()}, one thread")
+    estimators(arguments.examples, arguments.truth_rows, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
