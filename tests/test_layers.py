@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "llm": ("llm", "_core"),
     "evaluation": (
         *("evaluation", "_core.card", "_core.checks", "_core.guard", "_core.printing", "_core.sharing"),
-        "_version",
+        *("_core.target", "_version"),
     ),
     "plots": ("evaluation", "_core.checks", "_core.printing", "_token_texts"),
     "report": ("evaluation", "plots", "report", "_core.checks", "_core.printing", "_token_texts", "_version"),
