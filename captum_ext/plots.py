@@ -1,9 +1,9 @@
-"""Figures of an evaluation.
+"""Figures of an evaluation, and attributions drawn on their images and texts (`maps`, `tokens`).
 
-Each function takes an `Evaluation` or its `xarray.Dataset` and returns a matplotlib `Figure`. Without `ax` it makes a
-new figure, which pyplot does not keep open: a notebook shows it when it is the last value of a cell, and a script saves
-it with `savefig`. With `ax` it draws on these axes and returns their figure. Methods keep their colour through all
-figures of a dataset. Needs matplotlib: `pip install "captum-ext[plots]"`.
+Every other function takes an `Evaluation` or its `xarray.Dataset`. All but `tokens` return a matplotlib `Figure`.
+Without `ax` they make a new figure, which pyplot does not keep open: a notebook shows it when it is the last value of a
+cell, and a script saves it with `savefig`. With `ax` they draw on these axes and return their figure. Methods keep
+their colour through all figures of a dataset. Needs matplotlib: `pip install "captum-ext[plots]"`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import xarray as xr
 
 from ._core.checks import check_choice, check_count, check_fraction, describe
 from ._core.printing import printable
+from ._token_texts import TokenTexts, as_values
 from .evaluation import comparison
 from .evaluation.axes import plain_axis, with_place
 from .evaluation.display import arrow
@@ -271,10 +272,7 @@ def maps(
     orange negative. `ax`, if given, holds B x (methods + 1) axes.
     """
     check_choice("sign", sign, SHOWN)
-    if not isinstance(attributions, Mapping) or not attributions:
-        raise TypeError(
-            f"`attributions` must be a mapping from names to maps, with at least one, got {describe(attributions)}."
-        )
+    _check_maps(attributions)
     images = [_displayable(image) for image in _images("inputs", inputs)]
     pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
     figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)
@@ -288,6 +286,13 @@ def maps(
     for one in axes.flat:
         one.set(xticks=[], yticks=[])
     return figure
+
+
+def _check_maps(attributions: Any) -> None:
+    if not isinstance(attributions, Mapping) or not attributions:
+        raise TypeError(
+            f"`attributions` must be a mapping from names to maps, with at least one, got {describe(attributions)}."
+        )
 
 
 def _attribution_map(ax: Axes, attribution: Floats, image: Floats, options: dict[str, Any]) -> None:
@@ -323,6 +328,35 @@ def _displayable(image: Floats) -> Floats:
     if image.min() < 0 or image.max() > 1:
         image = (image - image.min()) / max(float(np.ptp(image)), 1e-12)
     return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def tokens(texts: Any, attributions: Mapping[str, Any]) -> TokenTexts:
+    """Texts whose tokens are coloured by their attributions, a line per method; a notebook shows them.
+
+    Purple tokens speak for the output, orange ones with a dotted line against it. Each line has a scale of its own, and
+    pointing at a token shows its number. Needs no matplotlib; `str` of what comes back is plain text.
+
+    Args:
+        texts: a list of tokens for each text, with a token for each column of the maps; or with pairs of a string and
+            the number of its column, None for what is no feature. `captum_ext.llm.LogProbability` has such pairs as
+            `token_texts`.
+        attributions: a mapping from the name of each method to its maps, `[B, F]`, or `[B, F, embedding]`, which are
+            summed over the embedding. Tensors or arrays.
+
+    Example:
+        >>> tokens([["not", "good"]], {"Saliency": np.array([[-2.0, 0.5]])})
+        0 Saliency: not (-2) good (0.5)
+    """
+    _check_maps(attributions)
+    values = {name: _of_texts(f"attributions[{name!r}]", value, texts) for name, value in attributions.items()}
+    return TokenTexts(list(texts), {str(name): rows for name, rows in values.items()})
+
+
+def _of_texts(name: str, value: Any, texts: Any) -> list[Floats]:
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if len(array) != len(texts):
+        raise ValueError(f"`{name}` must have a row for each of {len(texts)} texts, got {len(array)}.")
+    return [as_values(row, text, name) for row, text in zip(array, texts)]
 
 
 # What the figures share

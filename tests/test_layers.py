@@ -27,6 +27,7 @@ CAPTUMS_DOOR = "_core.captum"  # the only importer of Captum's private names
 MAY_IMPORT = {
     "metrics": ("_core",),
     "_version": (),
+    "_token_texts": ("_core.checks", "_core.printing"),
     "_core": ("_core",),
     "feature_masks": ("_core",),
     "truth_masks": ("_core",),
@@ -35,11 +36,10 @@ MAY_IMPORT = {
     "llm": ("llm", "_core"),
     "evaluation": (
         *("evaluation", "_core.card", "_core.checks", "_core.estimates", "_core.guard", "_core.printing"),
-        "_core.sharing",
-        "_version",
+        *("_core.sharing", "_core.target", "_version"),
     ),
-    "plots": ("evaluation", "_core.checks", "_core.printing"),
-    "report": ("evaluation", "plots", "report", "_core.checks", "_core.printing", "_version"),
+    "plots": ("evaluation", "_core.checks", "_core.printing", "_token_texts"),
+    "report": ("evaluation", "plots", "report", "_core.checks", "_core.printing", "_token_texts", "_version"),
 }
 PUBLIC = ("_core.checks", "_core.printing", "_version")  # private names that the AttriBench layer may use all the same
 # Who may import the engines' files, beside the engines: the two calls that start one.

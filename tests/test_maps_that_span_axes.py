@@ -134,6 +134,8 @@ def test_tokens_steps_positions_and_frames_are_features(shape, of_map):
         ((3, 5, 8), (3, 5), r"use \.unsqueeze\(2\)"),
         ((3, 4, 6, 2), (3, 4, 6), r"use \.unsqueeze\(3\)"),
         ((3, 4, 2, 6, 7), (3, 4, 6, 7), r"use \.unsqueeze\(2\)"),
+        ((3, 1, 4, 4), (3, 5, 8), "use feature_masks.token_map"),
+        ((3, 1, 4, 4), (3, 5), "use feature_masks.token_map"),
     ],
 )
 def test_a_map_of_another_shape_is_told_what_to_do(inputs, of_map, hint):

@@ -188,7 +188,10 @@ def _other_shape(a: Tensor, x: Tensor) -> str:
     if a.shape[:-1] == x.shape:
         return " For one value per token or position, add up the last axis: use .sum(-1)."
     axes = [axis for axis in range(1, x.dim()) if a.dim() == x.dim() - 1 and _is_map_of(a.unsqueeze(axis), x)]
-    return f" For one value per position use .unsqueeze({axes[0]})." if axes else ""
+    if axes:
+        return f" For one value per position use .unsqueeze({axes[0]})."
+    of_tokens = x.dim() == 4 and a.dim() in (2, 3) and len(a) == len(x)
+    return " For the tokens of a vision transformer use feature_masks.token_map." if of_tokens else ""
 
 
 def check_not_nan(name: str, tensor: Tensor) -> None:

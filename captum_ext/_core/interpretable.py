@@ -30,7 +30,7 @@ def attribution_of(result: Any, inp: Any, target: int = 0, name: str = "attribut
     values = _of_target(result, target, name)
     if inp is None:  # from LLMGradientAttribution, which has no groups
         return values
-    groups = torch.as_tensor(_groups_of(inp), device=values.device)
+    groups = torch.as_tensor(groups_of(inp), device=values.device)
     if list(result.input_tokens) != list(inp.values):
         raise ValueError(
             f"`{name}` must explain the prompt that is given: its features are {result.input_tokens}, but those of the "
@@ -67,7 +67,7 @@ def _of_target(result: Any, target: int, name: str) -> Tensor:
     return result.token_attr[target - 1].detach()
 
 
-def _groups_of(inp: Any) -> list[int]:
+def groups_of(inp: Any) -> list[int]:
     """The feature that each value of a result belongs to: `TextTemplateInput` with a mask repeats those of a group."""
     grouped = getattr(inp, "mask", None) is not None and hasattr(inp, "formatted_mask")
     return inp.formatted_mask if grouped else list(range(inp.n_itp_features))

@@ -13,6 +13,7 @@ from .._core.card import arguments_of_partial, configured
 from .._core.estimates import with_noise
 from .._core.guard import Guard
 from .._core.sharing import forget, sharing
+from .._core.target import logits_of
 from .axes import check_scores
 from .examples import Batch
 from .labels import check_fits, check_output, classes_of
@@ -45,7 +46,7 @@ class Calls:
     def outputs(self, batch: Batch) -> Tensor:
         parts = batch.split(self.limit or len(batch))
         try:
-            return torch.cat([check_output(self.output(part), len(part)) for part in parts])
+            return torch.cat([check_output(logits_of(self.output(part)), len(part)) for part in parts])
         except RuntimeError as error:
             raise (other_type(self.model, batch.inputs, error) or error) from error.__cause__
 
@@ -92,7 +93,7 @@ class Calls:
         if batch.target is None or survives_bad_indices(self.device):
             return
         if self.classes is None:
-            self.classes = classes_of(self.output(batch.split(1)[0]))
+            self.classes = classes_of(logits_of(self.output(batch.split(1)[0])))
         if self.classes:
             check_fits(batch.target, "data", (self.classes,), batch.indices)
 

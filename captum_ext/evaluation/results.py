@@ -109,6 +109,7 @@ class Evaluation:
         data: Any = None,
         attributions: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         *,
+        tokens: Any = None,
         n_examples: int = 12,
         baseline: str = "random",
         confidence: float = 0.95,
@@ -125,13 +126,17 @@ class Evaluation:
             attributions: what to show as maps. A mapping from a method's name to a tensor (or array, or tuple of them)
                 with a row per example of the data set, or to a path that `attribute_dataset` wrote; or one such path
                 for all methods. Methods without one are shown without a map.
+            tokens: shows texts in place of pictures, each token coloured by its attribution. For each example of the
+                data set a list of tokens, one for each column of the maps, or of pairs, as for
+                `captum_ext.plots.tokens`. Maps `[tokens, embedding]` are summed over the embedding. The data set
+                `f.data` of a `captum_ext.llm.LogProbability` has its own.
             n_examples: how many examples to show, evenly spread over the data set.
             baseline: the method that the others should beat.
             confidence: the level of the intervals, and of the test whether a method is distinguishable from the best.
         """
         from ..report import write
 
-        write(self.dataset, path, data, attributions, n_examples, baseline, confidence)
+        write(self.dataset, path, data, attributions, n_examples, baseline, confidence, tokens)
 
     def __repr__(self) -> str:
         return display.as_text(self.dataset)

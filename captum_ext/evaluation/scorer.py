@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .._core.card import card_of
 from .._core.sharing import sharing
+from .._core.target import logits_of
 from .alone import alone_in_process, torch_threads
 from .axes import SameShapes
 from .calls import Calls
@@ -165,7 +166,7 @@ class Scorer:
         try:
             yield
         except Exception as error:
-            named = self._unfit_data(batch) or error
+            named = self._unfit_data(batch, of_method=metric is None) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
             if hasattr(named, "add_note"):  # Python 3.11
                 named.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
@@ -173,12 +174,16 @@ class Scorer:
                 raise
             raise named from error
 
-    def _unfit_data(self, batch: Batch) -> Exception | None:
-        """The error of inputs or targets that do not fit the model, of which Captum or torch may have said less."""
+    def _unfit_data(self, batch: Batch, of_method: bool) -> Exception | None:
+        """The error of inputs or targets that do not fit the model, of which Captum or torch may have said less.
+
+        A metric takes the `logits` of an output, but Captum's methods do not.
+        """
         try:
             output = self.calls.output(batch.split(1)[0])
         except Exception as error:  # the model fails by itself, and the first error says why
             return other_type(self.model, batch.inputs, error)
+        output = output if of_method else logits_of(output)
         try:
             check_fits(batch.target, self.job.target, tuple(check_output(output, 1).shape[1:]), batch.indices)
         except (TypeError, ValueError) as error:

@@ -15,6 +15,7 @@ from .._core.checks import check_choice
 from .._core.interpretable import attribution_of, checked_presence, presence
 from .answers import as_answers, as_fields, as_prompts, as_text, check_causal, is_remote, warn_of_two_beginnings
 from .token_scores import Row, TokenScores
+from .token_texts import Prompts, answer_text, pieces_of
 
 ATTR_TARGETS = ("log_prob", "prob", "logit")
 
@@ -146,10 +147,16 @@ class LogProbability(nn.Module):
         return pad(values, (0, width - len(values)))
 
     @property
-    def data(self) -> list[tuple[Any, ...]]:
-        """The prompts as a data set for `evaluate`; the target is the whole answer."""
+    def data(self) -> Prompts:
+        """The prompts as a data set for `evaluate` and for `Evaluation.report`; the target is the whole answer."""
         further = [{"feature_mask": mask, "frozen": -1} for mask in self.feature_mask]
-        return [(self.inputs[i], 0, i, further[i]) for i in range(len(self.answers))]
+        rows = [(self.inputs[i], 0, i, further[i]) for i in range(len(self.answers))]
+        return Prompts(rows, self.token_texts, [answer_text(self.tokenizer, answer) for answer in self.answers])
+
+    @property
+    def token_texts(self) -> list[list[tuple[str, int | None]]]:
+        """Each prompt's text in pieces, with the numbers of their features: the texts for `captum_ext.plots.tokens`."""
+        return [pieces_of(inp) for inp in self.interpretable_inputs]
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from markupsafe import Markup
 
 from .._core.checks import describe
 from .._core.printing import printable
+from .._token_texts import as_html, as_values
 from ..evaluation.attributions_file import open_attributions
 from ..evaluation.display import Numbers, number_format, numbers
 from ..evaluation.examples import Examples
@@ -31,6 +33,7 @@ class Example:
     image: Picture | None
     maps: list[Picture | None]  # of each method
     scores: list[Numbers]
+    lines: list[tuple[str, Markup]]  # each method's name and its text, in place of pictures
 
     @property
     def has_pictures(self) -> bool:
@@ -38,18 +41,19 @@ class Example:
 
 
 def examples(
-    dataset: xr.Dataset, scores: Sequence[Score], data: Any, attributions: Any, n_examples: int
+    dataset: xr.Dataset, scores: Sequence[Score], data: Any, attributions: Any, n_examples: int, tokens: Any = None
 ) -> list[Example]:
     """`n_examples` of the examples, evenly spread over the data set."""
     places, methods = dataset["example"].to_numpy(), methods_of(dataset)
     shown = np.unique(np.linspace(0, len(places) - 1, min(n_examples, len(places))).round().astype(int))
     rows = None if data is None else Examples(data)
     stored = {} if attributions is None else _opened(attributions, methods)
-    _check_lengths(rows, stored, int(places.max()))
+    tokens = getattr(data, "token_texts", None) if tokens is None else tokens
+    _check_lengths({"`data`": rows, "`tokens`": tokens}, stored, int(places.max()))
     forms = [number_format(score.values) for score in scores]
+    of_scores = [[_numbers(s, i, form) for s, form in zip(scores, forms)] for i in shown]
     return [
-        _example(dataset.isel(example=i), rows, stored, [_numbers(s, i, form) for s, form in zip(scores, forms)])
-        for i in shown
+        _example(dataset.isel(example=i), rows, tokens, stored, of_example) for i, of_example in zip(shown, of_scores)
     ]
 
 
@@ -59,13 +63,29 @@ def _numbers(score: Score, example: int, form: Callable[[float], str]) -> Number
     return numbers(score, score.values[:, example], form, stderr)
 
 
-def _example(of_one: xr.Dataset, data: Examples | None, stored: dict[str, Any], scores: list[Numbers]) -> Example:
+def _example(
+    of_one: xr.Dataset, data: Examples | None, tokens: Any, stored: dict[str, Any], scores: list[Numbers]
+) -> Example:
     number, methods = int(of_one["example"]), methods_of(of_one)
     inputs, label = _inputs_and_label(None if data is None else data.example(number))
+    answers = getattr(data and data.data, "answer_texts", None)
+    target = _explained(of_one, label if answers is None else _shortened(answers[number]))
+    if tokens is not None:
+        return Example(number, target, None, [None] * len(methods), scores, _lines(tokens[number], number, stored))
     part = next((i for i, x in enumerate(inputs) if pictures.can_be_shown(x)), 0)
     image = pictures.of_input(inputs[part], f"Example {number}") if part < len(inputs) else None
     maps = [_map(stored.get(method), number, part, method) for method in methods]
-    return Example(number, _explained(of_one, label), image, maps, scores)
+    return Example(number, target, image, maps, scores, [])
+
+
+def _lines(text: Any, number: int, stored: dict[str, Any]) -> list[tuple[str, Markup]]:
+    """The text coloured by each map of the first of several inputs; as it is where there are no maps."""
+    if not stored:
+        return [("", Markup(as_html(text)))]
+    rows = {name: _array(tensors[0][[number]])[0] for name, tensors in stored.items()}
+    return [
+        (name, Markup(as_html(text, as_values(row, text, f"attributions[{name!r}]")))) for name, row in rows.items()
+    ]
 
 
 def _explained(of_one: xr.Dataset, label: str) -> str:
@@ -90,8 +110,11 @@ def _inputs_and_label(example: Any) -> tuple[list[Floats], str]:
     parts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     target: Any = rest[0] if rest else None
     target = target.tolist() if hasattr(target, "tolist") else target
-    text = "" if target is None else str(target)
-    return [_array(part) for part in parts], text if len(text) <= LONGEST_TARGET else text[: LONGEST_TARGET - 1] + "…"
+    return [_array(part) for part in parts], "" if target is None else _shortened(str(target))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TARGET else text[: LONGEST_TARGET - 1] + "…"
 
 
 def _array(value: Any) -> Floats:
@@ -125,9 +148,9 @@ def _tensors(name: str, value: Any) -> tuple[Any, ...]:
     return tuple(part.to_numpy() if hasattr(part, "to_numpy") else part for part in parts)
 
 
-def _check_lengths(data: Examples | None, stored: dict[str, tuple[Any, ...]], last: int) -> None:
-    """Examples are numbered by their place in the data set, so both must reach to the last one's."""
-    lengths = {} if data is None else {"`data`": len(data)}
+def _check_lengths(given: dict[str, Any], stored: dict[str, tuple[Any, ...]], last: int) -> None:
+    """Examples are numbered by their place in the data set, so all must reach to the last one's."""
+    lengths = {name: len(value) for name, value in given.items() if value is not None}
     lengths |= {f"`attributions[{name!r}]`": len(tensor) for name, tensors in stored.items() for tensor in tensors}
     for name, length in lengths.items():
         if length <= last:

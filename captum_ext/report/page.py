@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from .._core.printing import printable
+from .._token_texts import JOINERS, LEGEND, css
 from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
@@ -31,6 +32,7 @@ def write(
     n_examples: int = 12,
     baseline: str = "random",
     confidence: float = 0.95,
+    tokens: Any = None,
 ) -> None:
     """Writes the report of a dataset of scores to `path`: see `captum_ext.Evaluation.report`."""
     (charts, gallery), environment = _drawing(), _environment()
@@ -44,10 +46,12 @@ def write(
         **vars(findings(dataset, found)),
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
-        gallery=gallery.examples(dataset, found.scores, data, attributions, n_examples),
+        gallery=gallery.examples(dataset, found.scores, data, attributions, n_examples, tokens),
+        token_legend=LEGEND,
+        token_css=css(".tokens"),
     )
     with written_aside(target) as aside:
-        aside.write_text(printable(page, keep="\n"), encoding="utf-8")
+        aside.write_text(printable(page, keep="\n" + JOINERS), encoding="utf-8")
 
 
 def _drawing() -> Any:

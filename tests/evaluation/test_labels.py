@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from captum_ext import attribute_dataset, evaluate, metrics
+from captum_ext import attribute_dataset, evaluate, metrics, random_attribution
 from captum_ext.evaluation import calls
 from captum_ext.evaluation.formats import FORMATS
 from captum_ext.evaluation.results import Evaluation, load
@@ -142,6 +143,37 @@ def test_an_output_that_is_no_tensor_is_named():
 
     with pytest.raises(TypeError, match=r"`model` must return a tensor, got Output. Give .*\.logits"):
         evaluate(lambda x: Output(), [(x, 0) for x in inputs()], METHODS, METRICS)
+
+
+class WithLogits(nn.Module):
+    """Returns what Hugging Face's models do."""
+
+    def __init__(self, as_dict):
+        super().__init__()
+        self.linear, self.as_dict = linear(3), as_dict
+
+    def forward(self, x):
+        logits = self.linear(x)
+        return {"logits": logits} if self.as_dict else SimpleNamespace(logits=logits)
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+@pytest.mark.parametrize("target", ["data", "predicted"])
+def test_the_logits_of_an_output_are_explained(target, as_dict):
+    data, methods = [(x, 2) for x in inputs()], {"random": random_attribution}
+    of_logits = evaluate(WithLogits(as_dict), data, methods, METRICS, target=target, batch_size=3)
+    assert_same_scores(of_logits, evaluate(linear(3), data, methods, METRICS, target=target, batch_size=3), rtol=0)
+    with pytest.raises(ValueError, match=r"`target` is out of range: `data` gives 3 for example 0"):
+        evaluate(WithLogits(as_dict), [(x, 3) for x in inputs()], methods, METRICS)
+
+
+def test_what_a_metric_says_of_itself_is_not_taken_for_an_output_without_a_tensor():
+    with pytest.raises(ZeroDivisionError):
+        evaluate(WithLogits(False), [(x, 0) for x in inputs()], {"random": random_attribution}, {"own": failing_metric})
+
+
+def failing_metric(attributions):
+    return attributions.flatten(1).sum(1) / (1 // 0)
 
 
 def test_a_failure_of_another_cause_keeps_its_error():

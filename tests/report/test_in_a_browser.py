@@ -9,6 +9,7 @@ import subprocess
 from html import escape, unescape
 
 import pytest
+import torch
 
 from .runs import EVIL, METHODS, images, maps, result
 
@@ -123,6 +124,20 @@ def test_nothing_reaches_beyond_the_edge_and_buttons_are_large_enough(width, htm
     assert window == width
     assert content <= window
     assert smallest >= 24  # WCAG 2.2, target size
+
+
+def test_texts_wrap_within_a_phone(tmp_path):
+    tokens = [["<s>", " unbreakable" * 40, "x" * 300, "\n", " \u05e9\u05dc\u05d5\u05dd", " end"]] * 20
+    result().report(tmp_path / "page.html", None, {METHODS[0]: torch.randn(20, 6)}, tokens=tokens, n_examples=2)
+    script = """
+      const page = document.documentElement;
+      const ends = [...document.querySelectorAll('.tokens span')].map(e => e.getBoundingClientRect().right);
+      return [page.scrollWidth, Math.max(...ends)];
+    """
+    (content, end), console = answer((tmp_path / "page.html").read_text(), script, tmp_path, 390)
+    assert content <= 390
+    assert end <= 390
+    assert console == []
 
 
 def test_the_dark_page_is_dark(html, tmp_path, monkeypatch):
