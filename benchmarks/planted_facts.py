@@ -1,15 +1,17 @@
 """Which of Captum's methods finds the fact that a language model's answer depends on.
 
-Run `python benchmarks/planted_facts.py`, about two minutes on one core. A Llama of two layers learns to answer from the
+Run `python benchmarks/planted_facts.py`, some minutes on one core. A model of two layers learns to answer from the
 prompt, "ann lives in rome . bob lives in oslo . where does bob live ? in oslo", so it is known which fact an answer
 depends on. Each method is scored by metrics that do not know that fact, and by the share of prompts in which that fact
-has the largest attribution. Intervals are of 95 %.
+has the largest attribution. A model is trained for each seed, and the prompts of all of them count together. Intervals
+are of 95 %.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -19,9 +21,11 @@ import captum
 import pandas as pd
 import torch
 import transformers
+import xarray as xr
 from captum.attr import (
     FeatureAblation,
     KernelShap,
+    LayerGradientShap,
     LayerGradientXActivation,
     LayerIntegratedGradients,
     Lime,
@@ -38,8 +42,8 @@ from captum_ext import Evaluation, evaluate, llm, metrics, random_attribution
 
 NAMES = ["ann", "bob", "eve", "tom", "kim", "leo", "mia", "sam", "zoe", "max", "ida", "ben"]
 CITIES = ["rome", "oslo", "paris", "cairo", "lima", "delhi", "tokyo", "quito", "seoul", "minsk", "bern", "kyiv"]
-VOCABULARY = ["<pad>", "<s>", *["lives", "in", ".", "where", "does", "live", "?"], *NAMES, *CITIES]
-FACTS, OF_FACT = 4, 5  # facts a prompt, tokens a fact
+VOCABULARY = ["<pad>", "<s>", "<mean>", *["lives", "in", ".", "where", "does", "live", "?"], *NAMES, *CITIES]
+FACTS, OF_FACT, OF_QUESTION = 4, 5, 7  # facts a prompt, tokens a fact, tokens a question and its answer
 Fact = tuple[str, str]
 
 
@@ -67,40 +71,55 @@ def question(name: str) -> str:
     return f"where does {name} live ?"
 
 
-def model_that_looks_back() -> transformers.LlamaForCausalLM:
-    """A Llama whose first layer begins by looking one to four words back, and its second by matching equal words.
+def answer(city: str) -> str:
+    return f"in {city}"
 
-    From a plain random start so small a model did not learn the task in some thousand steps.
-    """
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+def new_model() -> transformers.Qwen3ForCausalLM:
+    """Two layers with random weights: the first sees five words, as many as a fact has, and the second sees all."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "num_attention_heads": 2}
     special = {"bos_token_id": 1, "eos_token_id": None, "pad_token_id": 0, "vocab_size": len(VOCABULARY)}
-    config = transformers.LlamaConfig(**sizes, **special, attention_bias=True, initializer_range=0.1)
-    model = transformers.LlamaForCausalLM(config)
-    first, second = (layer.self_attn for layer in model.model.layers)
-    turned = model.model.rotary_emb.inv_freq * torch.arange(1, 5)[:, None]  # [heads, pairs of a head's coordinates]
-    with torch.no_grad():
-        first.q_proj.weight.zero_()
-        first.k_proj.weight.zero_()
-        first.k_proj.bias.copy_(9 * torch.cat((turned.cos() ** 0, turned * 0), 1).flatten())
-        first.q_proj.bias.copy_(9 * torch.cat((turned.cos(), -turned.sin()), 1).flatten())
-        second.k_proj.weight.copy_(second.q_proj.weight)  # so that equal words attend to each other
-    return model
+    layers = {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]}
+    window = {"use_sliding_window": True, "sliding_window": OF_FACT, "max_window_layers": 0}
+    config = transformers.Qwen3Config(**sizes, **special, **layers, **window, num_key_value_heads=2)
+    return transformers.Qwen3ForCausalLM(config)
 
 
 def train(model: Any, words: Any, steps: int, draw: torch.Generator) -> None:
-    """On prompts of two to four facts; only the answer is learnt."""
+    """On texts of two to four facts and as many questions with their answers; only the answers are learnt.
+
+    Questions are drawn with replacement. Were each fact asked for once, the cities not yet named would give answers
+    away, and the model would learn that instead.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
-        examples = drawn(64, 2 + step % 3, draw)
-        texts = [" ".join([*sentences(f), question(f[i][0]), "in", f[i][1]]) for f, i in examples]
-        ids = torch.tensor(words(texts)["input_ids"])
+        count = 2 + step % 3
+        ids = torch.tensor(words([exercise(facts, draw) for facts, _ in drawn(32, count, draw)])["input_ids"])
         labels = torch.full_like(ids, -100)
-        labels[:, -2:] = ids[:, -2:]
+        of_answers = ids[:, 1 + count * OF_FACT :].unflatten(1, (count, OF_QUESTION))[..., -2:]
+        labels[:, 1 + count * OF_FACT :].unflatten(1, (count, OF_QUESTION))[..., -2:] = of_answers
         optimizer.zero_grad()
         model(ids, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     model.eval().requires_grad_(False)
+    embedding = model.get_input_embeddings().weight
+    embedding[VOCABULARY.index("<mean>")] = embedding[len(VOCABULARY) - len(NAMES + CITIES) :].mean(0)
+
+
+def exercise(facts: list[Fact], draw: torch.Generator) -> str:
+    """A text of facts and of as many questions about them, each with its answer."""
+    asked = [facts[i] for i in torch.randint(len(facts), (len(facts),), generator=draw)]
+    return " ".join([*sentences(facts), *(f"{question(name)} {answer(city)}" for name, city in asked)])
+
+
+def trained(seed: int, steps: int = 1000) -> tuple[Any, Any]:
+    """The model and its tokenizer."""
+    words, draw = tokenizer(), torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    model = new_model()
+    train(model, words, steps, draw)
+    return model, words
 
 
 @torch.no_grad()
@@ -113,13 +132,13 @@ def accuracy(model: Any, words: Any, examples: list[tuple[list[Fact], int]]) -> 
 
 
 class OfFacts:
-    """A method for single tokens as one for facts: the sum over each fact's tokens."""
+    """A method for single tokens as one for facts: the sum over each fact's tokens. Absent tokens become `absent`."""
 
-    def __init__(self, of_tokens: Callable[[Any], Callable[..., Tensor]], texts: list[str]):
-        self.of_tokens, self.texts = of_tokens, texts
+    def __init__(self, of_tokens: Callable[[Any], Callable[..., Tensor]], texts: list[str], absent: str):
+        self.of_tokens, self.texts, self.absent = of_tokens, texts, VOCABULARY.index(absent)
 
     def __call__(self, f: llm.LogProbability) -> Callable[..., Tensor]:
-        inputs = [TextTokenInput(text, f.tokenizer, skip_tokens=[1]) for text in self.texts]
+        inputs = [TextTokenInput(text, f.tokenizer, baselines=self.absent, skip_tokens=[1]) for text in self.texts]
         explain = self.of_tokens(llm.LogProbability(f.model, f.tokenizer, inputs, f.answers))
         return partial(self.summed, explain)
 
@@ -133,6 +152,11 @@ class OfFacts:
 def methods_of(texts: list[str]) -> dict[str, Any]:
     embedding = {"layer": "model.embed_tokens"}
     default = {"use_cached_outputs": True, "forward_in_tokens": True}
+    nothing = torch.zeros(1, FACTS * OF_FACT + OF_QUESTION - 2, dtype=torch.long)  # all tokens of a prompt are absent
+
+    def gradients(kind: Any, absent: str = "<pad>", **settings: Any) -> OfFacts:
+        return OfFacts(llm.method(kind, **embedding, **settings), texts, absent)
+
     return {
         "FeatureAblation": llm.method(FeatureAblation),
         "FeatureAblation, Captum's default path": llm.method(FeatureAblation, **default),
@@ -140,8 +164,10 @@ def methods_of(texts: list[str]) -> dict[str, Any]:
         "ShapleyValueSampling, 5 orders": llm.method(ShapleyValueSampling, n_samples=5),
         "Lime, 50 rows": llm.method(Lime, n_samples=50),
         "KernelShap, 50 rows": llm.method(KernelShap, n_samples=50),
-        "LayerIntegratedGradients": OfFacts(llm.method(LayerIntegratedGradients, **embedding, n_steps=20), texts),
-        "LayerGradientXActivation": OfFacts(llm.method(LayerGradientXActivation, **embedding), texts),
+        "LayerIntegratedGradients from zero": gradients(LayerIntegratedGradients, n_steps=20),
+        "LayerIntegratedGradients from the mean word": gradients(LayerIntegratedGradients, "<mean>", n_steps=20),
+        "LayerGradientShap from the mean word": gradients(LayerGradientShap, "<mean>", baselines=nothing, n_samples=5),
+        "LayerGradientXActivation": gradients(LayerGradientXActivation),
         "random": random_attribution,
     }
 
@@ -150,6 +176,7 @@ METRICS = {
     "deletion": metrics.deletion,
     "LDS": metrics.linear_datamodeling_score,
     "sensitivity-1": partial(metrics.sensitivity_n, n=1),
+    "completeness": metrics.completeness,
     "finds the fact": metrics.relevance_rank_accuracy,
 }
 
@@ -158,7 +185,7 @@ def evaluated(model: Any, words: Any, examples: list[tuple[list[Fact], int]]) ->
     template = " ".join(["{}"] * FACTS)
     inputs = [TextTemplateInput(f"{template} {question(f[i][0])}", sentences(f)) for f, i in examples]
     texts = [" ".join([*sentences(f), question(f[i][0])]) for f, i in examples]
-    f = llm.LogProbability(model, words, inputs, [f"in {facts[i][1]}" for facts, i in examples])
+    f = llm.LogProbability(model, words, inputs, [answer(facts[i][1]) for facts, i in examples])
     truth = [torch.arange(FACTS) == i for _, i in examples]
     data = [(x, target, p, {**further, "truth_mask": t}) for (x, target, p, further), t in zip(f.data, truth)]
     return evaluate(f, data, methods_of(texts), METRICS, seed=0)
@@ -175,25 +202,38 @@ def table(evaluation: Evaluation) -> pd.DataFrame:
     return pd.Series(cells).unstack().loc[list(truth["attribution"].values), list(METRICS)]
 
 
+def pooled(evaluations: list[Evaluation]) -> Evaluation:
+    """The prompts of all models as the examples of one evaluation."""
+    together = xr.concat([e.dataset for e in evaluations], "example", combine_attrs="override")
+    return Evaluation(together.assign_coords(example=range(together.sizes["example"])))
+
+
+def of_seed(seed: int, prompts: int, steps: int) -> Evaluation:
+    began = time.process_time()
+    model, words = trained(seed, steps)
+    seconds, draw = time.process_time() - began, torch.Generator().manual_seed(1000 + seed)
+    share = accuracy(model, words, drawn(1000, FACTS, draw))
+    print(f"seed {seed}: answers {share:.1%} of 1000 new questions after {seconds:.0f} s of training", flush=True)
+    if share < 0.95:
+        raise SystemExit("The model has not learnt its task: the fact that was asked for is no known truth.")
+    return evaluated(model, words, drawn(prompts, FACTS, draw))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--prompts", type=int, default=50, help="of each seed")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, default=3)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module="captum")
-    torch.manual_seed(0)
-    draw, words, model = torch.Generator().manual_seed(0), tokenizer(), model_that_looks_back()
-    train(model, words, chosen.steps, draw)
     print(
         f"captum {captum.__version__}, torch {torch.__version__}, transformers {transformers.__version__}, "
         f"Python {platform.python_version()}"
     )
-    share = accuracy(model, words, drawn(1000, FACTS, draw))
-    print(f"answers {share:.1%} of 1000 new questions; {chosen.prompts} prompts of {FACTS} facts", flush=True)
-    if share < 0.95:
-        raise SystemExit("The model has not learnt its task: the fact that was asked for is no known truth.")
-    print(table(evaluated(model, words, drawn(chosen.prompts, FACTS, draw))).to_string())
+    evaluations = [of_seed(seed, chosen.prompts, chosen.steps) for seed in range(chosen.seeds)]
+    print(f"{chosen.prompts * chosen.seeds} prompts of {FACTS} facts")
+    print(table(pooled(evaluations)).to_string())
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ from captum.attr import (
     FeatureAblation,
     IntegratedGradients,
     LayerGradCam,
+    LayerGradientShap,
     LayerGradientXActivation,
     LayerIntegratedGradients,
     LLMAttribution,
+    LLMGradientAttribution,
     Saliency,
 )
 from packaging.version import Version
@@ -654,3 +656,22 @@ def test_the_default_path_of_llm_attribution_feeds_the_prompt_twice(name):
     assert_close(sensitivity_1(use_cached_outputs=False), one, rtol=0, atol=1e-5)
     if Version(transformers.__version__) >= Version("5.3"):
         assert sensitivity_1() < 0.99
+
+
+SUPPORTED = getattr(LLMGradientAttribution, "SUPPORTED_METHODS", ())
+
+
+@pytest.mark.skipif(LayerGradientShap not in SUPPORTED, reason="older versions of Captum refuse it")
+def test_layer_gradient_shap_of_a_prompt_takes_every_gradient_at_the_baseline():
+    """Its random coefficient becomes an integer, always 0, as the interpretable input that it multiplies is one."""
+    model, inp = language_model("llama"), tokens()
+    shap = LLMGradientAttribution(LayerGradientShap(model, model.get_submodule("model.embed_tokens")), tokenizer())
+    nothing = torch.zeros(1, inp.n_itp_features, dtype=torch.long)
+    found = shap.attribute(inp, "oslo", baselines=nothing, n_samples=20).seq_attr
+
+    embedding, (answer,) = model.get_input_embeddings(), tokenizer().encode("oslo", add_special_tokens=False)
+    prompt, absent = (embedding(inp.to_model_input(present)[0]) for present in (nothing + 1, nothing))
+    rows = absent.clone().requires_grad_()
+    score = model(inputs_embeds=rows[None]).logits[0, -1].log_softmax(-1)[answer]
+    (gradient,) = torch.autograd.grad(score, rows)
+    assert_close(found, ((prompt - absent) * gradient).sum(-1)[1:])

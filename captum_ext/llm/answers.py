@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._core.checks import describe
 from .._core.guard import frames_of_package
 from .._core.interpretable import is_interpretable
+
+POSITIONS = ("wpe", "embed_positions", "position_embeddings", "positions_embed")  # names of embeddings of positions
 
 GREEDY = {"max_new_tokens": 25, "do_sample": False, "temperature": None, "top_p": None}  # Captum's
 
@@ -39,6 +41,25 @@ def check_causal(model: Any) -> None:
         raise TypeError(
             f"`model` must be a causal language model, which reads the answer after the prompt; {describe(model)} has "
             "an encoder for the prompt."
+        )
+
+
+def learned_positions(model: Any) -> int | None:
+    """How many positions the model has embeddings for; None if none are learned, as with rotary positions."""
+    count = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    modules = model.named_modules() if isinstance(model, nn.Module) else ()
+    found = [m for name, m in modules if isinstance(m, nn.Embedding) and name.rpartition(".")[2] in POSITIONS]
+    return count if any(m.num_embeddings - getattr(m, "offset", 0) == count for m in found) else None
+
+
+def check_positions(positions: int | None, prompt: int, answer: int) -> None:
+    """Refuses a prompt and an answer of so many tokens if the model has too few positions for them."""
+    needed = prompt + answer - 1  # the last token of the answer is only predicted
+    if positions is not None and needed > positions:
+        raise ValueError(
+            f"`inputs` and `target` must fit into the {positions} positions that the model has learned; a prompt of "
+            f"{prompt} tokens and an answer of {answer} need {needed}. Shorten the prompt or the answer (for a "
+            "generated one give a smaller `max_new_tokens` in `gen_args`), or take a model with more positions."
         )
 
 
@@ -119,6 +140,7 @@ def generated(model: Any, tokenizer: Any, prompt: Any, gen_args: Mapping[str, An
     fields = as_fields(given, tokenizer, special)
     device = next(model.parameters()).device
     ids = fields.pop("input_ids")[None].to(device)
+    check_positions(learned_positions(model), ids.shape[1], gen_args.get("max_new_tokens") or 1)
     further = {name: value.to(device) for name, value in fields.items()}
     output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **further, **gen_args)
     return output[0, ids.shape[1] :].cpu()

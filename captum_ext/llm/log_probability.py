@@ -13,7 +13,17 @@ from torch.nn.functional import pad
 
 from .._core.checks import check_choice
 from .._core.interpretable import attribution_of, checked_presence, presence
-from .answers import as_answers, as_fields, as_prompts, as_text, check_causal, is_remote, warn_of_two_beginnings
+from .answers import (
+    as_answers,
+    as_fields,
+    as_prompts,
+    as_text,
+    check_causal,
+    check_positions,
+    is_remote,
+    learned_positions,
+    warn_of_two_beginnings,
+)
 from .token_scores import Row, TokenScores
 from .token_texts import Prompts, answer_text, pieces_of
 
@@ -61,7 +71,7 @@ class LogProbability(nn.Module):
 
     Raises:
         ValueError, TypeError: arguments that do not fit; values of `present` that are neither 0 nor 1; a prompt that
-            has no tokens at all without its features.
+            has no tokens at all without its features, or has more than the model has learned positions for.
 
     Example:
         >>> from captum.attr import TextTemplateInput
@@ -104,7 +114,7 @@ class LogProbability(nn.Module):
             number = torch.arange(int(counts.max())).expand(len(counts), -1)
             self.feature_mask = number.where(number < counts[:, None], -1)
             self.inputs, self.prompts = torch.ones(self.feature_mask.shape), torch.arange(len(counts))
-        self._scores = TokenScores(share_prefix)
+        self._scores, self._positions = TokenScores(share_prefix), learned_positions(model)
         if not is_remote(model):
             for ids in self.prompt_ids(self.inputs):
                 warn_of_two_beginnings(ids, tokenizer)
@@ -203,6 +213,7 @@ class LogProbability(nn.Module):
                 f"Prompt {prompt} has no tokens without its features, so nothing predicts the answer. Add some text to "
                 "its template that stays, or a special token at its beginning."
             )
+        check_positions(self._positions, len(fields["input_ids"]), len(self.answers[prompt]))
         return fields
 
     def _local(self, rows: Sequence[tuple[int, Tensor]]) -> list[Tensor]:

@@ -9,11 +9,13 @@ from itertools import product
 
 import pytest
 import torch
+import transformers
 from captum.attr import FeatureAblation, LLMAttribution, ShapleyValues, TextTemplateInput
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from captum_ext import llm, metrics
+from captum_ext.llm.answers import learned_positions
 
 from .models import ANSWER, ANSWERS, ONE_PASS, TEXT, every_model, facts, language_model, prompts, tokenizer, tokens
 
@@ -239,3 +241,32 @@ def test_noise_is_no_presence():
     f = llm.LogProbability(language_model("llama"), tokenizer(), tokens(), ANSWER)
     with pytest.raises(ValueError, match=r"1 where.*0 where"):
         f(f.inputs + 0.1)
+
+
+def test_a_prompt_may_fill_all_learned_positions():
+    """A special token, 60 words and three tokens of the answer: its last one is predicted and not read."""
+    f = llm.LogProbability(language_model("gpt2"), tokenizer(), tokens("bob " * 60), ANSWER)
+    assert f(f.inputs).isfinite().all()
+
+
+def test_a_prompt_that_outgrows_learned_positions_is_refused_before_the_model_runs(monkeypatch):
+    model = language_model("gpt2")
+    monkeypatch.setattr(model, "forward", lambda *args, **kwargs: pytest.fail("the model runs"))
+    with pytest.raises(ValueError, match=r"`inputs` and `target`.* 64 positions.*62 tokens.*of 4 need 65"):
+        llm.LogProbability(model, tokenizer(), tokens("bob " * 61), ANSWER)
+    with pytest.raises(ValueError, match=r"`max_new_tokens`"):
+        llm.LogProbability(model, tokenizer(), tokens("bob " * 50))
+
+
+def test_text_in_place_of_a_feature_may_outgrow_the_positions_too():
+    inp = TextTemplateInput("{} lives in", ["bob"], baselines=["cat " * 70])
+    f = llm.LogProbability(language_model("gpt2"), tokenizer(), inp, "oslo")
+    with pytest.raises(ValueError, match=r"64 positions.*73 tokens"):
+        f(torch.zeros(1, 1))
+
+
+def test_learned_positions_are_told_from_rotary_ones():
+    sizes = {"hidden_size": 8, "word_embed_proj_dim": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    opt = transformers.OPTForCausalLM(transformers.OPTConfig(**sizes, vocab_size=9, max_position_embeddings=33))
+    found = [learned_positions(model) for model in (opt, language_model("gpt2"), language_model("llama"))]
+    assert found == [33, 64, None]
