@@ -17,6 +17,7 @@ from .axes import place_label, with_place
 from .statistics import Floats
 
 MetricType = str | Sequence[str] | None
+GROUP = "group"  # the coordinate over examples that says which of them belong together
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def failures_of(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
     """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place."""
-    _check(dataset)
+    check_dataset(dataset)
     dataset = presentable(dataset)
     directed = [str(name) for name in dataset.data_vars if dataset[name].attrs.get("higher_is_better") is not None]
     if not directed:
@@ -142,7 +143,7 @@ def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, flo
             yield from ((name, float(at), values) for at, values in zip(curve[axis].values, curve.values))
 
 
-def _check(dataset: xr.Dataset) -> None:
+def check_dataset(dataset: xr.Dataset) -> None:
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(
             f"`dataset` must be an xarray.Dataset, such as `Evaluation.dataset`, got {type(dataset).__name__}."

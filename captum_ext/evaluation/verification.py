@@ -30,7 +30,7 @@ def verify_run(job: Job, store: ShardStore, missing: Sequence[int], level: str, 
 
     Of a run whose shards are all there the data are compared only.
     """
-    finished = sorted({*range(len(store))} - {*missing})
+    finished = sorted({*range(store.needed())} - {*missing})
     compared = shards_to_compare(store, finished, level)
     check_data(job, store, {s: json.loads(str(store.read(s)["data"])) for s in compared})
     if compared and missing:
@@ -65,7 +65,7 @@ def check_data(job: Job, store: ShardStore, digests: Mapping[int, Sequence[str]]
 
 def check_scores(job: Job, store: ShardStore, pairs: Mapping[int, tuple[Arrays, Arrays]]) -> None:
     """Refuses shards that differ by more than rounding from what they are now, and warns of rounding."""
-    found = [d for shard, pair in pairs.items() for d in differences(job, store.edges(shard), *pair)]
+    found = [d for shard, pair in pairs.items() for d in differences(job, job.examples(store.edges(shard)), *pair)]
     large = [d.text for d in found if d.share > d.rounding]
     if large:
         more = [f"and {len(large) - NAMED} more"] if len(large) > NAMED else []
@@ -105,7 +105,7 @@ class Difference:
     rounding: float
 
 
-def differences(job: Job, examples: range, stored: Arrays, computed: Arrays) -> Iterator[Difference]:
+def differences(job: Job, examples: Sequence[int], stored: Arrays, computed: Arrays) -> Iterator[Difference]:
     """Between a shard as it is stored and as it is computed now; where something failed, failures are compared."""
     failed = [*json.loads(str(stored["failures"])), *json.loads(str(computed["failures"]))]
     now = {(row.metric, row.method, row.what): row.values for row in rows_of(job, computed)}

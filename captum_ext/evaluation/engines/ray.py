@@ -48,7 +48,7 @@ class Ray:
         content = payload.packed(job)
         settings = payload.settings_of(store)
         with connected(self.address, self.timeout):
-            pool = Pool(self._maker(content, settings, resources), resources, deque(shards))
+            pool = Pool(self._maker(content, settings, resources), resources, deque(shards), store.rule is not None)
             try:
                 return pool.work()
             finally:
@@ -102,8 +102,8 @@ class Task:
 class Pool:
     """The actors, what each of them is at, and the shards that wait for one."""
 
-    def __init__(self, maker: Any, resources: Resources, pending: deque[int]):
-        self.maker, self.resources, self.pending = maker, resources, pending
+    def __init__(self, maker: Any, resources: Resources, pending: deque[int], in_order: bool = False):
+        self.maker, self.resources, self.pending, self.in_order = maker, resources, pending, in_order
         self.restarts = resources.max_restarts
         self.deaths: dict[int | None, int] = {}
         self.late: set[int | None] = set()
@@ -152,7 +152,8 @@ class Pool:
         if task.shard is None and self.deaths[None] >= MOST_DEATHS * len(self.resources.devices):
             raise RuntimeError(f"Actors died {self.deaths[None]} times while they were starting.")
         if task.shard is not None and self.deaths[task.shard] < MOST_DEATHS:
-            self.pending.append(task.shard)  # what killed an actor comes last
+            put_back = self.pending.appendleft if self.in_order else self.pending.append
+            put_back(task.shard)  # what killed an actor comes last, unless all before a stop are needed
         if self.restarts > 0 and self.pending:
             self.restarts -= 1
             self._start(task.device)

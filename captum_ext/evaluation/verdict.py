@@ -1,0 +1,184 @@
+"""What is certain of a table of scores: pair by pair, and in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from .._core.printing import printable
+from .decisions import Decisions
+from .display import counted
+from .score import GROUP, check_dataset, methods_of
+from .stop_rule import ALPHA, WITHIN, Question, Rule, control_named, questions_of_dataset, rule_of
+
+# Attributes of a dataset that say what was decided.
+UNTIL, UNFINISHED, SENTENCES = "until", "unfinished_groups", "verdict"
+WANTED = {"best": "the best method", "ranking": "the ranking", "control": "the comparison with the control"}
+
+
+def attributes_of(decisions: Decisions, examples: int) -> dict[str, Any]:
+    """What the results say of a rule and of what it has decided, of so many examples in the data set."""
+    rule, open_ones = decisions.rule, [q.label for k, q in decisions.questions() if decisions.open_pairs(k)]
+    return {
+        UNTIL: rule.until,
+        "alpha": rule.alpha,
+        "within": rule.within,
+        **({} if rule.control is None else {"control": rule.methods[rule.control]}),
+        "pairs": rule.pairs,
+        **({} if open_ones else {"decided_after": max(decisions.decided_at(k) for k, _ in decisions.questions())}),
+        "examples_of_data": examples,
+        "undecided": json.dumps(open_ones),
+        SENTENCES: json.dumps(sentences(decisions, examples)),
+    }
+
+
+ATTRIBUTES = (
+    *(UNTIL, "alpha", "within", "control", "pairs", "decided_after", "examples_of_data", "undecided"),
+    *(SENTENCES, UNFINISHED),
+)
+
+
+def decisions_of(dataset: xr.Dataset, until: Any = None, alpha: Any = None, within: Any = None) -> Decisions:
+    """What these results decide; what is not given is taken from the rule that stopped them, if there was one."""
+    check_dataset(dataset)
+    about = dataset.attrs
+    asked = _asked(about.get(UNTIL, "best")) if until is None else until
+    level = about.get("alpha", ALPHA) if alpha is None else alpha
+    share = about.get("within", WITHIN) if within is None else within
+    methods = methods_of(dataset)
+    control = control_named(str(about.get("control", "random")), methods)
+    rule = rule_of(asked, level, share, questions_of_dataset(dataset), methods, control)
+    if until is None and alpha is None and within is None:
+        rule = replace(rule, pairs=int(about.get("pairs", rule.pairs)))
+    found = Decisions(replace(rule, groups=_groups(dataset)))
+    found.add({str(q.index): dataset[q.metric].transpose("attribution", "example", ...).values for q in rule.questions})
+    return found
+
+
+def _asked(until: Any) -> Any:
+    return json.loads(until) if str(until).startswith("{") else until
+
+
+def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
+    """The number of each example's group; those whose examples are not all there have one more, which never comes."""
+    if GROUP not in dataset.coords:
+        return None
+    labels = dataset[GROUP].values.tolist()
+    numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    unfinished = json.loads(dataset.attrs.get(UNFINISHED, "[]"))
+    return tuple(numbers[label] for label in [*labels, *unfinished])
+
+
+def table(decisions: Decisions) -> pd.DataFrame:
+    """A row for each comparison: see `Evaluation.certainty`."""
+    process, rule = decisions.process, decisions.rule
+    questions = [rule.questions[k] for k in decisions.question]
+    methods = [printable(name) for name in rule.methods]
+    with np.errstate(invalid="ignore"):
+        mean = decisions.difference / process.used
+    return pd.DataFrame(
+        {
+            "metric": [printable(q.metric) for q in questions],
+            "axis": [q.axis for q in questions],
+            "at": [np.nan if q.at is None else q.at for q in questions],
+            "method": [methods[i] for i in decisions.method],
+            "other": [methods[i] for i in decisions.other],
+            "within": decisions.share,
+            "mean_difference": mean,
+            "log_e_value": process.log_e,
+            "threshold": process.thresholds,
+            "decided": [{1: "better", -1: "worse", 0: ""}[side] for side in process.side.tolist()],
+            "decided_at": process.decided_at,
+            "contradictory": process.contradictory,
+            "examples": process.used,
+            "left_out": process.left_out,
+        }
+    )
+
+
+# ---- in words
+
+
+def sentences(decisions: Decisions, examples: int) -> list[str]:
+    """What is decided of each score, after how many of the data set's examples, and what is not."""
+    return [_sentence(decisions, k, q, examples) for k, q in decisions.questions()]
+
+
+def _sentence(decisions: Decisions, k: int, question: Question, examples: int) -> str:
+    name, after = printable(question.label), decisions.decided_at(k)
+    against = _contradictory(decisions, k)
+    if not after:
+        open_pairs, plural = decisions.open_pairs(k), "is" if decisions.open_pairs(k) == 1 else "are"
+        return (
+            f"{name}: {WANTED[question.until]} is not certain after {decisions.examples} of "
+            f"{counted(examples, 'example')}; {counted(open_pairs, 'pair')} {plural} open.{against}"
+        )
+    said = {"best": _best, "ranking": _ranking, "control": _control}[question.until](decisions, k)
+    return f"{name}: {said} on a typical example, decided after {after} of {counted(examples, 'example')}.{against}"
+
+
+def _best(decisions: Decisions, k: int) -> str:
+    names = _names(decisions.rule, decisions.best(k))
+    within = f" within {decisions.rule.within * 100:g} %" if decisions.rule.near_ties else ""
+    return f"{_listed(names)} {'is' if len(names) == 1 else 'are'} best{within}"
+
+
+def _ranking(decisions: Decisions, k: int) -> str:
+    wins = _wins(decisions, k).sum(1)
+    if len({*wins.tolist()}) < len(wins):
+        return "every pair is decided, but they are in no order"
+    return " > ".join(_names(decisions.rule, np.argsort(-wins).tolist()))
+
+
+def _control(decisions: Decisions, k: int) -> str:
+    rule, wins = decisions.rule, _wins(decisions, k)
+    control = int(decisions.other[decisions.question == k][0])
+    better, worse = (_names(rule, np.flatnonzero(won).tolist()) for won in (wins[:, control], wins[control]))
+    parts = [
+        f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {side} than {printable(rule.methods[control])}"
+        for names, side in ((better, "better"), (worse, "worse"))
+        if names
+    ]
+    return " and ".join(parts)
+
+
+def _wins(decisions: Decisions, k: int) -> np.ndarray[Any, Any]:
+    """`[methods, methods]`: who is better than whom on a typical example, whatever the mean says."""
+    won = np.zeros((len(decisions.rule.methods),) * 2, bool)
+    rows, side = decisions.question == k, decisions.process.side
+    for one, other, sign in (
+        (decisions.method, decisions.other, 1),
+        (decisions.other, decisions.method, -1),
+    ):
+        at = rows & (side == sign)
+        won[one[at], other[at]] = True
+    return won
+
+
+def _contradictory(decisions: Decisions, k: int) -> str:
+    rows = np.flatnonzero((decisions.question == k) & decisions.process.contradictory)
+    pairs = dict.fromkeys(
+        tuple(sorted(_names(decisions.rule, [int(decisions.method[r]), int(decisions.other[r])]))) for r in rows
+    )
+    said = [f"{a} and {b}" for a, b in pairs]
+    return f" Contradictory, as the mean points the other way: {_listed(said)}." if said else ""
+
+
+def _names(rule: Rule, numbers: Sequence[int]) -> list[str]:
+    return [printable(rule.methods[i]) for i in numbers]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def stored_sentences(about: Mapping[Any, Any]) -> list[str]:
+    """What the attributes of a dataset say; nothing without a rule."""
+    found = json.loads(about.get(SENTENCES, "[]"))
+    return [printable(str(sentence)) for sentence in found]
