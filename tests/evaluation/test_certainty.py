@@ -24,7 +24,10 @@ def signs(n):
     return np.array(list(itertools.product((1.0, -1.0), repeat=n)))
 
 
-def decided(differences, threshold=np.log(1 / 0.05), one_sided=False):
+ONE_PAIR = np.log(1 / 0.05)
+
+
+def decided(differences, threshold=ONE_PAIR, one_sided=False):
     process = EProcess(np.full(len(differences), threshold), one_sided)
     process.add(np.asarray(differences, float))
     return process
@@ -40,7 +43,7 @@ def test_its_mean_over_all_signs_is_one_at_every_look(sizes, one_sided):
 
 def test_it_is_the_formula():
     d = RNG.normal(size=12)
-    products = {lam: 1.0 for lam in [*LAMBDAS, *-LAMBDAS]}
+    products = dict.fromkeys([*LAMBDAS, *(-LAMBDAS)], 1.0)
     for t in range(1, 13):
         rms = np.sqrt(np.mean(d[:t] ** 2))
         for lam in products:

@@ -1,4 +1,4 @@
-"""`evaluate(until=...)` stops where the scores decide: the same stop whoever computes, and however often it is ended."""
+"""`evaluate(until=...)` stops where the scores decide, at the same example whoever computes and whatever is ended."""
 
 from __future__ import annotations
 
