@@ -29,7 +29,7 @@ class Score:
     at: float
     higher_is_better: bool
     methods: list[str]
-    values: Floats  # [methods, examples], nan where undefined
+    values: Floats  # [methods, examples], nan where undefined; with groups, an example is the mean of a group
 
     @property
     def oriented(self) -> Floats:
@@ -103,7 +103,10 @@ def failures_of(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
-    """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place."""
+    """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place.
+
+    Examples that the coordinate `group` puts together are not independent, so they count as one, with their mean.
+    """
     check_dataset(dataset)
     dataset = presentable(dataset)
     directed = [str(name) for name in dataset.data_vars if dataset[name].attrs.get("higher_is_better") is not None]
@@ -120,14 +123,35 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
         raise ValueError(f"`metric` must name at least one metric, got {metric!r}. Leave it out for all of them.")
     for name in names:
         check_choice("metric", name, directed)
-    methods = methods_of(dataset)
-    return [score for name in names for score in _scores_of(name, dataset[name], methods)]
+    methods, groups = methods_of(dataset), groups_of(dataset)
+    return [score for name in names for score in _scores_of(name, dataset[name], methods, groups)]
 
 
-def _scores_of(name: str, variable: xr.DataArray, methods: list[str]) -> Iterator[Score]:
+def _scores_of(name: str, variable: xr.DataArray, methods: list[str], groups: Sequence[int] | None) -> Iterator[Score]:
     higher = bool(variable.attrs["higher_is_better"])
     for axis, at, values in points(variable, "attribution", "example"):
-        yield Score(name, axis, at, higher, methods, np.where(np.isfinite(values), values, np.nan))
+        values = np.where(np.isfinite(values), values, np.nan)
+        yield Score(name, axis, at, higher, methods, values if groups is None else _means(values, groups))
+
+
+def groups_of(dataset: xr.Dataset) -> list[int] | None:
+    """The number of each example's group, in the order in which groups come; None where there are no groups.
+
+    Where results without groups were joined to others, their labels are nan, and each example is a group.
+    """
+    if GROUP not in dataset.coords:
+        return None
+    labels = [label if label == label else (i,) for i, label in enumerate(dataset[GROUP].values.tolist())]
+    numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return [numbers[label] for label in labels]
+
+
+def _means(values: Floats, groups: Sequence[int]) -> Floats:
+    """`[methods, groups]`: over the defined values of each group; nan without one."""
+    known = np.isfinite(values)
+    sums, terms = (np.stack([np.bincount(groups, row) for row in rows]) for rows in (np.where(known, values, 0), known))
+    with np.errstate(invalid="ignore"):
+        return sums / terms
 
 
 def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,12 @@ import xarray as xr
 
 from .._core.printing import printable
 from .decisions import Decisions
-from .display import counted
-from .score import GROUP, check_dataset, methods_of
+from .display import SENTENCES, counted
+from .score import GROUP, check_dataset, groups_of, methods_of
 from .stop_rule import ALPHA, WITHIN, Question, Rule, control_named, questions_of_dataset, rule_of
 
 # Attributes of a dataset that say what was decided.
-UNTIL, UNFINISHED, SENTENCES = "until", "unfinished_groups", "verdict"
+UNTIL, UNFINISHED = "until", "unfinished_groups"
 WANTED = {"best": "the best method", "ranking": "the ranking", "control": "the comparison with the control"}
 
 
@@ -67,12 +67,11 @@ def _asked(until: Any) -> Any:
 
 def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
     """The number of each example's group; those whose examples are not all there have one more, which never comes."""
-    if GROUP not in dataset.coords:
+    numbers = groups_of(dataset)
+    if numbers is None:
         return None
-    labels = dataset[GROUP].values.tolist()
-    numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    unfinished = json.loads(dataset.attrs.get(UNFINISHED, "[]"))
-    return tuple(numbers[label] for label in [*labels, *unfinished])
+    number_of = dict(zip(dataset[GROUP].values.tolist(), numbers))
+    return (*numbers, *(number_of[label] for label in json.loads(dataset.attrs.get(UNFINISHED, "[]"))))
 
 
 def table(decisions: Decisions) -> pd.DataFrame:
@@ -176,9 +175,3 @@ def _names(rule: Rule, numbers: Sequence[int]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def stored_sentences(about: Mapping[Any, Any]) -> list[str]:
-    """What the attributes of a dataset say; nothing without a rule."""
-    found = json.loads(about.get(SENTENCES, "[]"))
-    return [printable(str(sentence)) for sentence in found]

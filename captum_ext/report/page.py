@@ -15,7 +15,7 @@ from .._core.printing import printable
 from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
-from ..evaluation.score import presentable
+from ..evaluation.score import GROUP, Score, presentable
 from .findings import check, findings
 from .tables import tables
 
@@ -44,10 +44,15 @@ def write(
         **vars(findings(dataset, found)),
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
-        gallery=gallery.examples(dataset, found.scores, data, attributions, n_examples),
+        gallery=gallery.examples(dataset, _of_examples(dataset, found.scores), data, attributions, n_examples),
     )
     with written_aside(target) as aside:
         aside.write_text(printable(page, keep="\n"), encoding="utf-8")
+
+
+def _of_examples(dataset: xr.Dataset, found: list[Score]) -> list[Score]:
+    """The scores of single examples, also where groups of them count as one."""
+    return display.directed_scores(dataset.drop_vars(GROUP)) if GROUP in dataset.coords else found
 
 
 def _drawing() -> Any:

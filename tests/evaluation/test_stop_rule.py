@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from captum_ext import Evaluation, evaluate, load, metrics, random_attribution
+from captum_ext.__main__ import main
 from captum_ext.evaluation.engines import Scorer
 from captum_ext.evaluation.stop_rule import rule_from
 from captum_ext.evaluation.store import ShardStore
@@ -230,7 +231,58 @@ def test_joined_results_say_nothing_of_what_one_of_them_decided(stopped):
     assert not {"until", "verdict", "pairs"} & set(merged.dataset.attrs)
 
 
+def test_all_that_shows_results_says_what_was_decided(stopped, tmp_path, capsys):
+    (said,) = stopped.verdict()
+    assert repr(stopped).splitlines()[:2] == ["Evaluation: 4 methods on 14 of 60 examples, 1 metric", said]
+    assert f"<p>{said}</p>" in stopped._repr_html_()
+    stopped.save(tmp_path / "run.h5")
+    assert main(["show", str(tmp_path / "run.h5")]) == 0
+    assert said in capsys.readouterr().out.splitlines()
+    stopped.report(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert f"<h1>{said}</h1>" in page
+    assert "By the tests in the table, good and near lead" in page
+    assert "The run stopped when the scores decided, which intervals and tests in the table do not know of." in page
+
+
+def test_the_report_counts_what_was_decided_of_several_scores(tmp_path):
+    result = run(measures={"score": score, "cost": cost}, until={"score": "best", "cost": "ranking"})
+    result.report(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>1 of 2 scores are decided after 60 of 60 examples.</h1>" in page
+    assert all(f"<li>{sentence.replace('>', '&gt;')}</li>" in page for sentence in result.verdict())
+    assert "The run stopped" not in page
+
+
 # ---- groups and order
+
+
+def test_tables_take_a_group_for_one_example(tmp_path):
+    labels = np.arange(N) // 3
+    result = run(until=None, groups=labels)
+    means = run(SCORES.reshape(4, -1, 3).mean(-1), until=None)
+    table, expected = result.summary(), means.summary()
+    assert (table["examples"] == N // 3).all()
+    np.testing.assert_allclose(table[["mean", "low", "high", "median"]], expected[["mean", "low", "high", "median"]])
+    assert (result.compare()["pairs"] == N // 3).all()
+    np.testing.assert_allclose(result.compare()["p"], means.compare()["p"])
+    result.report(tmp_path / "page.html", n_examples=N)  # of single examples
+
+
+def test_groups_without_a_score_are_undefined():
+    gaps = SCORES.copy()
+    gaps[0, :4], gaps[1, 0] = np.nan, np.nan
+    table = run(gaps, until=None, groups=np.arange(N) // 4).summary().set_index("attribution")
+    assert table["examples"].to_dict() == {"good": N // 4 - 1, "near": N // 4, "bad": N // 4, "random": N // 4}
+
+
+@pytest.mark.parametrize("other", [None, lambda i: f"b{i}"])
+def test_results_with_groups_are_joined(other):
+    first = run(SCORES[:, :6], until=None, groups=lambda i: f"a{i // 2}")
+    later = run(SCORES[:, :4], until=None, groups=other)
+    later.dataset = later.dataset.assign_coords(example=[6, 7, 8, 9])
+    merged = first.merge(later)
+    assert (merged.summary()["examples"] == 3 + 4).all()
 
 
 def test_copies_in_a_group_count_once():
