@@ -17,7 +17,7 @@ from torch import Tensor
 from .._core.card import card_of
 from .._core.sharing import sharing
 from .alone import alone_in_process, torch_threads
-from .axes import SameShapes
+from .axes import SameShapes, spanned
 from .calls import Calls
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
@@ -175,7 +175,7 @@ class Scorer:
             named = self._unfit_data(batch) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
             if hasattr(named, "add_note"):  # Python 3.11
-                named.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
+                named.add_note(f"While evaluating {place}, {spanned(batch.indices)}.")
             if named is error:
                 raise
             raise named from error

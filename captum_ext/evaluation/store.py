@@ -244,7 +244,8 @@ class ShardStore:
         named = [
             f"{self.edges(s)[0]} to {self.edges(s)[-1]}" + (f" ({reasons[s]})" if s in reasons else "") for s in shards
         ]
-        return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+        of = " of the shuffled order" if "order" in self.manifest else ""
+        return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "") + of
 
     def remove(self) -> None:
         """Removes the store's files, and the folder unless it holds others'; another process may do so, too."""

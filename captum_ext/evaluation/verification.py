@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .._core.guard import frames_of_package
+from .axes import spanned
 from .examples import as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
@@ -57,7 +58,7 @@ def check_data(job: Job, store: ShardStore, digests: Mapping[int, Sequence[str]]
         for batch, digest in zip(job.batches(store.edges(shard)), stored):
             if digest_of_examples(data.batch(batch, CPU)) != digest:
                 raise ValueError(
-                    f"`path` holds another run ({store.folder}): examples {batch[0]} to {batch[-1]} of `data` (inputs, "
+                    f"`path` holds another run ({store.folder}): {spanned(batch)} of `data` (inputs, "
                     "target, further arguments) are not those that its scores were computed for. Choose another "
                     '`path`, or remove it and that folder; verify="off" resumes without a comparison.'
                 )
