@@ -91,6 +91,14 @@ def log_e_values(differences: Floats, one_sided: bool = False) -> Floats:
     return process.log_e
 
 
+def fewest(threshold: float, one_sided: bool = False) -> int:
+    """The number of examples that decide a pair if one method is better by the same on each of them."""
+    process = EProcess(threshold, one_sided)
+    while not process.decided_at.all():
+        process.add(np.ones((1, 1)))
+    return int(process.used[0])
+
+
 def _log_mean_exp(logs: Floats) -> Floats:
     """`[signs, pairs]`, over the lambdas."""
     largest = logs.max(1, keepdims=True)

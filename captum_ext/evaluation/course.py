@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .._core.checks import check_choice, check_fraction, describe, is_integer, plain
+from .._core.checks import check_choice, check_fraction, check_integer, describe, plain
 from .names import cannot_be_stored
 from .score import GROUP
 from .stop_rule import Rule, control_of, questions_of_metrics, rule_of
@@ -91,13 +91,14 @@ def groups_of(groups: Any, examples: int, metrics: Sequence[str]) -> list[Label]
 
 def _check_labels(labels: Sequence[Any]) -> None:
     for i, label in enumerate(labels):
-        is_text = isinstance(label, str)
-        if not (is_text or is_integer(label)) or is_text != isinstance(labels[0], str):
+        if isinstance(label, str) != isinstance(labels[0], str):
             raise TypeError(
                 f"`groups` must be all integers or all strings, got {describe(label)} for example {i} and "
                 f"{describe(labels[0])} for example 0."
             )
-        if isinstance(label, str) and (why := cannot_be_stored(label)):
+        if not isinstance(label, str):
+            check_integer(f"`groups` must be all integers or all strings, also for example {i}", label)
+        elif why := cannot_be_stored(label):
             raise ValueError(f"`groups` has the label {label!r} for example {i}, {why}. Choose another label.")
 
 

@@ -94,11 +94,14 @@ class Decisions:
 
     def better(self, k: int) -> Bools:
         """`[methods, methods]`: whether the first is certainly better, which no contradictory pair says."""
+        return self.won((self.question == k) & ~self.process.contradictory)
+
+    def won(self, rows: Bools) -> Bools:
+        """`[methods, methods]`: by these comparisons, whether the first is better on a typical example."""
         found = np.zeros((len(self.rule.methods),) * 2, bool)
-        sure = (self.question == k) & ~self.process.contradictory
         for method, other, side in ((self.method, self.other, 1), (self.other, self.method, -1)):
-            rows = sure & (self.process.side == side)
-            found[method[rows], other[rows]] = True
+            at = rows & (self.process.side == side)
+            found[method[at], other[at]] = True
         return found
 
     def best(self, k: int) -> list[int]:
@@ -112,16 +115,13 @@ class Decisions:
         rows = self.question == k
         if self.rule.questions[k].until != "best":
             return int(self.process.decided_at[rows].max())
-        return min(self._last(rows & self._about(method, k)) for method in self.best(k))
+        return min(int(self.process.decided_at[rows & self._about(method, k)].max()) for method in self.best(k))
 
     def _about(self, method: int, k: int) -> Bools:
         """The comparisons that make a method the best."""
-        if self.rule.one_sided(self.rule.questions[k]):
-            return self.method == method
-        return (self.method == method) | (self.other == method)
-
-    def _last(self, rows: Bools) -> int:
-        return int(self.process.decided_at[rows].max())
+        as_other = (self.other == method) & (not self.rule.one_sided(self.rule.questions[k]))
+        about: Bools = (self.method == method) | as_other
+        return about
 
     def questions(self) -> list[tuple[int, Question]]:
         return list(enumerate(self.rule.questions))

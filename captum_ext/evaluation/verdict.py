@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from .._core.printing import printable
+from .certainty import fewest
 from .decisions import Decisions
 from .display import SENTENCES, counted
 from .score import GROUP, check_dataset, groups_of, methods_of
@@ -113,51 +114,46 @@ def _sentence(decisions: Decisions, k: int, question: Question, examples: int) -
     name, after = printable(question.label), decisions.decided_at(k)
     against = _contradictory(decisions, k)
     if not after:
-        open_pairs, plural = decisions.open_pairs(k), "is" if decisions.open_pairs(k) == 1 else "are"
+        left = decisions.open_pairs(k)
         return (
             f"{name}: {WANTED[question.until]} is not certain after {decisions.examples} of "
-            f"{counted(examples, 'example')}; {counted(open_pairs, 'pair')} {plural} open.{against}"
+            f"{counted(examples, 'example')}; {counted(left, 'pair')} {'is' if left == 1 else 'are'} open."
+            f"{_too_few(decisions, k)}{against}"
         )
     said = {"best": _best, "ranking": _ranking, "control": _control}[question.until](decisions, k)
     return f"{name}: {said} on a typical example, decided after {after} of {counted(examples, 'example')}.{against}"
 
 
+def _too_few(decisions: Decisions, k: int) -> str:
+    """Where there were so few examples, or groups of them, that no scores could have decided it."""
+    rows, noun = decisions.question == k, "example" if decisions.rule.groups is None else "group"
+    least = fewest(float(decisions.process.thresholds[rows].max()), bool(decisions.process.one_sided[rows].any()))
+    return f" At least {least} {noun}s are needed." if decisions.process.used[rows].max() < least else ""
+
+
 def _best(decisions: Decisions, k: int) -> str:
     names = _names(decisions.rule, decisions.best(k))
     within = f" within {decisions.rule.within * 100:g} %" if decisions.rule.near_ties else ""
-    return f"{_listed(names)} {'is' if len(names) == 1 else 'are'} best{within}"
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} best{within}"
 
 
 def _ranking(decisions: Decisions, k: int) -> str:
-    wins = _wins(decisions, k).sum(1)
+    wins = decisions.won(decisions.question == k).sum(1)
     if len({*wins.tolist()}) < len(wins):
         return "every pair is decided, but they are in no order"
     return " > ".join(_names(decisions.rule, np.argsort(-wins).tolist()))
 
 
 def _control(decisions: Decisions, k: int) -> str:
-    rule, wins = decisions.rule, _wins(decisions, k)
+    rule, wins = decisions.rule, decisions.won(decisions.question == k)
     control = int(decisions.other[decisions.question == k][0])
     better, worse = (_names(rule, np.flatnonzero(won).tolist()) for won in (wins[:, control], wins[control]))
     parts = [
-        f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {side} than {printable(rule.methods[control])}"
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} {side} than {printable(rule.methods[control])}"
         for names, side in ((better, "better"), (worse, "worse"))
         if names
     ]
     return " and ".join(parts)
-
-
-def _wins(decisions: Decisions, k: int) -> np.ndarray[Any, Any]:
-    """`[methods, methods]`: who is better than whom on a typical example, whatever the mean says."""
-    won = np.zeros((len(decisions.rule.methods),) * 2, bool)
-    rows, side = decisions.question == k, decisions.process.side
-    for one, other, sign in (
-        (decisions.method, decisions.other, 1),
-        (decisions.other, decisions.method, -1),
-    ):
-        at = rows & (side == sign)
-        won[one[at], other[at]] = True
-    return won
 
 
 def _contradictory(decisions: Decisions, k: int) -> str:
@@ -166,12 +162,12 @@ def _contradictory(decisions: Decisions, k: int) -> str:
         tuple(sorted(_names(decisions.rule, [int(decisions.method[r]), int(decisions.other[r])]))) for r in rows
     )
     said = [f"{a} and {b}" for a, b in pairs]
-    return f" Contradictory, as the mean points the other way: {_listed(said)}." if said else ""
+    return f" Contradictory, as the mean points the other way: {listed(said)}." if said else ""
 
 
 def _names(rule: Rule, numbers: Sequence[int]) -> list[str]:
     return [printable(rule.methods[i]) for i in numbers]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

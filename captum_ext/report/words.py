@@ -13,6 +13,7 @@ import xarray as xr
 from ..evaluation.display import counted, decided
 from ..evaluation.score import label
 from ..evaluation.statistics import MIN_PAIRS, pairs_needed
+from ..evaluation.verdict import listed
 from .records import Column, Overview
 from .tables import ALPHA, Tables
 
@@ -71,7 +72,7 @@ def _share(part: int, whole: int, noun: str) -> str:
 def _listed(names: Sequence[str]) -> str:
     if len(names) > MOST_NAMED:
         return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return listed(names)
 
 
 def with_decisions(view: Overview, dataset: xr.Dataset) -> Overview:
@@ -80,7 +81,7 @@ def with_decisions(view: Overview, dataset: xr.Dataset) -> Overview:
     if not said:
         return view
     examples, of = dataset.sizes["example"], dataset.attrs.get("examples_of_data", dataset.sizes["example"])
-    caveats = [f"By the tests in the table, {view.verdict}", *view.caveats]
+    caveats = [f"By the tests in the table: {view.verdict}", *view.caveats]
     if examples < of:
         caveats.append(
             "The run stopped when the scores decided, which intervals and tests in the table do not know of."

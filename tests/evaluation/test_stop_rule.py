@@ -168,6 +168,13 @@ def test_pairs_are_counted_over_all_metrics():
     assert many.dataset.attrs["decided_after"] > STOP
 
 
+def test_too_few_examples_are_said_to_be_so():
+    (said,) = run(SCORES[:, :10]).verdict()
+    assert said.endswith("pairs are open. At least 11 examples are needed.")
+    (said,) = run(SCORES[:, :20], groups=np.arange(20) // 2).verdict()
+    assert said.endswith("At least 11 groups are needed.")
+
+
 def test_a_contradictory_pair_is_named_and_makes_no_best():
     skewed = np.where(np.arange(N) % 10 == 8, -2, 0.1)
     result = run(np.stack([skewed, np.zeros(N)]), ("typical", "mean"), batch_size=16)
@@ -241,7 +248,7 @@ def test_all_that_shows_results_says_what_was_decided(stopped, tmp_path, capsys)
     stopped.report(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert f"<h1>{said}</h1>" in page
-    assert "By the tests in the table, good and near lead" in page
+    assert "By the tests in the table: good and near lead" in page
     assert "The run stopped when the scores decided, which intervals and tests in the table do not know of." in page
 
 
@@ -617,7 +624,7 @@ REFUSED = {
     "labels that are none": (
         {"groups": [0.5] * N},
         TypeError,
-        "`groups` must be all integers or all strings, got float",
+        "`groups` must be all integers or all strings, also",
     ),
     "labels that cannot be stored": (
         {"groups": [""] * N},

@@ -68,6 +68,7 @@ class Actor:
     def __init__(self, content: bytes, digest: str, settings: dict[str, Any], device: str):
         device = "cuda:0" if device == "cuda" else device  # Ray shows an actor only its own GPU
         self.arguments = (content, digest, device, settings)
+        self.store: ShardStore | None = None
 
     def ready(self) -> dict[str, Any] | None:
         return self._noting(lambda: setattr(self, "scorer", started(*self.arguments)))
@@ -76,8 +77,7 @@ class Actor:
         return self._noting(lambda: self._compute(shard))
 
     def _compute(self, shard: int) -> None:
-        settings = self.arguments[-1]
-        store = payload.store_of(settings)
+        store = self.store = self.store or payload.store_of(self.arguments[-1])
         if not store.has(shard):
             store.write(shard, self.scorer.compute(store.edges(shard)))  # type: ignore[attr-defined]
 
