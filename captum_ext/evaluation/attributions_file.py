@@ -29,7 +29,8 @@ class StoredArray:
     def __getitem__(self, rows: list[int]) -> np.ndarray[Any, Any]:
         try:
             with h5py.File(self.path) as file:
-                return file[self.name][rows]
+                rising = np.argsort(rows)  # as HDF5 reads them
+                return file[self.name][np.array(rows)[rising]][np.argsort(rising)]
         except (OSError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged or gone: {self.name!r} cannot be read: {error!r}.") from error
 

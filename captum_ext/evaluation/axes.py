@@ -13,6 +13,7 @@ from .._core.card import arguments_of_partial, card_of
 from .._core.checks import check_real
 from .names import cannot_be_stored
 
+NAMED = 8  # examples in a message
 Metric = Callable[..., Any]
 Places = list[Any]
 
@@ -120,4 +121,8 @@ def with_place(name: str, place: str) -> str:
 
 
 def spanned(examples: Sequence[int]) -> str:
-    return f"examples {examples[0]} to {examples[-1]}"
+    """As in "examples 4 to 7", or "examples 4, 17, 9" where their order was shuffled."""
+    if list(examples) == list(range(examples[0], examples[0] + len(examples))):
+        return f"examples {examples[0]} to {examples[-1]}"
+    more = f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
+    return f"examples {', '.join(map(str, examples[:NAMED]))}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .score import Score, failures_of, labels, methods_of, metrics_of, presentab
 from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
+SENTENCES = "verdict"  # the attribute with what was decided
 TOO_FEW = ", ? too few examples to tell"
 LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
 
@@ -65,12 +67,16 @@ def directed_scores(dataset: xr.Dataset) -> list[Score]:
 
 
 def headline(dataset: xr.Dataset) -> str:
-    """As in "6 methods on 100 examples, 8 metrics"."""
+    """As in "6 methods on 100 examples, 8 metrics", or "on 31 of 200 examples" where the run stopped early."""
     sizes, metrics = dataset.sizes, metrics_of(dataset)
-    return (
-        f"{counted(sizes.get('attribution', 0), 'method')} on {counted(sizes.get('example', 0), 'example')}, "
-        f"{counted(len(metrics), 'metric')}"
-    )
+    examples, of = sizes.get("example", 0), dataset.attrs.get("examples_of_data", 0)
+    number = f"{examples} of {counted(of, 'example')}" if examples < of else counted(examples, "example")
+    return f"{counted(sizes.get('attribution', 0), 'method')} on {number}, {counted(len(metrics), 'metric')}"
+
+
+def decided(dataset: xr.Dataset) -> list[str]:
+    """What the scores have decided and what not, a sentence each; nothing if it was not asked."""
+    return [printable(str(sentence)) for sentence in json.loads(dataset.attrs.get(SENTENCES, "[]"))]
 
 
 def numbers(score: Score, values: Floats, form: Callable[[float], str], stderr: Floats | None = None) -> Numbers:
@@ -98,7 +104,7 @@ def without_direction(dataset: xr.Dataset) -> list[str]:
 def as_text(dataset: xr.Dataset, width: int | None = None) -> str:
     """Methods by metrics in columns, as many side by side as the terminal has room for."""
     dataset, width = presentable(dataset), width or shutil.get_terminal_size((120, 0)).columns
-    lines = [f"Evaluation: {headline(dataset)}", *_table_lines(dataset, width)]
+    lines = [f"Evaluation: {headline(dataset)}", *decided(dataset), *_table_lines(dataset, width)]
     if unranked := without_direction(dataset):
         lines.append(f"Without a better side: {', '.join(unranked)}.")
     return "\n".join([*lines, *_failure_lines(dataset)])
@@ -138,7 +144,7 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
     )
     if table["share_of_draws"].notna().any():
         legend += "\nBy draws: the share of the variance between examples that is noise of the metric's random draws."
-    return "\n\n".join([*blocks, "\n".join([legend, *_failure_lines(dataset)])])
+    return "\n\n".join([*blocks, "\n".join([*decided(dataset), legend, *_failure_lines(dataset)])])
 
 
 def _summary_block(name: str, rows: pd.DataFrame) -> str:
@@ -163,7 +169,8 @@ def as_html(dataset: xr.Dataset) -> str:
     """The table of `as_text` for a notebook, above the data set itself."""
     dataset = presentable(dataset)
     html = (
-        f"<div><p><strong>Evaluation</strong>: {escape(headline(dataset))}</p>{_html_table(dataset)}"
+        f"<div><p><strong>Evaluation</strong>: {escape(headline(dataset))}</p>"
+        f"{''.join(f'<p>{escape(line)}</p>' for line in decided(dataset))}{_html_table(dataset)}"
         f"<p>{escape(' '.join(_failure_lines(dataset)))}</p>"
         f"<details><summary>dataset</summary>{dataset._repr_html_()}</details></div>"
     )

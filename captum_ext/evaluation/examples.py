@@ -22,6 +22,7 @@ from torch.utils.data import (
 
 from .._core.checks import as_tensors
 from .alone import alone_in_process
+from .axes import spanned
 from .labels import label_of, labels_of_batch, stacked_labels
 from .parts import PARTS, Parts, check_further, check_inputs, difference, is_array, other_size, parts_of
 
@@ -117,9 +118,7 @@ class Examples:
         except Exception as error:
             row, why = other_size(rows) or (0, str(error))
             of_row = f"example {indices[row]} differs from example {indices[0]}: {why}" if row else why
-            raise ValueError(
-                f"Examples {indices[0]} to {indices[-1]} of `data` could not be stacked: {of_row}"
-            ) from error
+            raise ValueError(f"{spanned(indices).capitalize()} of `data` could not be stacked: {of_row}") from error
 
     def _parts(self, index: int) -> Parts:
         try:
@@ -145,7 +144,7 @@ class Examples:
         for i, row in zip(indices, rows):
             if (why := difference(first, row)) is not None:
                 raise ValueError(
-                    f"Examples {indices[0]} to {indices[-1]} of `data` do not fit together, as example {i} differs "
+                    f"{spanned(indices).capitalize()} of `data` do not fit together, as example {i} differs "
                     f"from example 0: {why}. Give every example the same parts."
                 )
 
@@ -155,13 +154,13 @@ class Examples:
         for x in parts[0] if isinstance(parts[0], (tuple, list)) else parts[:1]:
             if np.ndim(x) == 0 or len(x) != len(indices):
                 raise ValueError(
-                    f"The `collate_fn` of `data` must give inputs with a row for each of the examples {indices[0]} to "
-                    f"{indices[-1]}, got shape {tuple(np.shape(x))}."
+                    f"The `collate_fn` of `data` must give inputs with a row for each of the "
+                    f"{spanned(indices)}, got shape {tuple(np.shape(x))}."
                 )
         if (why := difference(self._first_batch, _without_target(parts))) is not None:
             raise ValueError(
-                f"The `collate_fn` of `data` must give the same parts for all examples, but its batch of examples "
-                f"{indices[0]} to {indices[-1]} differs from that of example 0: {why}."
+                f"The `collate_fn` of `data` must give the same parts for all examples, but its batch of "
+                f"{spanned(indices)} differs from that of example 0: {why}."
             )
         target = labels_of_batch(parts[1], indices) if len(parts) > 1 and self.target == "data" else None
         return (parts[0], target, *parts[2:])
@@ -175,9 +174,7 @@ class Examples:
         try:
             batch = collate_fn(rows)
         except Exception as error:
-            raise ValueError(
-                f"Examples {indices[0]} to {indices[-1]} of `data` could not be stacked: {error}"
-            ) from error
+            raise ValueError(f"{spanned(indices).capitalize()} of `data` could not be stacked: {error}") from error
         where = "what its `collate_fn` makes of examples"
         if isinstance(batch, Mapping):
             raise TypeError(

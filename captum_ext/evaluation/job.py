@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from .._version import __version__
 from .checksums import sum_of
-from .fingerprint import described
+from .fingerprint import described, digest
 from .model import device_of
 
 PIECE = 1024  # rows of stored attributions that are read at a time
@@ -38,9 +38,15 @@ class Job:
     stderr: bool = False
     keep_attributions: bool = False
     maker: Callable[[], Any] | None = None  # the function that made the model, which other processes call again
+    order: Sequence[int] | None = None  # the examples in the order of evaluation; None is the data set's own
 
-    def batches(self, examples: range) -> list[range]:
+    def examples(self, places: range) -> Sequence[int]:
+        """The examples at these places of the order, which are those of a shard."""
+        return places if self.order is None else self.order[places.start : places.stop]
+
+    def batches(self, places: range) -> list[Sequence[int]]:
         """The examples of a shard as they are computed together."""
+        examples = self.examples(places)
         return [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
 
 
@@ -48,7 +54,9 @@ def manifest_of(job: Job, examples: int, shard_size: int) -> dict[str, Any]:
     """What the scores depend on, down to their last bits: a stored run is resumed only if all of it is the same."""
     import captum  # takes seconds, and who gives their own methods may do without it
 
+    order = {} if job.order is None else {"order": f"shuffled {digest(numpy.array(job.order))}"}
     return {
+        **order,
         "layout": LAYOUT,
         "examples": examples,
         "shard_size": shard_size,

@@ -62,8 +62,7 @@ def run_to_end(
     """
     missing = store.missing()
     reasons: Mapping[int, str] = {}
-    if missing:
-        store.begin()  # before any work, so that a path that cannot be written to is noticed now
+    store.begin()  # before any work, so that a path that cannot be written to is noticed now
     check(missing)
     with Progress(store, show):
         if missing:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from tqdm.auto import tqdm
 
+from .display import counted
 from .store import ShardStore
 
 LOOKS_EVERY, WRITES_EVERY = 0.5, 30.0  # seconds
@@ -21,7 +22,6 @@ class Progress:
 
     def __init__(self, store: ShardStore, show: bool, file: TextIO | None = None):
         self.store, self.show, self.file = store, show, file or sys.stderr
-        self.total: int = store.manifest["examples"]
         self.ended = threading.Event()
 
     def __enter__(self) -> Progress:
@@ -39,6 +39,17 @@ class Progress:
             self.ended.set()
             self.thread.join()
 
+    @property
+    def total(self) -> int:
+        """All examples, or those by which everything is decided."""
+        return self.store.edges(self.store.needed() - 1).stop
+
+    @property
+    def open(self) -> str:
+        """How many pairs of methods are still to be decided, where the run may stop early."""
+        decisions = self.store.decisions
+        return "" if decisions is None else f"{counted(decisions.open, 'pair')} open"
+
     def _done(self) -> int:
         return min(self.store.count() * self.store.manifest["shard_size"], self.total)
 
@@ -52,7 +63,10 @@ class Progress:
     def _bar(self) -> Generator[None, int, None]:
         with tqdm(total=self.total, initial=self.at_first, unit="example", desc="evaluate", file=self.file) as bar:
             while True:
-                bar.update((yield) - bar.n)
+                done = yield
+                bar.total = self.total
+                bar.set_postfix_str(self.open, refresh=False)
+                bar.update(done - bar.n)
 
     def _lines(self) -> Generator[None, int, None]:
         last = self.began
@@ -65,4 +79,5 @@ class Progress:
     def _line(self, done: int) -> str:
         rate = (done - self.at_first) / max(time.monotonic() - self.began, 1e-9)
         left = f", {(self.total - done) / rate / 60:.1f} min left" if rate > 0 and done < self.total else ""
-        return f"evaluate: {done:,} of {self.total:,} examples, {rate:.3g} a second{left}"
+        open_pairs = f", {self.open}" if self.open else ""
+        return f"evaluate: {done:,} of {self.total:,} examples, {rate:.3g} a second{left}{open_pairs}"

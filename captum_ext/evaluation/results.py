@@ -24,6 +24,7 @@ from .labels import PREDICTED
 from .names import AXES, COLUMNS, N_EFF, OF, STDERR
 from .score import failures_of, metrics_of, own_axes, part_of
 from .store import ShardStore, of_all, side_by_side
+from .verdict import ATTRIBUTES, decisions_of, sentences, table
 
 
 class Evaluation:
@@ -78,7 +79,9 @@ class Evaluation:
             _check_disjoint(merged, other.dataset)
             _check_targets(merged, other.dataset)
             merged, failures = _merged(merged, other.dataset), failures + other.failures
-        return Evaluation(merged.assign_attrs(failures=json.dumps(failures)))
+        merged = merged.assign_attrs(failures=json.dumps(failures))
+        merged.attrs = {k: v for k, v in merged.attrs.items() if k not in ATTRIBUTES}  # decided of one of them alone
+        return Evaluation(merged)
 
     def summary(self, **options: Any) -> pd.DataFrame:
         """Mean, interval over examples and rank of each method: see `captum_ext.evaluation.comparison.summary`."""
@@ -102,6 +105,34 @@ class Evaluation:
         It needs the scores' standard errors: `evaluate(..., stderr=True)`.
         """
         return comparison.reliability(self.dataset)
+
+    def certainty(
+        self, until: str | Mapping[str, str] | None = None, *, alpha: float | None = None, within: float | None = None
+    ) -> pd.DataFrame:
+        """How sure it is which of two methods is better on a typical example, and since which example.
+
+        Takes the arguments of `evaluate`; what is left out is as it was there, or its default. The scores may have
+        been computed without `until`; the order of their examples must not depend on the scores.
+
+        A row per metric, `axis`, `at` and comparison of `method` with `other`:
+
+        - `within`: the share of the method's lead over the control that is added to each difference. 0 is strict.
+        - `mean_difference`, without that share. **Positive is better than the other**, whatever the metric's direction.
+        - `log_e_value`: it is decided once this reaches `threshold`, by the sum of all differences' signs and sizes.
+        - `decided`: "better", "worse" or empty; `decided_at`: after how many examples, 0 if it is not decided.
+        - `contradictory`: decided, but the mean (with the share of `within`) points the other way, as it may where
+          differences are skewed. Such a pair never makes a method the best.
+        - `examples` that count for the pair, and those `left_out`, as one of the scores is undefined. With groups these
+          are numbers of groups.
+        """
+        return table(decisions_of(self.dataset, until, alpha, within))
+
+    def verdict(
+        self, until: str | Mapping[str, str] | None = None, *, alpha: float | None = None, within: float | None = None
+    ) -> list[str]:
+        """What is decided of each score, and what is not, in a sentence each: see `certainty`."""
+        decisions = decisions_of(self.dataset, until, alpha, within)
+        return sentences(decisions, self.dataset.attrs.get("examples_of_data", self.dataset.sizes["example"]))
 
     def report(
         self,
@@ -149,11 +180,9 @@ def assemble(
     store: ShardStore, metrics: Mapping[str, Callable[..., Any]], attributes: Mapping[str, Mapping[str, Any]]
 ) -> xr.Dataset:
     """The shards of a finished run, side by side and labelled; `attributes` are those of each metric's variable."""
-    shards = [store.read(shard) for shard in range(len(store))]
-    arrays = of_all(shards)
-    dataset = xr.Dataset(
-        coords={"attribution": list(store.manifest["methods"]), "example": np.arange(store.manifest["examples"])}
-    )
+    shards = [store.read(shard) for shard in range(store.needed())]
+    arrays, examples = of_all(shards), np.arange(store.edges(len(shards) - 1).stop)
+    dataset = xr.Dataset(coords={"attribution": list(store.manifest["methods"]), "example": examples})
     for i, (name, metric) in enumerate(metrics.items()):
         scores = _of_shards(store, name, arrays[str(i)])
         dataset, axes = _with_axes(dataset, metrics, name, named_axes(metric, scores.shape[2:]))

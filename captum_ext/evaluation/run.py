@@ -11,6 +11,7 @@ import torch
 from .._core.card import arguments_of_partial, card_of, name_of
 from .._core.checks import check_choice, check_count, check_flag
 from .checks import FILLED_IN, check_arguments, check_first, check_methods, check_numbers
+from .course import Course, course_of
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
 from .files import as_path, temporary_folder
@@ -22,6 +23,7 @@ from .labels import check_target
 from .methods import with_absolute_paths
 from .model import made
 from .results import Evaluation, assemble, warn_of_few_draws
+from .stop_rule import ALPHA, WITHIN
 from .store import ShardStore
 from .verification import LEVELS
 
@@ -49,6 +51,11 @@ def evaluate(
     shard_timeout: float | None = None,
     threads_per_worker: int | None = None,
     show_progress: bool = False,
+    until: str | Mapping[str, str] | None = None,
+    alpha: float = ALPHA,
+    within: float = WITHIN,
+    groups: Sequence[Any] | Callable[[int], Any] | None = None,
+    order: str = "given",
 ) -> Evaluation:
     r"""Scores every explanation method with every metric, over a whole data set.
 
@@ -122,6 +129,20 @@ def evaluate(
             only.
         show_progress: show a bar of the examples done by all workers together, or a line every half minute where there
             is no terminal.
+        until: stop at the end of the shard by which the scores have decided, on a typical example: ``"best"``, which
+            method is better than every other; ``"ranking"``, which of any two is the better one; ``"control"``, which
+            are better or worse than the control (the method `random_attribution`, else the one named "random"). It is
+            asked of every metric with a better side, or of those in a mapping, as in ``{"deletion": "best"}`` or
+            ``{"sensitivity_n (n=5)": "ranking"}``. All examples are scored if they do not decide it. What was decided
+            is in :meth:`Evaluation.certainty`. A later call at the same `path` goes on with another rule, or with none.
+        alpha: the chance that anything that was decided is wrong, over all pairs of methods and all metrics asked.
+        within: a method is also a best one if no other is better by more than this share of its lead over the
+            control, since two methods that nearly agree are never told apart. 0 asks for strictly better, and so does
+            a call without a control.
+        groups: a label per example, or a function of its index, of what is not independent: crops of one photograph,
+            frames of one film. A group counts once, with the mean of its differences, when all of it is scored.
+        order: `"given"`, or `"shuffled"` by the seed, with groups as wholes. The coordinate `example` of the result
+            then has the order of evaluation. An example's draws stay the same.
 
     Returns:
         an `Evaluation`; its `dataset` is an `xarray.Dataset` with a variable for each metric, over attribution, example
@@ -158,6 +179,17 @@ def evaluate(
     shard_size = batch_size if shard_size is None else check_count("shard_size", shard_size)
     stderr, show_progress = check_flag("stderr", stderr), check_flag("show_progress", show_progress)
     check_choice("verify", verify, LEVELS)
+    course = course_of(
+        until=until,
+        alpha=alpha,
+        within=within,
+        groups=groups,
+        order=order,
+        examples=len(examples),
+        seed=seed,
+        methods=methods,
+        metrics=metrics,
+    )
     check_first(examples)
     built = made(model)
     workers = workers_of(
@@ -184,24 +216,28 @@ def evaluate(
         seed=seed,
         on_error=on_error,
         stderr=stderr,
+        order=course.order,
     )
     manifest = manifest_of(job, len(examples), shard_size)
     if place is None:
         with temporary_folder() as folder:
-            return _completed(job, ShardStore(folder, manifest, kept=False), workers, show_progress, "off")
+            return _completed(job, course, ShardStore(folder, manifest, kept=False), workers, show_progress, "off")
     store = kept_beside(place, manifest, examples)
     is_there(place, lambda: stored_at(place).attrs.get("run_id") == store.run_id)
-    result = _completed(job, store, workers, show_progress, verify)
+    result = _completed(job, course, store, workers, show_progress, verify)
     if workers.write_result(place) and not stored_at(place).identical(result.dataset):
         FORMATS["hdf5"].save(result.dataset, place)
     return result
 
 
-def _completed(job: Job, store: ShardStore, workers: Workers, show_progress: bool, verify: str) -> Evaluation:
+def _completed(
+    job: Job, course: Course, store: ShardStore, workers: Workers, show_progress: bool, verify: str
+) -> Evaluation:
+    store.stop_by(course.rule)
     workers.complete(job, store, show_progress, verify)
     dataset = assemble(store, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()})
     warn_of_few_draws(dataset)
-    return Evaluation(dataset)
+    return Evaluation(course.labelled(dataset, store))
 
 
 def _attributes(metric: Callable[..., Any]) -> dict[str, Any]:

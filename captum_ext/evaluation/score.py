@@ -18,6 +18,7 @@ from .names import HALVES, OF, STDERR
 from .statistics import Floats
 
 MetricType = str | Sequence[str] | None
+GROUP = "group"  # the coordinate over examples that says which of them belong together
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Score:
     at: float
     higher_is_better: bool
     methods: list[str]
-    values: Floats  # [methods, examples], nan where undefined
+    values: Floats  # [methods, examples], nan where undefined; with groups, an example is the mean of a group
     noise: Floats | None = None  # [methods, examples]: the variance by the metric's random draws, where it is known
 
     @property
@@ -110,8 +111,11 @@ def failures_of(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
-    """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place."""
-    _check(dataset)
+    """Every score with a direction, or those of the metrics named; a metric with an axis gives one for each place.
+
+    Examples that the coordinate `group` puts together are not independent, so they count as one, with their mean.
+    """
+    check_dataset(dataset)
     dataset = presentable(dataset)
     directed = [str(name) for name in dataset.data_vars if dataset[name].attrs.get("higher_is_better") is not None]
     if not directed:
@@ -127,15 +131,18 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
         raise ValueError(f"`metric` must name at least one metric, got {metric!r}. Leave it out for all of them.")
     for name in names:
         check_choice("metric", name, directed)
-    methods = methods_of(dataset)
-    return [score for name in names for score in _scores_of(name, dataset, methods)]
+    methods, groups = methods_of(dataset), groups_of(dataset)
+    return [score for name in names for score in _scores_of(name, dataset, methods, groups)]
 
 
-def _scores_of(name: str, dataset: xr.Dataset, methods: list[str]) -> Iterator[Score]:
+def _scores_of(name: str, dataset: xr.Dataset, methods: list[str], groups: Sequence[int] | None) -> Iterator[Score]:
     higher, noise = bool(dataset[name].attrs["higher_is_better"]), noise_of(dataset, name)
     for axis, at, values in points(dataset[name], "attribution", "example"):
-        of_draws = None if noise is None else next(noise)
-        yield Score(name, axis, at, higher, methods, np.where(np.isfinite(values), values, np.nan), of_draws)
+        values, of_draws = np.where(np.isfinite(values), values, np.nan), None if noise is None else next(noise)
+        if groups is not None:
+            of_draws = None if of_draws is None else _means(of_draws, groups) / _known(of_draws, groups)
+            values = _means(values, groups)
+        yield Score(name, axis, at, higher, methods, values, of_draws)
 
 
 def noise_of(dataset: xr.Dataset, metric: str) -> Iterator[Floats] | None:
@@ -153,6 +160,31 @@ def of_halves(values: Floats) -> Floats:
     return np.asarray((values[..., 0] - values[..., 1]) ** 2 / 4)
 
 
+def groups_of(dataset: xr.Dataset) -> list[int] | None:
+    """The number of each example's group, in the order in which groups come; None where there are no groups.
+
+    Where results without groups were joined to others, their labels are nan, and each example is a group.
+    """
+    if GROUP not in dataset.coords:
+        return None
+    labels = [label if label == label else (i,) for i, label in enumerate(dataset[GROUP].values.tolist())]
+    numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return [numbers[label] for label in labels]
+
+
+def _means(values: Floats, groups: Sequence[int]) -> Floats:
+    """`[methods, groups]`: over the defined values of each group; nan without one."""
+    sums = np.stack([np.bincount(groups, row) for row in np.where(np.isfinite(values), values, 0)])
+    with np.errstate(invalid="ignore"):
+        return sums / _known(values, groups)
+
+
+def _known(values: Floats, groups: Sequence[int]) -> Floats:
+    """`[methods, groups]`: how many values are defined; nan where none is."""
+    found = np.stack([np.bincount(groups, row) for row in np.isfinite(values)])
+    return np.where(found, found, np.nan)
+
+
 def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, float, Floats]]:
     """Axis, place and values `[*last]` at every place of the variable's own axes, if it has any.
 
@@ -166,7 +198,7 @@ def points(variable: xr.DataArray, *last: str) -> Iterator[tuple[str | None, flo
             yield from ((name, float(at), values) for at, values in zip(curve[axis].values, curve.values))
 
 
-def _check(dataset: xr.Dataset) -> None:
+def check_dataset(dataset: xr.Dataset) -> None:
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(
             f"`dataset` must be an xarray.Dataset, such as `Evaluation.dataset`, got {type(dataset).__name__}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from .._core.card import card_of
 from .._core.sharing import sharing
 from .._core.target import logits_of
 from .alone import alone_in_process, torch_threads
-from .axes import SameShapes
+from .axes import SameShapes, spanned
 from .calls import Calls
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
@@ -52,8 +52,8 @@ class Scorer:
             self.methods = {name: as_method(name, method, self.model, number) for name, method in job.methods.items()}
             self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed, job.stderr)
 
-    def compute(self, examples: range) -> Arrays:
-        """The arrays of a shard.
+    def compute(self, places: range) -> Arrays:
+        """The arrays of a shard, of the examples at these places of the job's order.
 
         `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`, and `"0 stderr"` and the like what
         is known of their noise; `"0.1"`, where attributions are
@@ -62,13 +62,13 @@ class Scorer:
         """
         self.failures, self.digests = [], []
         with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):
-            batches = [self._batch(indices) for indices in self.job.batches(examples)]
+            batches = [self._batch(indices) for indices in self.job.batches(places)]
         arrays = {key: side_by_side(parts) for key, parts in of_all(batches).items()}
         notes = {"failures": self.failures, "data": self.digests}
         return {**arrays, **{key: np.array(json.dumps(note)) for key, note in notes.items()}}
 
     @sharing()  # the metrics of a batch share model evaluations
-    def _batch(self, indices: range) -> Arrays:
+    def _batch(self, indices: Sequence[int]) -> Arrays:
         batch = self.examples.batch(indices, self.device)
         self.digests.append(digest_of_examples(batch))
         batch = self._with_target(batch)
@@ -169,7 +169,7 @@ class Scorer:
             named = self._unfit_data(batch, of_method=metric is None) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")
             if hasattr(named, "add_note"):  # Python 3.11
-                named.add_note(f"While evaluating {place}, examples {batch.indices[0]} to {batch.indices[-1]}.")
+                named.add_note(f"While evaluating {place}, {spanned(batch.indices)}.")
             if named is error:
                 raise
             raise named from error
@@ -191,10 +191,21 @@ class Scorer:
         return None
 
     def _note(self, batch: Batch, method: str, metric: str | None, message: str) -> None:
-        span = [batch.indices[0], batch.indices[-1]]
-        failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
-        if failure not in self.failures:
-            self.failures.append(failure)
+        for span in spans(batch.indices):
+            failure = {"attribution": method, "metric": metric, "examples": span, "error": message}
+            if failure not in self.failures:
+                self.failures.append(failure)
+
+
+def spans(indices: Sequence[int]) -> list[list[int]]:
+    """The first and the last of each run of neighbours, of which there are several if the order was shuffled."""
+    found: list[list[int]] = []
+    for index in sorted(indices):
+        if found and index == found[-1][1] + 1:
+            found[-1][1] = index
+        else:
+            found.append([index, index])
+    return found
 
 
 def _add(scores: dict[str, Scores], method: str, found: dict[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import numpy as np
 
 from .._core.guard import frames_of_package
 from .._core.printing import printable
+from .decisions import Decisions
 from .files import sweep, unfinished, written_aside
+from .stop_rule import Rule, rule_from
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-MANIFEST = "manifest.json"
+MANIFEST, RULE = "manifest.json", "rule.json"
 SHARD = re.compile(r"\d{8,}\.npz")
 KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
 LOST = "Finished shards are lost: give `path` to keep them, so that a call can be resumed."
@@ -45,6 +48,9 @@ class ShardStore:
     another run or of other examples is not taken for a shard. Any number of processes, on any machines that see the
     folder, may write to it; a shard that is written twice is the same both times. A manifest without shards may be
     replaced by another run's.
+
+    With a rule, shards are needed only from the first to the one by which it has decided everything. So that every
+    worker knows it, the rule is kept in the folder as well.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], kept: bool = True):
@@ -61,8 +67,12 @@ class ShardStore:
         if folder.exists():
             self._check_own()
             sweep(folder, MANIFEST)
+            sweep(folder, RULE)
             sweep(folder, "*.npz")
             sweep(folder, RECOMPUTED)
+        stored = self._stored_rules()
+        self._looked_at(None if stored.get("rule") is None else rule_from(stored["rule"]))
+        self._unwritten: str | None = None  # the rule of this call, until the run begins
 
     def _check_own(self) -> None:
         if not self.folder.is_dir():
@@ -106,16 +116,73 @@ class ShardStore:
         return range(shard * size, min((shard + 1) * size, self.manifest["examples"]))
 
     def begin(self) -> None:
-        """Makes the folder and writes the manifest, if they are not there yet."""
+        """Makes the folder and writes the manifest and the rule, if they are not there yet."""
         manifest = self.folder / MANIFEST
-        if manifest.exists() and manifest.read_text() == self.text:
-            return
-        if self.folder.exists():
-            self._check_own()  # another run may have begun in the folder meanwhile
-        with self._disk_errors_named():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with written_aside(manifest) as aside:
-                aside.write_text(self.text)
+        if not (manifest.exists() and manifest.read_text() == self.text):
+            if self.folder.exists():
+                self._check_own()  # another run may have begun in the folder meanwhile
+            with self._disk_errors_named():
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_text(MANIFEST, self.text)
+        if self._unwritten is not None:
+            self._write_text(RULE, self._unwritten)
+            self._unwritten = None
+
+    def _write_text(self, name: str, text: str) -> None:
+        with self._disk_errors_named(), written_aside(self.folder / name) as aside:
+            aside.write_text(text)
+
+    # ---- how many shards are needed
+
+    def stop_by(self, rule: Rule | None) -> None:
+        """Takes the rule of this call in place of an earlier call's, or none.
+
+        The tests of the first rule are those among which alpha was divided, so a rule that it covers divides alpha by
+        as many, and for another one a warning says that the guarantee ends.
+        """
+        stored = self._stored_rules()
+        first = rule_from(stored["first"]) if stored else rule
+        if rule is not None and first is not None and first.covers(rule):
+            rule = replace(rule, pairs=first.pairs)
+        elif rule is not None and first is not None:
+            warnings.warn(beyond(first, rule), stacklevel=frames_of_package())
+        self._looked_at(rule)
+        if first is not None:
+            plain = {"run": self.digest, "first": first.as_plain(), "rule": None if rule is None else rule.as_plain()}
+            text = json.dumps(plain)
+            self._unwritten = text if stored != json.loads(text) else None
+
+    def _looked_at(self, rule: Rule | None) -> None:
+        self.rule = rule
+        self.decisions = None if rule is None else Decisions(rule)
+
+    def _stored_rules(self) -> dict[str, Any]:
+        """The first call's rule, and the last call's; empty if no call of this run had one."""
+        try:
+            stored = json.loads((self.folder / RULE).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except ValueError as error:
+            raise ValueError(f"{self.folder / RULE} is damaged; remove {self.folder} to start over.") from error
+        return stored if isinstance(stored, dict) and stored.get("run") == self.digest else {}
+
+    def needed(self) -> int:
+        """How many shards from the first on make the run: all, or those by which its rule has decided everything.
+
+        It takes each newly finished shard once, in their order.
+        """
+        decisions = self.decisions
+        if decisions is None:
+            return len(self)
+        while decisions.shards < len(self) and not decisions.done:
+            try:
+                arrays = self.read(decisions.shards)
+            except (FileNotFoundError, ValueError):  # not there yet, or damaged, and then computed again
+                break
+            self.decisions = decisions = decisions.after(arrays)  # at once, as a thread may show the progress
+        return decisions.shards if decisions.done else len(self)
+
+    # ---- shards
 
     def write(self, shard: int, arrays: Arrays) -> None:
         self.begin()
@@ -143,8 +210,8 @@ class ShardStore:
             return {name: file[name] for name in file.files}
 
     def has(self, shard: int) -> bool:
-        """Whether its file exists, which is quick to tell; `missing` also checks what is in it."""
-        return self._file(shard).exists()
+        """Whether its file exists or need not be computed, which is quick to tell; `missing` checks what is in it."""
+        return self._file(shard).exists() or shard >= self.needed()
 
     def count(self) -> int:
         """How many shards have a file, damaged ones included."""
@@ -160,10 +227,10 @@ class ShardStore:
 
     def missing(self) -> list[int]:
         """The shards that are still to be computed; a damaged one is removed and counts as missing."""
-        return [shard for shard in range(len(self)) if not self._is_whole(shard)]
+        return [shard for shard in range(self.needed()) if not self._is_whole(shard)]
 
     def verify(self, reasons: Mapping[int, str] | None = None) -> None:
-        """Raises `IncompleteRun` unless every shard is there and whole; `reasons` may say why one is not."""
+        """Raises `IncompleteRun` unless all that are needed are there and whole; `reasons` may say why one is not."""
         missing = self.missing()
         if missing:
             spans = self.spans(missing, reasons or {})
@@ -177,11 +244,12 @@ class ShardStore:
         named = [
             f"{self.edges(s)[0]} to {self.edges(s)[-1]}" + (f" ({reasons[s]})" if s in reasons else "") for s in shards
         ]
-        return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+        of = " of the shuffled order" if "order" in self.manifest else ""
+        return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "") + of
 
     def remove(self) -> None:
         """Removes the store's files, and the folder unless it holds others'; another process may do so, too."""
-        for file in [*self._files(), self.folder / MANIFEST]:
+        for file in [*self._files(), self.folder / RULE, self.folder / MANIFEST]:
             file.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
@@ -215,6 +283,16 @@ class ShardStore:
 
     def _file(self, shard: int) -> Path:
         return self.folder / f"{shard:08d}.npz"
+
+
+def beyond(first: Rule, rule: Rule) -> str:
+    """What is said of a rule that asks for more than the one by which the run was looked at first."""
+    return (
+        f"`until` or `alpha` asks for more than the first call at this `path` did (until={first.until}, "
+        f"alpha={first.alpha:g}, pairs={first.pairs}), whose scores have been looked at. Each verdict holds by itself, "
+        f"but that of the first call and this one (alpha={rule.alpha:g}) no longer hold together with a chance of "
+        f"error of {first.alpha:g}. Where both count, decide all of it in the first call, on examples not yet scored."
+    )
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:

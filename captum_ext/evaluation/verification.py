@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .._core.guard import frames_of_package
+from .axes import spanned
 from .examples import as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
@@ -30,7 +31,7 @@ def verify_run(job: Job, store: ShardStore, missing: Sequence[int], level: str, 
 
     Of a run whose shards are all there the data are compared only.
     """
-    finished = sorted({*range(len(store))} - {*missing})
+    finished = sorted({*range(store.needed())} - {*missing})
     compared = shards_to_compare(store, finished, level)
     check_data(job, store, {s: json.loads(str(store.read(s)["data"])) for s in compared})
     if compared and missing:
@@ -57,7 +58,7 @@ def check_data(job: Job, store: ShardStore, digests: Mapping[int, Sequence[str]]
         for batch, digest in zip(job.batches(store.edges(shard)), stored):
             if digest_of_examples(data.batch(batch, CPU)) != digest:
                 raise ValueError(
-                    f"`path` holds another run ({store.folder}): examples {batch[0]} to {batch[-1]} of `data` (inputs, "
+                    f"`path` holds another run ({store.folder}): {spanned(batch)} of `data` (inputs, "
                     "target, further arguments) are not those that its scores were computed for. Choose another "
                     '`path`, or remove it and that folder; verify="off" resumes without a comparison.'
                 )
@@ -65,7 +66,7 @@ def check_data(job: Job, store: ShardStore, digests: Mapping[int, Sequence[str]]
 
 def check_scores(job: Job, store: ShardStore, pairs: Mapping[int, tuple[Arrays, Arrays]]) -> None:
     """Refuses shards that differ by more than rounding from what they are now, and warns of rounding."""
-    found = [d for shard, pair in pairs.items() for d in differences(job, store.edges(shard), *pair)]
+    found = [d for shard, pair in pairs.items() for d in differences(job, job.examples(store.edges(shard)), *pair)]
     large = [d.text for d in found if d.share > d.rounding]
     if large:
         more = [f"and {len(large) - NAMED} more"] if len(large) > NAMED else []
@@ -105,7 +106,7 @@ class Difference:
     rounding: float
 
 
-def differences(job: Job, examples: range, stored: Arrays, computed: Arrays) -> Iterator[Difference]:
+def differences(job: Job, examples: Sequence[int], stored: Arrays, computed: Arrays) -> Iterator[Difference]:
     """Between a shard as it is stored and as it is computed now; where something failed, failures are compared."""
     failed = [*json.loads(str(stored["failures"])), *json.loads(str(computed["failures"]))]
     now = {(row.metric, row.method, row.what): row.values for row in rows_of(job, computed)}

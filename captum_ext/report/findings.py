@@ -37,7 +37,7 @@ def findings(dataset: xr.Dataset, tables: Tables) -> Findings:
         display.headline(dataset),
         f"{tables.confidence:.0%}",
         tables.baseline,
-        overview(tables, len(failed)),
+        words.with_decisions(overview(tables, len(failed)), dataset),
         agreement(tables),
         metrics(dataset, tables),
         settings(dataset),
@@ -140,7 +140,9 @@ def _metric(variable: xr.DataArray, consistency: list[str]) -> Metric:
 def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
     """All that the results say about the run: seed, batches, model, versions."""
     return [
-        (str(k).replace("_", " "), _plain(_from_json(v))) for k, v in sorted(dataset.attrs.items()) if k != "failures"
+        (str(k).replace("_", " "), _plain(_from_json(v)))
+        for k, v in sorted(dataset.attrs.items())
+        if k not in ("failures", display.SENTENCES)
     ]
 
 

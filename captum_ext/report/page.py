@@ -16,7 +16,7 @@ from .._token_texts import JOINERS, LEGEND, css
 from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
-from ..evaluation.score import presentable
+from ..evaluation.score import GROUP, Score, presentable
 from .findings import check, findings
 from .tables import tables
 
@@ -46,12 +46,17 @@ def write(
         **vars(findings(dataset, found)),
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
-        gallery=gallery.examples(dataset, found.scores, data, attributions, n_examples, tokens),
+        gallery=gallery.examples(dataset, _of_examples(dataset, found.scores), data, attributions, n_examples, tokens),
         token_legend=LEGEND,
         token_css=css(".tokens"),
     )
     with written_aside(target) as aside:
         aside.write_text(printable(page, keep="\n" + JOINERS), encoding="utf-8")
+
+
+def _of_examples(dataset: xr.Dataset, found: list[Score]) -> list[Score]:
+    """The scores of single examples, also where groups of them count as one."""
+    return display.directed_scores(dataset.drop_vars(GROUP)) if GROUP in dataset.coords else found
 
 
 def _drawing() -> Any:

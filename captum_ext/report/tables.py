@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from ..evaluation import comparison, display
-from ..evaluation.score import Score, labels, methods_of
+from ..evaluation.score import GROUP, Score, labels, methods_of
 
 ALPHA = 0.05  # of the comparison with the control
 
@@ -22,6 +22,7 @@ class Tables:
 
     methods: list[str]
     examples: int
+    noun: str  # what counts as an example
     baseline: str
     confidence: float
     scores: list[Score]
@@ -36,7 +37,8 @@ def tables(dataset: xr.Dataset, baseline: str, confidence: float) -> Tables:
     has_control = bool(found) and baseline in methods and len(methods) > 1
     return Tables(
         methods,
-        dataset.sizes["example"],
+        found[0].values.shape[1] if found else dataset.sizes["example"],
+        "group" if GROUP in dataset.coords else "example",
         baseline,
         confidence,
         found,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
-from ..evaluation.display import counted
+from ..evaluation.display import counted, decided
 from ..evaluation.score import label
 from ..evaluation.statistics import MIN_PAIRS, pairs_needed
-from .records import Column
+from ..evaluation.verdict import listed
+from .records import Column, Overview
 from .tables import ALPHA, Tables
 
 MOST_NAMED = 4  # in a sentence
@@ -32,7 +36,7 @@ def verdict(tables: Tables, columns: list[Column], leads: list[int]) -> str:
     if _nothing_decided(columns):
         return f"{_too_few(tables, columns)}; by the means alone {leading} on {where}."
     if min(leads) == len(columns):
-        return f"On these {tables.examples} examples no method can be distinguished from the best on any {noun}."
+        return f"On these {tables.examples} {tables.noun}s no method can be distinguished from the best on any {noun}."
     alone = _alone(columns, methods.index(leaders[0])) if len(leaders) == 1 else 0
     if alone == most:
         return f"{leading} on {where}."
@@ -49,9 +53,9 @@ def _too_few(tables: Tables, columns: list[Column]) -> str:
     scored = [sum(bool(np.isfinite(cell.value)) for cell in c.cells) for c in columns]
     needed = min(pairs_needed(count - 1, 1 - tables.confidence) for count in scored if count > 1)
     if tables.examples < needed:
-        number = counted(tables.examples, "example")
-        return f"With {number} no two methods can be distinguished (at least {needed} examples are needed)"
-    return f"No two methods can be distinguished (at least {needed} examples with scores of both are needed)"
+        number = counted(tables.examples, tables.noun)
+        return f"With {number} no two methods can be distinguished (at least {needed} {tables.noun}s are needed)"
+    return f"No two methods can be distinguished (at least {needed} {tables.noun}s with scores of both are needed)"
 
 
 def _alone(columns: list[Column], method: int) -> int:
@@ -69,7 +73,25 @@ def _share(part: int, whole: int, noun: str) -> str:
 def _listed(names: Sequence[str]) -> str:
     if len(names) > MOST_NAMED:
         return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return listed(names)
+
+
+def with_decisions(view: Overview, dataset: xr.Dataset) -> Overview:
+    """Says first what was decided where the run looked at its scores, and that no other test knows of these looks."""
+    said = decided(dataset)
+    if not said:
+        return view
+    examples, of = dataset.sizes["example"], dataset.attrs.get("examples_of_data", dataset.sizes["example"])
+    caveats = [f"By the tests in the table: {view.verdict}", *view.caveats]
+    if examples < of:
+        caveats.append(
+            "The run stopped when the scores decided, which intervals and tests in the table do not know of."
+        )
+    if len(said) == 1:
+        return replace(view, verdict=said[0], caveats=caveats)
+    sure = len(said) - len(json.loads(dataset.attrs.get("undecided", "[]")))
+    verdict = f"{sure} of {len(said)} scores are decided after {examples} of {counted(of, 'example')}."
+    return replace(view, verdict=verdict, caveats=[*said, *caveats])
 
 
 def caveats(tables: Tables, n_failures: int) -> list[str]:
@@ -90,7 +112,7 @@ def _about_the_control(tables: Tables, summary: pd.DataFrame) -> list[str]:
     if compared["undecided"].all() and (compared["pairs"] > 0).any():
         needed = pairs_needed(int((compared["pairs"] > 0).sum()), ALPHA)
         return [
-            f"There are too few examples to show that any method is better than the control {control} "
+            f"There are too few {tables.noun}s to show that any method is better than the control {control} "
             f"(at least {needed} with scores are needed)."
         ]
     tied = summary[(summary["attribution"] == control) & summary["tied_with_best"] & ~summary["undecided"]]

@@ -35,6 +35,21 @@ OF_EVALUATE = OF_RUNS | {
     "on_error": (None, 1, ["raise"], "ignore"),
     "stderr": (1, None, "no"),
     "path": (5, b"a", [1]),
+    "until": (
+        5,
+        "worst",
+        {},
+        [],
+        ["best"],
+        {"deletion": "worst"},
+        {"nonsense": "best"},
+        {"curve": "best"},
+        {3: "best"},
+    ),
+    "alpha": (0, 1, -1, "a", None, True, NAN),
+    "within": (-0.1, 2, "a", None, NAN),
+    "groups": (5, "a", [1], ["a"] * 5, [None] * 6, [*range(5), "a"], [0.5] * 6, [True] * 6),
+    "order": (None, 5, "random", ["given"]),
 }
 OF_RESULTS = {
     "summary": {
@@ -49,6 +64,11 @@ OF_RESULTS = {
         "correction": (None, "nonsense", ["holm"]),
         "alternative": (None, "nonsense"),
         "alpha": (0, 1, "a", None),
+    },
+    "certainty": {
+        "until": (5, "worst", {}, {"nonsense": "best"}),
+        "alpha": (0, 1, "a"),
+        "within": (-1, "a"),
     },
     "save": {"path": (None, 5), "format": (None, "txt", ["csv"])},
     "report": {

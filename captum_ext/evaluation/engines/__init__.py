@@ -58,6 +58,9 @@ class Engine(Protocol):
       missing when `run` has returned, the run ends as `IncompleteRun`, whatever `run` returned.
     - **The shards that are asked for.** `run` computes these and no others. Where a run is resumed it is called twice:
       first with two finished shards and a store of their own, for a comparison, then with the missing ones.
+    - **A run may stop early.** Where ``store.rule`` is not None, the scores decide how many shards are needed, from the
+      first on. ``store.has(shard)`` is then also true of a shard that need not be computed, so an engine that asks
+      before each shard, and takes them in order, stops soon. One that computes all of them gives the same result.
     - **The limits of resources.** There is a worker for each entry of `devices`, workers are restarted `max_restarts`
       times at most, and none is longer at a shard than `shard_timeout` seconds. An engine that cannot keep one of these
       limits should say so in its documentation.
@@ -69,8 +72,8 @@ class Engine(Protocol):
     - `in_process` says that it computes in the caller's process. Then torch keeps its present number of threads if
       `threads_per_worker` is not given; otherwise each worker has one thread.
     - `joins_launched` says that the processes which a launcher (torchrun, SLURM, Kubernetes) started share a run. Each
-      of them takes the missing shards in the order ``shard_order(len(store), resources.rank)``. Otherwise each process
-      computes all shards.
+      of them takes the missing shards in the order ``shard_order(len(store), resources.rank, store.rule is not None)``.
+      Otherwise each process computes all shards.
     """
 
     def run(self, job: Job, shards: Sequence[int], store: ShardStore, resources: Resources) -> Mapping[int, str]: ...

@@ -19,7 +19,7 @@ class Inline:
         missing = set(shards)
         with alone_in_process(wait=True):
             scorer = Scorer(replace(job, device=resources.devices[0]))
-        for shard in shard_order(len(store), resources.rank):
+        for shard in shard_order(len(store), resources.rank, store.rule is not None):
             if shard in missing and not store.has(shard):
                 with alone_in_process(wait=True):
                     arrays = scorer.compute(store.edges(shard))

@@ -45,8 +45,11 @@ def _work(folder: Path, digest: str, worker: int, settings: dict[str, Any], atte
     with attempts.at(start):
         scorer = started(Path(settings["job"]).read_bytes(), digest, settings["devices"][worker], settings)
     store, wanted = payload.store_of(settings), set(settings["shards"])
-    order = [s for s in shard_order(len(store), Rank(*settings["rank"]).of_worker(worker, workers)) if s in wanted]
-    for shard in sorted(order, key=lambda s: attempts.deaths(name_of(s))):  # what killed a worker comes last
+    rank, in_order = Rank(*settings["rank"]).of_worker(worker, workers), store.rule is not None
+    order = [s for s in shard_order(len(store), rank, in_order) if s in wanted]
+    if not in_order:
+        order.sort(key=lambda s: attempts.deaths(name_of(s)))  # what killed a worker comes last
+    for shard in order:
         if errors_in(folder):
             return
         attempt(shard, scorer, store, attempts)

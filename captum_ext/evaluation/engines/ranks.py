@@ -19,13 +19,16 @@ class Rank:
         return Rank(self.index * workers + worker, self.count * workers)
 
 
-def shard_order(shards: int, rank: Rank) -> list[int]:
+def shard_order(shards: int, rank: Rank, in_order: bool = False) -> list[int]:
     """All shards: every `count`-th from `index` on, then those of the other ranks, from the far end.
 
     Ranks that take over for a lost one begin at different shards, so that two seldom compute the same. They agree on
-    nothing: each skips the shards that it finds in the store.
+    nothing: each skips the shards that it finds in the store. If the run may stop early (`in_order`), they take over
+    the first ones first, as all shards before the stop are needed.
     """
     own = range(rank.index, shards, rank.count)
+    if in_order:
+        return [*own, *(s for s in range(shards) if s % rank.count != rank.index)]
     others = [s for s in reversed(range(shards)) if s % rank.count != rank.index]
     start = len(others) * rank.index // rank.count
     return [*own, *others[start:], *others[:start]]

@@ -48,7 +48,7 @@ class Ray:
         content = payload.packed(job)
         settings = payload.settings_of(store)
         with connected(self.address, self.timeout):
-            pool = Pool(self._maker(content, settings, resources), resources, deque(shards))
+            pool = Pool(self._maker(content, settings, resources), resources, deque(shards), store.rule is not None)
             try:
                 return pool.work()
             finally:
@@ -68,6 +68,7 @@ class Actor:
     def __init__(self, content: bytes, digest: str, settings: dict[str, Any], device: str):
         device = "cuda:0" if device == "cuda" else device  # Ray shows an actor only its own GPU
         self.arguments = (content, digest, device, settings)
+        self.store: ShardStore | None = None
 
     def ready(self) -> dict[str, Any] | None:
         return self._noting(lambda: setattr(self, "scorer", started(*self.arguments)))
@@ -76,8 +77,7 @@ class Actor:
         return self._noting(lambda: self._compute(shard))
 
     def _compute(self, shard: int) -> None:
-        settings = self.arguments[-1]
-        store = payload.store_of(settings)
+        store = self.store = self.store or payload.store_of(self.arguments[-1])
         if not store.has(shard):
             store.write(shard, self.scorer.compute(store.edges(shard)))  # type: ignore[attr-defined]
 
@@ -102,8 +102,8 @@ class Task:
 class Pool:
     """The actors, what each of them is at, and the shards that wait for one."""
 
-    def __init__(self, maker: Any, resources: Resources, pending: deque[int]):
-        self.maker, self.resources, self.pending = maker, resources, pending
+    def __init__(self, maker: Any, resources: Resources, pending: deque[int], in_order: bool = False):
+        self.maker, self.resources, self.pending, self.in_order = maker, resources, pending, in_order
         self.restarts = resources.max_restarts
         self.deaths: dict[int | None, int] = {}
         self.late: set[int | None] = set()
@@ -152,7 +152,8 @@ class Pool:
         if task.shard is None and self.deaths[None] >= MOST_DEATHS * len(self.resources.devices):
             raise RuntimeError(f"Actors died {self.deaths[None]} times while they were starting.")
         if task.shard is not None and self.deaths[task.shard] < MOST_DEATHS:
-            self.pending.append(task.shard)  # what killed an actor comes last
+            put_back = self.pending.appendleft if self.in_order else self.pending.append
+            put_back(task.shard)  # what killed an actor comes last, unless all before a stop are needed
         if self.restarts > 0 and self.pending:
             self.restarts -= 1
             self._start(task.device)
