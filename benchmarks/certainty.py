@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from captum_ext import metrics
+from captum_ext.feature_masks import grid
 from captum_ext.perturbations import gaussian
 
 GRADIENT = 3
@@ -111,7 +112,8 @@ def sensitivity_n(p: Problem, n: float, activation: Any, estimator: str, rows: i
 def infidelity(p: Problem, std: float, control_variate: str | None, rows: int, seed: int) -> Scores:
     draws = rows - (GRADIENT if control_variate else 0)
     call = {"target": p.target, "n_perturb_samples": draws, "seed": seed, "control_variate": control_variate}
-    return metrics.infidelity(p.net, partial(gaussian, std=std), p.images, p.maps, **call)
+    noise = partial(gaussian, std=std)
+    return metrics.infidelity(p.net, noise, p.images, p.maps, max_examples_per_batch=512, **call)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,20 @@ def comparisons(p: Problem) -> Iterator[Comparison]:
         for n in (0.1, 0.3, 0.5):
             kinds = [partial(sensitivity_n, p, n, activation, kind) for kind in ("sample", "regression")]
             yield Comparison(f"sensitivity-n, {output}, n = {n:.0%}", *kinds, rows=50)
+    for std in (0.1, 0.3):
+        kinds = [partial(infidelity, p, std, variate) for variate in (None, "gradient")]
+        yield Comparison(f"infidelity, noise of {std}", *kinds, rows=50)
+
+
+def shares_of_range(p: Problem, search: str) -> Tensor:
+    """`[examples]`: how much of the range from the worst to the best of all orders a search finds.
+
+    It is the ratio of the differences of two methods on the scales of all orders and of the search.
+    """
+    two = {name: p.maps[name] for name in ("integrated gradients", "random")}
+    call = {"target": p.target, "lower": "worst", "feature_mask": partial(grid, cells=3), "score": metrics.aopc}
+    every, found = (metrics.oracle_normalized(p.net, p.images, two, search=s, **call) for s in ("exact", search))
+    return (every["random"] - every["integrated gradients"]) / (found["random"] - found["integrated gradients"])
 
 
 def mean_squared_errors(estimate: Estimator, truth: Scores, rows: int, repeats: int) -> Scores:
@@ -156,6 +172,10 @@ def compared(c: Comparison, truth_rows: int, repeats: int) -> dict[str, Any]:
 def estimators(examples: int, truth_rows: int, repeats: int) -> None:
     p = problem(examples)
     print(f"accuracy {p.accuracy:.1%}, {examples} examples, {repeats} repeats, truth from {truth_rows} draws")
+    for search in ("greedy", "beam"):
+        shares = shares_of_range(p, search)
+        least = shares[~shares.isnan()].min()
+        print(f"{search} search: {shares.nanmean():.3f} of the range of AOPC, at worst {least:.3f}")
     for c in comparisons(p):
         print(pd.DataFrame([compared(c, truth_rows, repeats)]).to_string(index=False, float_format="%.4g"), flush=True)
 

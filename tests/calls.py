@@ -240,6 +240,7 @@ def always(*values: Any) -> tuple[Maker, ...]:
     return tuple((lambda s, metric, value=value: value) for value in values)
 
 
+SECOND_SEARCH = {exported.sensitivity_avg: "vertices", exported.oracle_normalized: "beam"}
 OF_THE_EXPLANATION = ("target", "additional_forward_args")  # which go through `kwargs`
 ARGUMENTS: dict[str, Argument] = {
     # Captum's
@@ -288,8 +289,13 @@ ARGUMENTS: dict[str, Argument] = {
         (other_than_default("tolerance", **{"0": 1, "0.1": 0.5, "1e-05": 0.7}),),
     ),
     "search": Argument(
-        None, (*always("vertices"), lambda s, metric: "vertices" if metric is exported.sensitivity_avg else "block")
+        None,
+        (
+            lambda s, metric: "exact" if metric is exported.oracle_normalized else "vertices",
+            lambda s, metric: SECOND_SEARCH.get(metric, "block"),
+        ),
     ),
+    "lower": Argument(None, always("worst")),
     "similarity": Argument(None, always("pearson")),
     "absolute": Argument(None, always(True)),
     "order": Argument(

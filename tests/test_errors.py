@@ -242,7 +242,7 @@ SUMMING = tuple(m for m in EVERY if takes(m, "feature_mask") and takes(m, "attri
 RANKING = tuple(m for m in LOCALISATION if inspect.signature(m).parameters["sign"].default == "all")
 MASSES = tuple(m for m in LOCALISATION if m not in RANKING)
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
-SEARCHING = tuple(m for m in EVERY if takes(m, "search") and m is not sensitivity_avg)
+SEARCHING = tuple(m for m in EVERY if takes(m, "search") and m not in (sensitivity_avg, oracle_normalized))
 ORDERED = tuple(m for m in EVERY if takes(m, "mode") and m is not minimal_subset)
 OF_ANY_OUTPUT = tuple(m for m in WITH_TARGET if m is not road_accuracy)
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
@@ -531,6 +531,29 @@ BAD_ARGUMENTS = [
         attributions=torch.ones(B, 64),
         only=(oracle_normalized,),
     ),
+    value(
+        "The search for the best order takes at most 10 features, got 11 in example 0. "
+        "Give a `feature_mask` with fewer, such as large patches, or `search='beam'`",
+        inputs=torch.ones(B, 11),
+        attributions=torch.ones(B, 11),
+        search="exact",
+        only=(oracle_normalized,),
+    ),
+    value(
+        "`search='exact'` needs a `score` that is a weighted sum of .*; got minimal_subset. Take `search='beam'`. "
+        "It does not take a model of one output",
+        search="exact",
+        score=minimal_subset,
+    ),
+    value(
+        "`search='exact'` needs a `score` that is a weighted sum of .*; got minimal_subset. Take `search='beam'`.$",
+        search="exact",
+        score=partial(minimal_subset, threshold=0.5),
+    ),
+    value(
+        "`search` must be one of 'greedy', 'beam', 'exact', got 'random'", search="random", only=(oracle_normalized,)
+    ),
+    value("`lower` must be one of 'random', 'worst', got 'best'", lower="best"),
     # choices
     value(
         "`sign` must be one of 'all', 'positive', 'negative', 'absolute_value', got 'plus'", sign="plus", only=RANKING

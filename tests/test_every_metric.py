@@ -117,7 +117,7 @@ def draws(case: Case) -> bool:
     if "perturb_func" in case.options:
         of_squares = isinstance(arguments["perturb_func"], partial)  # so few places that each is taken once
         return case.metric is exported.infidelity and takes(arguments["perturb_func"], "seed") and not of_squares
-    return case.takes("seed")
+    return case.takes("seed") and "lower" not in case.options  # the worst order is not drawn
 
 
 every_case = of_every(lambda case: True)
@@ -381,6 +381,10 @@ def test_without_a_limit_a_call_has_at_most_64_rows_or_the_batch(case):
 # ---- the rows that the card promises
 
 INSIDE = "with start or stop inside 0..1"
+ROWS_OF_SEARCH = (
+    "B F (F + 1) by search='greedy', at most 5 times as many by 'beam', B 2^F by 'exact'; and what the score costs for "
+    "M methods and again for 2 + n_perturb_samples, or for 4 with lower='worst'"
+)
 OF_A_CURVE = "2 B + M B (n_steps - 2), for M methods"
 
 
@@ -451,8 +455,10 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
     f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps {INSIDE}": lambda c: (
         2 * c.M * c.B * c.n_steps if c.inside else 2 * c.B + 2 * c.M * c.B * (c.n_steps - 2)
     ),
-    "B F (F + 1), and what the score costs for M methods and again for 2 + n_perturb_samples": lambda c: (
-        c.B * c.F * (c.F + 1) + c.of_score(c.M) + c.of_score(2 + c.n_perturb_samples)
+    ROWS_OF_SEARCH: lambda c: (
+        {"greedy": c.B * c.F * (c.F + 1), "beam": 5 * c.B * c.F * (c.F + 1), "exact": c.B * 2**c.F}[c.search]
+        + c.of_score(c.M)
+        + c.of_score(4 if c.lower == "worst" else 2 + c.n_perturb_samples)
     ),
     "explanations of 2 B rows": lambda c: 2 * c.B,
     "2 + 2 B, and explanations of 2 B rows": lambda c: 2 + 4 * c.B,
@@ -582,6 +588,10 @@ def unseen(metric: Metric, name: str, beside: str) -> bool:
         return True  # no copy is of another class
     if metric is exported.oracle_normalized and name == "feature_mask":
         return True  # a plain call has it
+    if metric is exported.oracle_normalized and (name, beside) == ("search", "score"):
+        return True  # a greedy order may be the best
+    if metric is exported.oracle_normalized and beside == "lower" and name in ("seed", "n_perturb_samples"):
+        return True  # the worst order is not drawn
     if takes(metric, "explanation_func") and name == "n_perturb_samples":
         return True  # a maximum over more draws may be the same
     settled = {"baselines"} if metric in DRAWN else {"perturb_func"} if takes(metric, "explanation_func") else set()
@@ -1048,6 +1058,7 @@ USUAL = {  # defaults, by name; of the metrics that have another, below
     "eps_min": (1e-6,),
     "estimator": ("sample",),
     "gap": ("absolute",),
+    "lower": ("random",),
     "mode": ("morf",),
     "n_perturb_samples": (10,),
     "n_steps": (33,),
@@ -1074,6 +1085,7 @@ OF_THEIR_PAPERS = {
     "minimal_subset": {"mode": "deletion"},
     "mu_fidelity": {"n": 0.2, "n_perturb_samples": 200, "correlation": "spearman"},
     "non_sensitivity": {"tolerance": 1e-5},
+    "oracle_normalized": {"search": "greedy"},
     "pointing_game": {"tolerance": 0, "sign": "all"},
     "relevance_mass_accuracy": {"sign": "positive"},
     "road": {"start": 0.1, "stop": 0.9, "n_steps": 9},

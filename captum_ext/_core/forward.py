@@ -146,12 +146,15 @@ class Forward:
     def gradients(self, stream: Iterable[Rows], wanted_by: str) -> Iterator[tuple[Tensors | None, Tensor]]:
         """Yields the gradients of the scores by their rows, and the rows' examples, a batch at a time.
 
-        They are None if the model takes no gradient of its inputs, such as token ids or rows that it detaches.
+        They are None if the model takes no gradient of its inputs, such as token ids or rows that it detaches, or says
+        so by `has_gradient`.
         `wanted_by` is the argument that errors name.
         """
         return self.batches.map(partial(self._gradients, wanted_by), stream)
 
     def _gradients(self, wanted_by: str, rows: Tensors, example: Tensor) -> tuple[Tensors | None, Tensor]:
+        if not getattr(self.forward_func, "has_gradient", True):
+            return None, example
         with torch.inference_mode(False), torch.enable_grad():
             leaves = tuple(copied(t).requires_grad_(t.is_floating_point()) for t in rows)
             try:

@@ -89,6 +89,8 @@ class LogProbability(nn.Module):
                 [-1.3133, -1.3133]], dtype=torch.float64)
     """
 
+    has_gradient = False  # there is nothing between a feature that is present and one that is absent
+
     def __init__(
         self,
         model: Any,

@@ -553,6 +553,8 @@ def oracle_normalized(
     frozen: FrozenType = None,
     show_progress: bool = False,
     score: Callable[..., Any] = ...,
+    search: str = 'greedy',
+    lower: str = 'random',
     n_perturb_samples: int = 10,
     seed: SeedType = None,
 ) -> Scores: ...

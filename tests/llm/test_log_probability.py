@@ -222,6 +222,15 @@ def test_deletion_on_an_additive_model_is_the_cumulative_sum():
     assert_close(score, torch.ones(1).double())
 
 
+def test_there_is_no_gradient_between_a_present_and_an_absent_feature():
+    weights = torch.rand(40, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).mul(0.5)
+    weights[0] = 0.0
+    inp = tokens("the cat sat on the mat and bob lives in oslo .")
+    f = llm.LogProbability(AdditiveModel(weights), tokenizer(), inp, [0], attr_target="logit")
+    regression = partial(metrics.sensitivity_n, n=4, target=0, n_perturb_samples=9, estimator="regression", seed=0)
+    assert_close(regression(f, f.inputs.double(), weights[inp.itp_tensor]), torch.ones(1).double())
+
+
 # ---- errors
 
 
