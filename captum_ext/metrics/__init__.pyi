@@ -4,6 +4,8 @@ from captum_ext._core.arguments import AttributionsType
 from captum_ext._core.arguments import BaselinesType
 from captum_ext._core.arguments import FeatureMaskType
 from captum_ext._core.arguments import FrozenType
+from captum_ext._core.arguments import InputsType
+from captum_ext._core.arguments import MapsType
 from captum_ext._core.arguments import Scores
 from captum_ext._core.arguments import TensorOrTuple
 from captum_ext._core.draws import SeedType
@@ -33,7 +35,7 @@ from typing import Any
 
 def abpc(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -52,7 +54,7 @@ def abpc(
 
 def aopc(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -72,7 +74,7 @@ def aopc(
 
 def average_drop(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -85,7 +87,7 @@ def average_drop(
 
 def average_gain(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -98,7 +100,7 @@ def average_gain(
 
 def completeness(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -115,7 +117,7 @@ def completeness(
 
 def comprehensiveness(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -132,9 +134,9 @@ def comprehensiveness(
 
 def consistency(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
-    other_attributions: AttributionsType,
+    other_attributions: MapsType,
     other_classes: Tensor | Sequence[int],
     additional_forward_args: Any = None,
     max_examples_per_batch: int | None = None,
@@ -160,7 +162,7 @@ def continuity(
 
 def deletion(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -180,7 +182,7 @@ def deletion(
 
 def deletion_curve(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -200,7 +202,7 @@ def deletion_curve(
 
 def effective_complexity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -217,7 +219,7 @@ def effective_complexity(
 ) -> Scores: ...
 
 def energy_pointing_game(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
@@ -225,7 +227,7 @@ def energy_pointing_game(
 ) -> Scores: ...
 
 def entropy(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,
@@ -235,7 +237,7 @@ def entropy(
 
 def faithfulness_correlation(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     n: SizeType = 0.1,
     baselines: BaselinesType = None,
@@ -255,7 +257,7 @@ def faithfulness_correlation(
 
 def faithfulness_estimate(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -271,7 +273,7 @@ def faithfulness_estimate(
 ) -> Scores: ...
 
 def feature_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -283,7 +285,7 @@ def feature_agreement(
 ) -> Scores: ...
 
 def focus(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
@@ -292,7 +294,7 @@ def focus(
 
 def increase_in_confidence(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -306,7 +308,7 @@ def increase_in_confidence(
 def infidelity(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -323,7 +325,7 @@ def infidelity(
 
 def insertion(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -343,7 +345,7 @@ def insertion(
 
 def insertion_curve(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -363,7 +365,7 @@ def insertion_curve(
 
 def irof(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -380,7 +382,7 @@ def irof(
 
 def linear_datamodeling_score(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -413,7 +415,7 @@ def local_lipschitz(
 
 def log_odds(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -430,7 +432,7 @@ def log_odds(
 
 def minimal_subset(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -447,7 +449,7 @@ def minimal_subset(
 
 def monotonicity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -463,7 +465,7 @@ def monotonicity(
 
 def monotonicity_correlation(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -481,7 +483,7 @@ def monotonicity_correlation(
 
 def mu_fidelity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     n: SizeType = 0.2,
     baselines: BaselinesType = None,
@@ -501,7 +503,7 @@ def mu_fidelity(
 
 def non_sensitivity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -521,7 +523,7 @@ def non_sensitivity(
 def optimal_explanation(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
@@ -536,7 +538,7 @@ def optimal_explanation(
 
 def oracle_normalized(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -554,7 +556,7 @@ def oracle_normalized(
 ) -> Scores: ...
 
 def pairwise_rank_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,
@@ -591,7 +593,7 @@ def parameter_randomization_curve(
 ) -> Tensor: ...
 
 def rank_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -603,7 +605,7 @@ def rank_agreement(
 ) -> Scores: ...
 
 def rank_correlation(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,
@@ -670,7 +672,7 @@ def relative_representation_stability(
 
 def removal_curves(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -689,7 +691,7 @@ def removal_curves(
 
 def road(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = ...,
     feature_mask: FeatureMaskType = None,
@@ -709,7 +711,7 @@ def road(
 
 def road_accuracy(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = ...,
     feature_mask: FeatureMaskType = None,
@@ -757,7 +759,7 @@ def sensitivity_max(
 
 def sensitivity_n(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     n: SizeType,
     baselines: BaselinesType = None,
@@ -776,7 +778,7 @@ def sensitivity_n(
 ) -> Scores: ...
 
 def sign_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -788,7 +790,7 @@ def sign_agreement(
 ) -> Scores: ...
 
 def signed_rank_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -833,7 +835,7 @@ def smooth_mprt_curve(
 
 def soft_comprehensiveness(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -852,7 +854,7 @@ def soft_comprehensiveness(
 
 def soft_sufficiency(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -870,7 +872,7 @@ def soft_sufficiency(
 ) -> Scores: ...
 
 def sparseness(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,
@@ -880,7 +882,7 @@ def sparseness(
 
 def srg(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -899,7 +901,7 @@ def srg(
 
 def sufficiency(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
