@@ -28,13 +28,15 @@ from .checks import (
 )
 from .estimates import Noise, noted
 from .guard import Guard, called, tensors_in
-from .interpretable import is_interpretable, is_result, map_of, presence
+from .interpretable import InterpretableInput, LLMAttributionResult, as_present, is_result, map_of
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
 TensorOrTuple = Tensor | Tensors
 Scores = Tensor | dict[str, Tensor]
-AttributionsType = TensorOrTuple | Mapping[str, TensorOrTuple]
+MapsType = TensorOrTuple | Mapping[str, TensorOrTuple]
+InputsType = TensorOrTuple | InterpretableInput
+AttributionsType = TensorOrTuple | LLMAttributionResult | Mapping[str, TensorOrTuple | LLMAttributionResult]
 
 
 @runtime_checkable
@@ -52,9 +54,9 @@ FrozenType = None | int | Sequence[int] | Tensor
 NORMS = {"fro": 2.0, "nuc": 2.0}  # for a vector, both are the Euclidean norm
 
 
-def as_tuple(value: TensorOrTuple, name: str = "inputs") -> Tensors:
+def as_tuple(value: InputsType, name: str = "inputs") -> Tensors:
     """Returns a tuple of tensors that have the same number of examples, at least one, along the first axis."""
-    value = presence(value) if is_interpretable(value) else value
+    value = as_present(value)
     tensors = (value,) if isinstance(value, Tensor) else value
     if not isinstance(tensors, tuple) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"`{name}` must be a tensor or a tuple of tensors, got {describe(value)}.")
@@ -144,7 +146,7 @@ class Attributions:
         return as_scores(scores) if noise is None else noted(as_scores(scores), noise, as_scores)
 
 
-def as_attributions(attributions: AttributionsType, inputs: TensorOrTuple, target: Any = None) -> Attributions:
+def as_attributions(attributions: AttributionsType, inputs: InputsType, target: Any = None) -> Attributions:
     """Returns the maps of each method. `target` says which values of an `LLMAttributionResult` are meant."""
     x = as_tuple(inputs)
 

@@ -21,7 +21,7 @@ from .arguments import (
     FeatureMaskType,
     Fill,
     FrozenType,
-    TensorOrTuple,
+    InputsType,
     Tensors,
     as_feature_mask,
     as_frozen,
@@ -33,6 +33,7 @@ from .arguments import (
 )
 from .checks import check_choice, shape
 from .guard import frames_of_package
+from .interpretable import as_present
 from .statistics import wide
 
 SORTED = 2**19  # elements sorted at a time, as a sort needs several times their memory
@@ -56,16 +57,17 @@ class Features:
 
     def __init__(
         self,
-        inputs: TensorOrTuple,
+        inputs: InputsType,
         attributions: Attributions,
         baselines: BaselinesType = None,
         feature_mask: FeatureMaskType = None,
         frozen: FrozenType = None,
     ):
-        self.given, self.inputs = inputs, as_tuple(inputs)
+        self.given = as_present(inputs)
+        self.inputs = as_tuple(self.given)
         self.attributions = attributions
-        self.baselines = as_replacements(baselines, inputs)
-        masks = as_feature_mask(feature_mask, inputs)
+        self.baselines = as_replacements(baselines, self.given)
+        masks = as_feature_mask(feature_mask, self.given)
         self.frozen = as_frozen(frozen, masks)
         self.index: Tensor | None = None
         if masks is None:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeIs
 
 from .checks import check_count, describe, shape
 
 
-def is_interpretable(value: Any) -> bool:
+class InterpretableInput(Protocol):
+    """A prompt with features that may be absent, as Captum's class of this name."""
+
+    def to_tensor(self) -> Tensor:
+        """`[1, F]`, a column for each feature."""
+
+    def to_model_input(self, *args: Any, **kwargs: Any) -> Any:
+        """The prompt without its absent features, as the model takes it."""
+
+
+class LLMAttributionResult(Protocol):
+    """Attributions of an answer and of its tokens, as Captum's class of this name."""
+
+    seq_attr: Tensor
+    token_attr: Tensor | None
+
+
+def is_interpretable(value: Any) -> TypeIs[InterpretableInput]:
     """Whether this is an input such as Captum's `TextTokenInput`."""
     return hasattr(value, "to_model_input") and hasattr(value, "to_tensor")
 
@@ -20,7 +38,12 @@ def presence(inp: Any) -> Tensor:
     return torch.ones(1, inp.to_tensor().shape[1], device="cpu")
 
 
-def is_result(value: Any) -> bool:
+def as_present(inputs: Tensor | tuple[Tensor, ...] | InterpretableInput) -> Tensor | tuple[Tensor, ...]:
+    """Returns the presence of a prompt's features, and other inputs as they are."""
+    return presence(inputs) if is_interpretable(inputs) else inputs
+
+
+def is_result(value: Any) -> TypeIs[LLMAttributionResult]:
     """Whether this is a result such as Captum's `LLMAttributionResult`."""
     return hasattr(value, "seq_attr") and hasattr(value, "token_attr")
 

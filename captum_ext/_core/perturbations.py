@@ -13,6 +13,7 @@ from torch import Tensor
 from .arguments import (
     BaselinesType,
     FeatureMaskType,
+    InputsType,
     TensorOrTuple,
     Tensors,
     as_baselines,
@@ -28,6 +29,7 @@ from .checks import check_count, check_function, check_has_values, check_not_neg
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
 from .guard import Guard
+from .interpretable import as_present
 from .target import TargetType
 
 
@@ -147,7 +149,7 @@ class Perturbations:
         self,
         forward_func: Callable[..., Any],
         perturb_func: Callable[..., Any],
-        inputs: TensorOrTuple,
+        inputs: InputsType,
         baselines: BaselinesType = None,
         additional_forward_args: Any = None,
         target: TargetType = None,
@@ -159,6 +161,7 @@ class Perturbations:
         show_progress: bool = False,
     ):
         check_perturb_func(perturb_func)
+        inputs = as_present(inputs)
         self.inputs = as_tuple(inputs)
         self.batch = len(self.inputs[0])
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)

@@ -12,8 +12,8 @@ from .arguments import (
     BaselinesType,
     FeatureMaskType,
     FrozenType,
+    InputsType,
     Scores,
-    TensorOrTuple,
     as_attributions,
 )
 from .estimates import Noise
@@ -31,7 +31,7 @@ class Setting:
     def __init__(
         self,
         forward_func: Callable[..., Any],
-        inputs: TensorOrTuple,
+        inputs: InputsType,
         attributions: AttributionsType,
         baselines: BaselinesType = None,
         feature_mask: FeatureMaskType = None,

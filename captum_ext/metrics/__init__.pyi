@@ -4,6 +4,8 @@ from captum_ext._core.arguments import AttributionsType
 from captum_ext._core.arguments import BaselinesType
 from captum_ext._core.arguments import FeatureMaskType
 from captum_ext._core.arguments import FrozenType
+from captum_ext._core.arguments import InputsType
+from captum_ext._core.arguments import MapsType
 from captum_ext._core.arguments import Scores
 from captum_ext._core.arguments import TensorOrTuple
 from captum_ext._core.draws import SeedType
@@ -35,7 +37,7 @@ from typing import Any
 
 def abpc(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -54,7 +56,7 @@ def abpc(
 
 def aopc(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -74,7 +76,7 @@ def aopc(
 
 def average_drop(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -87,7 +89,7 @@ def average_drop(
 
 def average_gain(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -100,7 +102,7 @@ def average_gain(
 
 def completeness(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -117,7 +119,7 @@ def completeness(
 
 def comprehensiveness(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -134,9 +136,9 @@ def comprehensiveness(
 
 def consistency(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
-    other_attributions: AttributionsType,
+    other_attributions: MapsType,
     other_classes: Tensor | Sequence[int],
     additional_forward_args: Any = None,
     max_examples_per_batch: int | None = None,
@@ -162,7 +164,7 @@ def continuity(
 
 def deletion(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -182,7 +184,7 @@ def deletion(
 
 def deletion_curve(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -202,7 +204,7 @@ def deletion_curve(
 
 def effective_complexity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -219,7 +221,7 @@ def effective_complexity(
 ) -> Scores: ...
 
 def energy_pointing_game(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
@@ -227,7 +229,7 @@ def energy_pointing_game(
 ) -> Scores: ...
 
 def entropy(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,
@@ -237,7 +239,7 @@ def entropy(
 
 def faithfulness_correlation(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     n: SizeType = 0.1,
     baselines: BaselinesType = None,
@@ -258,7 +260,7 @@ def faithfulness_correlation(
 
 def faithfulness_estimate(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -274,7 +276,7 @@ def faithfulness_estimate(
 ) -> Scores: ...
 
 def feature_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -286,7 +288,7 @@ def feature_agreement(
 ) -> Scores: ...
 
 def focus(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
@@ -295,7 +297,7 @@ def focus(
 
 def increase_in_confidence(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -309,7 +311,7 @@ def increase_in_confidence(
 def infidelity(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     additional_forward_args: Any = None,
@@ -327,7 +329,7 @@ def infidelity(
 
 def insertion(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -347,7 +349,7 @@ def insertion(
 
 def insertion_curve(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -367,7 +369,7 @@ def insertion_curve(
 
 def irof(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -384,7 +386,7 @@ def irof(
 
 def linear_datamodeling_score(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -417,7 +419,7 @@ def local_lipschitz(
 
 def log_odds(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -434,7 +436,7 @@ def log_odds(
 
 def minimal_subset(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -451,7 +453,7 @@ def minimal_subset(
 
 def monotonicity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -467,7 +469,7 @@ def monotonicity(
 
 def monotonicity_correlation(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -485,7 +487,7 @@ def monotonicity_correlation(
 
 def mu_fidelity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     n: SizeType = 0.2,
     baselines: BaselinesType = None,
@@ -505,7 +507,7 @@ def mu_fidelity(
 
 def non_sensitivity(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -525,7 +527,7 @@ def non_sensitivity(
 def optimal_explanation(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
@@ -540,7 +542,7 @@ def optimal_explanation(
 
 def oracle_normalized(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -560,7 +562,7 @@ def oracle_normalized(
 ) -> Scores: ...
 
 def pairwise_rank_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,
@@ -597,7 +599,7 @@ def parameter_randomization_curve(
 ) -> Tensor: ...
 
 def rank_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -609,7 +611,7 @@ def rank_agreement(
 ) -> Scores: ...
 
 def rank_correlation(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,
@@ -676,7 +678,7 @@ def relative_representation_stability(
 
 def removal_curves(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -695,7 +697,7 @@ def removal_curves(
 
 def road(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = ...,
     feature_mask: FeatureMaskType = None,
@@ -715,7 +717,7 @@ def road(
 
 def road_accuracy(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = ...,
     feature_mask: FeatureMaskType = None,
@@ -763,7 +765,7 @@ def sensitivity_max(
 
 def sensitivity_n(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     n: SizeType,
     baselines: BaselinesType = None,
@@ -783,7 +785,7 @@ def sensitivity_n(
 ) -> Scores: ...
 
 def sign_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -795,7 +797,7 @@ def sign_agreement(
 ) -> Scores: ...
 
 def signed_rank_agreement(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     k: SizeType,
@@ -840,7 +842,7 @@ def smooth_mprt_curve(
 
 def soft_comprehensiveness(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -859,7 +861,7 @@ def soft_comprehensiveness(
 
 def soft_sufficiency(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -877,7 +879,7 @@ def soft_sufficiency(
 ) -> Scores: ...
 
 def sparseness(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,
@@ -887,7 +889,7 @@ def sparseness(
 
 def srg(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,
@@ -906,7 +908,7 @@ def srg(
 
 def sufficiency(
     forward_func: Callable[..., Any],
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     baselines: BaselinesType = None,
     feature_mask: FeatureMaskType = None,

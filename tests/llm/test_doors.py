@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache, partial
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from captum_ext import feature_masks, llm, metrics
+from captum_ext._core.arguments import AttributionsType, InputsType
+from captum_ext._core.interpretable import InterpretableInput, LLMAttributionResult
 from captum_ext.perturbations import segment_removal
 
 from .models import ANSWER, ANSWERS, ONE_PASS, facts, language_model, prompts, tokenizer, tokens
@@ -48,6 +52,16 @@ def test_an_input_and_a_result_of_captum_are_taken_as_they_are(metric, target):
 def test_metrics_without_a_model_take_them_too():
     f = model()
     assert_close(metrics.sparseness(MASKED, ablation()), metrics.sparseness(f.inputs, f.attributions(ablation())))
+
+
+@pytest.mark.parametrize(
+    "metric", [metrics.deletion, metrics.infidelity, metrics.sparseness, metrics.auc_roc, metrics.rank_correlation]
+)
+def test_signatures_say_so(metric):
+    taken = inspect.signature(metric).parameters
+    assert (taken["inputs"].annotation, taken["attributions"].annotation) == ("InputsType", "AttributionsType")
+    assert InterpretableInput in get_args(InputsType)
+    assert LLMAttributionResult in get_args(AttributionsType)
 
 
 def test_a_result_of_gradients_is_taken():

@@ -13,6 +13,7 @@ from ..._core.arguments import (
     AttributionsType,
     FeatureMaskType,
     FrozenType,
+    InputsType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -75,7 +76,7 @@ class Pair:
 
 
 def beside_reference(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     reference_attributions: TensorOrTuple,
     feature_mask: FeatureMaskType = None,

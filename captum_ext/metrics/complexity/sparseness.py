@@ -12,8 +12,8 @@ from ..._core.arguments import (
     AttributionsType,
     FeatureMaskType,
     FrozenType,
+    InputsType,
     Scores,
-    TensorOrTuple,
     as_attributions,
 )
 from ..._core.card import metric
@@ -23,7 +23,7 @@ from ..._core.statistics import wide
 
 
 def _magnitudes(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     feature_mask: FeatureMaskType = None,
     *,

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from ..._core.arguments import (
     Attributions,
     AttributionsType,
+    InputsType,
     Scores,
     TensorOrTuple,
     Tensors,
@@ -55,7 +56,7 @@ class Positions:
 
 
 def at_positions(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     sign: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import mean_ranks
 from ._positions import at_positions
@@ -17,7 +17,7 @@ from ._positions import at_positions
     reference="Fawcett 2006, doi:10.1016/j.patrec.2005.10.010",
 )
 def auc_roc(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import wide
 from ._positions import Ranking, at_positions
@@ -15,7 +15,7 @@ from ._positions import Ranking, at_positions
     reference="Choe et al. 2020, arXiv:2001.07437",
 )
 def average_precision(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._core.arguments import AttributionsType, Scores, TensorOrTuple, Tensors, as_tuple
+from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple, Tensors, as_tuple
 from ..._core.card import metric
 from ..._core.checks import check_not_negative, shape
 from ..._core.statistics import wide
@@ -16,7 +16,7 @@ from ._positions import Positions, at_positions, near
     reference="Zhang et al. 2018, arXiv:1608.00507",
 )
 def pointing_game(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     tolerance: float = 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.checks import check_flag
 from ..._core.signature import arguments_like
@@ -19,7 +19,7 @@ from ._positions import MASSES, at_positions
     reference="Arras et al. 2022, arXiv:2003.07258",
 )
 def relevance_mass_accuracy(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
@@ -105,7 +105,7 @@ def energy_pointing_game(**arguments: Any) -> Scores:
     reference="Kohlbrenner et al. 2020, arXiv:1910.09840",
 )
 def attribution_localisation(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     weighted: bool = False,

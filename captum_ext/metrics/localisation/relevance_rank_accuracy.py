@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..._core.arguments import AttributionsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.checks import check_flag
 from ..._core.sizes import SizeType, as_sizes, several
@@ -19,7 +19,7 @@ from ._positions import Ranking, at_positions
     reference="Arras et al. 2022, arXiv:2003.07258",
 )
 def relevance_rank_accuracy(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     *,
@@ -72,7 +72,7 @@ def relevance_rank_accuracy(
     axis=("k", several("k")),
 )
 def top_k_intersection(
-    inputs: TensorOrTuple,
+    inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
     k: SizeType,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..._core.arguments import (
     Attributions,
-    AttributionsType,
+    MapsType,
     Scores,
     TensorOrTuple,
     as_attributions,
@@ -51,8 +51,8 @@ Discretize = Callable[[Tensor], Tensor]
 @arguments_like(Setting, without=("baselines", "feature_mask", "target", "aggregate", "frozen"))
 def consistency(
     inputs: TensorOrTuple,
-    attributions: AttributionsType,
-    other_attributions: AttributionsType,
+    attributions: MapsType,
+    other_attributions: MapsType,
     other_classes: Tensor | Sequence[int],
     *,
     n_top: int = 3,
@@ -148,7 +148,7 @@ def _is_above_0(output: Tensor) -> Tensor:
     return (output > 0).long().masked_fill(output.isnan(), NO_CLASS)
 
 
-def _references(value: AttributionsType, methods: Attributions) -> list[Tensor]:
+def _references(value: MapsType, methods: Attributions) -> list[Tensor]:
     """`[N, elements]` for each method."""
     if not isinstance(value, Mapping):
         return [_of_method(value, maps, "other_attributions") for maps in methods.maps]
