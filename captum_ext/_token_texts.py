@@ -24,7 +24,7 @@ LEGEND = "Purple speaks for the output, orange with a dotted line against it; ea
 STYLE = {
     "": "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;margin:0",
     " span": "border-radius:.2em;margin:0 1px;padding:.1em 0;box-decoration-break:clone",
-    " .against": "text-decoration:underline dotted",
+    " .negative": "text-decoration:underline dotted",
     " .undefined": "outline:1px dashed",
 }
 
@@ -89,9 +89,9 @@ def _coloured(piece: str, value: float, largest: float) -> str:
     if not np.isfinite(value):
         return f'<span class="undefined" title="undefined">{shown}</span>'
     strength = round(255 * STRONGEST * abs(value) / largest) if largest else 0
-    against = ' class="against"' if value < 0 and strength else ""
+    negative = ' class="negative"' if value < 0 and strength else ""
     color = f"{FOR if value >= 0 else AGAINST}{strength:02x}"
-    return f'<span{against} style="background:{color}" title="{value:.3g}">{shown}</span>'
+    return f'<span{negative} style="background:{color}" title="{value:.3g}">{shown}</span>'
 
 
 def _with_signs(piece: str) -> str:

@@ -69,7 +69,7 @@ def _example(
     number, methods = int(of_one["example"]), methods_of(of_one)
     inputs, label = _inputs_and_label(None if data is None else data.example(number))
     answers = getattr(data and data.data, "answer_texts", None)
-    target = _explained(of_one, label if answers is None else _shortened(answers[number]))
+    target = _explained(of_one, label if answers is None else answers[number])
     if tokens is not None:
         return Example(number, target, None, [None] * len(methods), scores, _lines(tokens[number], number, stored))
     part = next((i for i, x in enumerate(inputs) if pictures.can_be_shown(x)), 0)

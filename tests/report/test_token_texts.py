@@ -33,7 +33,7 @@ def test_the_colour_says_sign_and_size_and_the_title_the_number():
     assert styles[2] == (f"background:{_token_texts.AGAINST}{half}", "-2")
     assert styles[4] == styles[5] == (None, "undefined")
     classes = [span.attributes.get("class") for span in spans()]
-    assert classes == [None, None, "against", None, "undefined", "undefined", "against", None, None]
+    assert classes == [None, None, "negative", None, "undefined", "undefined", "negative", None, None]
 
 
 def test_tokens_without_white_space_stand_apart_and_others_as_they_are():
