@@ -20,6 +20,7 @@ from .stop_rule import ALPHA, WITHIN, Question, Rule, control_named, questions_o
 
 # Attributes of a dataset that say what was decided.
 UNTIL, UNFINISHED = "until", "unfinished_groups"
+MOST_NAMED = 3  # open pairs in a sentence
 WANTED = {"best": "the best method", "ranking": "the ranking", "control": "the comparison with the control"}
 
 
@@ -117,11 +118,23 @@ def _sentence(decisions: Decisions, k: int, question: Question, examples: int) -
         left = decisions.open_pairs(k)
         return (
             f"{name}: {WANTED[question.until]} is not certain after {decisions.examples} of "
-            f"{counted(examples, 'example')}; {counted(left, 'pair')} {'is' if left == 1 else 'are'} open."
-            f"{_too_few(decisions, k)}{against}"
+            f"{counted(examples, 'example')}; {counted(left, 'pair')} {'is' if left == 1 else 'are'} open"
+            f"{_open_pairs(decisions, k)}.{_too_few(decisions, k)}{against}"
         )
     said = {"best": _best, "ranking": _ranking, "control": _control}[question.until](decisions, k)
     return f"{name}: {said} on a typical example, decided after {after} of {counted(examples, 'example')}.{against}"
+
+
+def _open_pairs(decisions: Decisions, k: int) -> str:
+    """Their names, if they are few; which pairs a best method lacks depends on the method."""
+    rows = np.flatnonzero((decisions.question == k) & (decisions.process.decided_at == 0)).tolist()
+    if decisions.rule.questions[k].until == "best" or len(rows) > MOST_NAMED:
+        return ""
+    return f" ({', '.join(_pair(decisions, row) for row in rows)})"
+
+
+def _pair(decisions: Decisions, row: int) -> str:
+    return " and ".join(_names(decisions.rule, [int(decisions.method[row]), int(decisions.other[row])]))
 
 
 def _too_few(decisions: Decisions, k: int) -> str:
@@ -157,12 +170,9 @@ def _control(decisions: Decisions, k: int) -> str:
 
 
 def _contradictory(decisions: Decisions, k: int) -> str:
-    rows = np.flatnonzero((decisions.question == k) & decisions.process.contradictory)
-    pairs = dict.fromkeys(
-        tuple(sorted(_names(decisions.rule, [int(decisions.method[r]), int(decisions.other[r])]))) for r in rows
-    )
-    said = [f"{a} and {b}" for a, b in pairs]
-    return f" Contradictory, as the mean points the other way: {listed(said)}." if said else ""
+    rows = np.flatnonzero((decisions.question == k) & decisions.process.contradictory).tolist()
+    said = ", ".join(_pair(decisions, row) for row in rows)
+    return f" Contradictory, as the mean points the other way: {said}." if said else ""
 
 
 def _names(rule: Rule, numbers: Sequence[int]) -> list[str]:

@@ -60,13 +60,13 @@ def shows(number):
 
 def run(scores=SCORES, names=METHODS, measures=None, data=None, **options):
     """Metrics see just these scores `[methods, examples]`."""
-    rows = torch.as_tensor(scores).T
+    rows, until = torch.as_tensor(scores).T, options.get("until", "best")
     return evaluate(
         nn.Identity(),
         [(row, 0) for row in rows] if data is None else data,
         {name: shows(i) for i, name in enumerate(names)},
         {"score": score} if measures is None else measures,
-        **{"batch_size": 2, "until": "best", **options},
+        **{"batch_size": 2 if until or "path" in options else 20, **options, "until": until},
     )
 
 
@@ -95,7 +95,7 @@ def test_near_ties_are_decided_within_a_share_of_the_lead_and_not_without(stoppe
     assert stopped.verdict() == [
         "score: good and near are best within 5 % on a typical example, decided after 14 of 60 examples."
     ]
-    strict = run(within=0.0)
+    strict = run(within=0.0, batch_size=20)
     assert strict.dataset.sizes["example"] == N
     assert strict.verdict() == ["score: the best method is not certain after 60 of 60 examples; 1 pair is open."]
 
@@ -105,7 +105,7 @@ def test_the_results_say_what_was_asked_and_decided(stopped):
     assert (about["until"], about["alpha"], about["within"], about["control"]) == ("best", 0.05, 0.05, "random")
     assert (about["pairs"], about["decided_after"], about["examples_of_data"]) == (6, STOP, 60)
     assert (json.loads(about["undecided"]), json.loads(about["verdict"])) == ([], stopped.verdict())
-    open_one = run(within=0.0).dataset.attrs
+    open_one = run(within=0.0, batch_size=20).dataset.attrs
     assert json.loads(open_one["undecided"]) == ["score"]
     assert "decided_after" not in open_one
 
@@ -125,13 +125,15 @@ def test_the_control_is_the_random_attribution_or_what_is_called_so():
 def test_without_a_control_only_a_strictly_better_method_is_best():
     result = run(SCORES[[0, 2]], ("good", "bad"))
     assert result.verdict()[0].startswith("score: good is best on a typical example, decided after ")
-    assert run(SCORES[:2], ("good", "near")).dataset.sizes["example"] == N
+    assert run(SCORES[:2], ("good", "near"), batch_size=20).dataset.sizes["example"] == N
 
 
 def test_a_ranking_and_a_comparison_with_the_control():
     three = SCORES[[2, 0, 3]], ("bad", "good", "random")
     ranking = run(*three, until="ranking")
     assert ranking.verdict()[0].startswith("score: good > bad > random on a typical example, decided after ")
+    undecided = run(until="ranking", batch_size=20).verdict()
+    assert undecided == ["score: the ranking is not certain after 60 of 60 examples; 1 pair is open (good and near)."]
     control = run(until="control")
     assert control.verdict()[0].startswith("score: good, near and bad are better than random on a typical example")
     assert len(control.certainty()) == control.dataset.attrs["pairs"] == 3
@@ -181,7 +183,7 @@ def test_a_contradictory_pair_is_named_and_makes_no_best():
     assert result.dataset.sizes["example"] == N
     assert result.verdict() == [
         "score: the best method is not certain after 60 of 60 examples; 1 pair is open. "
-        "Contradictory, as the mean points the other way: mean and typical."
+        "Contradictory, as the mean points the other way: typical and mean."
     ]
     (row,) = result.certainty().itertuples()
     assert (row.decided, row.contradictory) == ("better", True)
