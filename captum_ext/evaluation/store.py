@@ -290,9 +290,9 @@ def beyond(first: Rule, rule: Rule) -> str:
     return (
         "`until`, `alpha`, `within` or `groups` asks for more than the first call at this `path` did "
         f"(until={first.until}, alpha={first.alpha:g}, within={first.within:g}, pairs={first.pairs}), whose scores "
-        f"have been looked at. Each verdict holds by itself, but that of the first call and this one (alpha={rule.alpha:g}) "
-        f"no longer hold together with a chance of error of {first.alpha:g}. Where both count, decide all of it in the "
-        "first call, on examples not yet scored."
+        "have been looked at. Each verdict holds by itself, but that of the first call and this one "
+        f"(alpha={rule.alpha:g}) no longer hold together with a chance of error of {first.alpha:g}. Where both "
+        "count, decide all of it in the first call, on examples not yet scored."
     )
 
 
