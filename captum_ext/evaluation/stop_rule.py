@@ -80,7 +80,7 @@ class Rule:
 
     def covers(self, other: Rule) -> bool:
         """Whether the chance of a false decision by this rule includes that of the other one."""
-        return other.alpha <= self.alpha and other.tests() <= self.tests()
+        return other.alpha <= self.alpha and other.groups == self.groups and other.tests() <= self.tests()
 
     def as_plain(self) -> dict[str, Any]:
         return asdict(self)

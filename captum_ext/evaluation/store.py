@@ -288,10 +288,11 @@ class ShardStore:
 def beyond(first: Rule, rule: Rule) -> str:
     """What is said of a rule that asks for more than the one by which the run was looked at first."""
     return (
-        f"`until` or `alpha` asks for more than the first call at this `path` did (until={first.until}, "
-        f"alpha={first.alpha:g}, pairs={first.pairs}), whose scores have been looked at. Each verdict holds by itself, "
-        f"but that of the first call and this one (alpha={rule.alpha:g}) no longer hold together with a chance of "
-        f"error of {first.alpha:g}. Where both count, decide all of it in the first call, on examples not yet scored."
+        "`until`, `alpha`, `within` or `groups` asks for more than the first call at this `path` did "
+        f"(until={first.until}, alpha={first.alpha:g}, within={first.within:g}, pairs={first.pairs}), whose scores "
+        "have been looked at. Each verdict holds by itself, but that of the first call and this one "
+        f"(alpha={rule.alpha:g}) no longer hold together with a chance of error of {first.alpha:g}. Where both "
+        "count, decide all of it in the first call, on examples not yet scored."
     )
 
 

@@ -490,7 +490,13 @@ def test_a_rule_that_asks_for_less_keeps_the_pairs_of_the_first(tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    [{"alpha": 0.1}, {"until": "ranking"}, {"within": 0.1}, {"until": {"score": "best", "cost": "best"}}],
+    [
+        {"alpha": 0.1},
+        {"until": "ranking"},
+        {"within": 0.1},
+        {"groups": [*range(N)]},
+        {"until": {"score": "best", "cost": "best"}},
+    ],
     ids=str,
 )
 def test_a_rule_that_asks_for_more_is_told_that_the_guarantee_ends(more, tmp_path):

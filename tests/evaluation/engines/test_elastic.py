@@ -222,6 +222,25 @@ def test_two_drivers_of_one_run_share_a_path(tmp_path):
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("story", ["killed", "lost"])
+def test_a_run_that_stops_when_it_is_certain_stops_there_whatever_is_killed(story, tmp_path):
+    """A worker and the driver, or one of two machines; at the 30th of 80 examples, where one process stops."""
+    path = tmp_path / "run.h5"
+    options = {"path": str(path), "seconds": 0.1, "n": 80, "until": "best", "within": 0.3}
+    first = driver(tmp_path, member(0) if story == "lost" else (), **TWO, **options)
+    second = driver(tmp_path, member(1), **TWO, **options) if story == "lost" else None
+    wait_until(lambda: shards(path) >= 5)
+    os.kill(workers_of(first.pid)[0], signal.SIGKILL)
+    wait_until(lambda: shards(path) >= 8)
+    first.kill()
+    first.wait()
+    if second is not None:
+        out, err = second.communicate(timeout=300)
+        assert out == "finished 30\n", err
+    goes_on_to_the_same(tmp_path, path, options, last=30)
+
+
+@pytest.mark.faults
 def test_torchrun_starts_members(tmp_path):
     path = tmp_path / "run.h5"
     options = {"path": str(path), "seconds": 0.05, "n": 16}
@@ -236,14 +255,14 @@ def test_torchrun_starts_members(tmp_path):
     goes_on_to_the_same(tmp_path, path, options)
 
 
-def goes_on_to_the_same(folder, path, options):
+def goes_on_to_the_same(folder, path, options, last=None):
     """The same call ends with what an undisturbed one gives, no example lost or double."""
     (folder / "again").mkdir()
     undisturbed(folder, **options)
     undisturbed(folder / "again", **{**options, "path": str(folder / "again" / "run.h5")})
     finished, expected = load(path).dataset, load(folder / "again" / "run.h5").dataset
     assert finished.identical(expected)
-    assert finished.example.values.tolist() == list(range(options["n"]))
+    assert finished.example.values.tolist() == list(range(last or options["n"]))
 
 
 def shards(path):
