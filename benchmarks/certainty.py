@@ -1,6 +1,6 @@
 """How certain scores are, and what makes them more certain at the same cost.
 
-Run `python benchmarks/certainty.py estimators`, about five minutes on one core. A CNN learns scikit-learn's digits,
+Run `python benchmarks/certainty.py estimators`, about ten minutes on one core. A CNN learns scikit-learn's digits,
 enlarged to 16 x 16 pixels, and its explanations by eight methods are scored. Cost is counted in model rows. A gradient
 counts as `GRADIENT` rows: one forward and one backward pass of about twice the work.
 """

@@ -54,7 +54,7 @@ def replaying(sets):
         )
         row = torch.arange(batch * per_example).reshape(batch, per_example)
         valid = torch.ones(batch, n_sizes, draws, dtype=torch.bool)
-        return RandomSubsets(rows, row[:, 0], row[:, 1:].reshape(batch, n_sizes, draws), valid, valid[..., 0])
+        return RandomSubsets(rows, row[:, 0], row[:, 1:].reshape(batch, n_sizes, draws), valid, ~valid.any(2))
 
     return subsets
 
