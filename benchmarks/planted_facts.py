@@ -166,7 +166,7 @@ def methods_of(texts: list[str]) -> dict[str, Any]:
         "KernelShap, 50 rows": llm.method(KernelShap, n_samples=50),
         "LayerIntegratedGradients from zero": gradients(LayerIntegratedGradients, n_steps=20),
         "LayerIntegratedGradients from the mean word": gradients(LayerIntegratedGradients, "<mean>", n_steps=20),
-        "LayerGradientShap from the mean word": gradients(LayerGradientShap, "<mean>", baselines=nothing, n_samples=5),
+        "LayerGradientShap from the mean word": gradients(LayerGradientShap, "<mean>", baselines=nothing),
         "LayerGradientXActivation": gradients(LayerGradientXActivation),
         "random": random_attribution,
     }

@@ -662,16 +662,31 @@ SUPPORTED = getattr(LLMGradientAttribution, "SUPPORTED_METHODS", ())
 
 
 @pytest.mark.skipif(LayerGradientShap not in SUPPORTED, reason="older versions of Captum refuse it")
-def test_layer_gradient_shap_of_a_prompt_takes_every_gradient_at_the_baseline():
-    """Its random coefficient becomes an integer, always 0, as the interpretable input that it multiplies is one."""
-    model, inp = language_model("llama"), tokens()
-    shap = LLMGradientAttribution(LayerGradientShap(model, model.get_submodule("model.embed_tokens")), tokenizer())
-    nothing = torch.zeros(1, inp.n_itp_features, dtype=torch.long)
-    found = shap.attribute(inp, "oslo", baselines=nothing, n_samples=20).seq_attr
+def test_layer_gradient_shap_of_a_prompt_stays_at_the_baseline_and_takes_wrong_words_with_several_samples():
+    """Its random coefficient becomes an integer, always 0, as the interpretable input that it multiplies is one.
 
-    embedding, (answer,) = model.get_input_embeddings(), tokenizer().encode("oslo", add_special_tokens=False)
+    And it repeats the answer's words as if they were examples: with 5 samples the second word is the first one again.
+    """
+    model, inp = language_model("llama"), tokens()
+    nothing = torch.zeros(1, inp.n_itp_features, dtype=torch.long)
+    shap = LLMGradientAttribution(LayerGradientShap(model, model.get_submodule("model.embed_tokens")), tokenizer())
+    one, five = (shap.attribute(inp, "in oslo", baselines=nothing, n_samples=n).token_attr for n in (1, 5))
+
+    embedding, answer = model.get_input_embeddings(), tokenizer().encode("in oslo", add_special_tokens=False)
     prompt, absent = (embedding(inp.to_model_input(present)[0]) for present in (nothing + 1, nothing))
-    rows = absent.clone().requires_grad_()
-    score = model(inputs_embeds=rows[None]).logits[0, -1].log_softmax(-1)[answer]
-    (gradient,) = torch.autograd.grad(score, rows)
-    assert_close(found, ((prompt - absent) * gradient).sum(-1)[1:])
+
+    def at_the_baseline(k: int, word: int) -> Tensor:
+        rows = torch.cat((absent, embedding(torch.tensor(answer[:k], dtype=torch.long)))).requires_grad_()
+        score = model(inputs_embeds=rows[None]).logits[0, -1].log_softmax(-1)[word]
+        (gradient,) = torch.autograd.grad(score, rows)
+        return ((prompt - absent) * gradient[: len(prompt)]).sum(-1)[1:]
+
+    assert_close(one, torch.stack([at_the_baseline(0, answer[0]), at_the_baseline(1, answer[1])]))
+    assert_close(five, torch.stack([at_the_baseline(0, answer[0]), at_the_baseline(1, answer[0])]))
+
+    f = llm.LogProbability(model, tokenizer(), inp, "in oslo")
+    layer = {"layer": "model.embed_tokens", "baselines": nothing}
+    assert_close(llm.method(LayerGradientShap, **layer)(f)(f.inputs, target=2)[0], one[1])
+    for attribution in (LayerGradientShap, shap):
+        with pytest.raises(ValueError, match=r"`n_samples` must be 1 for LayerGradientShap.*got 5"):
+            llm.method(attribution, **layer, n_samples=5)

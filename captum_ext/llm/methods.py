@@ -27,8 +27,9 @@ def method(attribution: Any, **settings: Any) -> Callable[[Any], Callable[..., T
 
     Args:
         attribution: `FeatureAblation`, `ShapleyValues`, `ShapleyValueSampling`, `Lime`, `KernelShap`; or
-            `LayerIntegratedGradients`, `LayerGradientXActivation`, `LayerGradientShap`, which need a `layer`. A ready
-            `LLMAttribution` is taken too, and explains the model that it was made with.
+            `LayerIntegratedGradients`, `LayerGradientXActivation`, `LayerGradientShap` (whose gradients of a prompt
+            Captum 0.9 takes at the baseline alone, in one sample), which need a `layer`. A ready `LLMAttribution` is
+            taken too, and explains the model that it was made with.
         settings: of the class or of its method `attribute`, by name, such as ``n_samples=200``; a `layer` is the name
             of a module within the language model, such as ``"model.embed_tokens"``.
 
@@ -38,7 +39,7 @@ def method(attribution: Any, **settings: Any) -> Callable[[Any], Callable[..., T
     Raises:
         TypeError: `attribution` is neither a class nor a ready object.
         ValueError: a `layer` that is missing or unknown; `perturbations_per_eval`, as Captum then takes the first row
-            for all.
+            for all; more than one sample for LayerGradientShap, as Captum then takes wrong words of the answer.
 
     Example:
         >>> from captum.attr import FeatureAblation, LayerIntegratedGradients
@@ -57,7 +58,19 @@ def method(attribution: Any, **settings: Any) -> Callable[[Any], Callable[..., T
             "`perturbations_per_eval` must be 1, as Captum takes the first of several perturbed prompts for all of "
             f"them; got {settings['perturbations_per_eval']}."
         )
-    return partial(_explanation, attribution, settings)
+    of_one_sample = _of_one_sample(attribution)
+    if of_one_sample and settings.get("n_samples", 1) != 1:
+        raise ValueError(
+            "`n_samples` must be 1 for LayerGradientShap, as Captum explains wrong words of the answer with more; got "
+            f"{settings['n_samples']}."
+        )
+    return partial(_explanation, attribution, of_one_sample | settings)
+
+
+def _of_one_sample(attribution: Any) -> dict[str, int]:
+    """One sample for LayerGradientShap: with more, Captum takes wrong words for the answer's second and later ones."""
+    kind = attribution if isinstance(attribution, type) else type(attribution.attr_method)
+    return {"n_samples": 1} if kind.__name__ == "LayerGradientShap" else {}
 
 
 def _explanation(attribution: Any, settings: dict[str, Any], f: Any) -> Callable[..., Tensor]:
