@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 MADE = HERE / "made"
 TUTORIALS = HERE.parent / "tutorials"
 REFERENCE = {  # page of the reference -> modules on it
-    "evaluation": ["captum_ext", "captum_ext.evaluation.comparison"],
+    "evaluation": ["captum_ext", "captum_ext.evaluation.comparison", "captum_ext.evaluation.advice"],
     "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
     "llm": ["captum_ext.llm"],
     "plots": ["captum_ext.plots"],
@@ -30,7 +30,10 @@ REFERENCE = {  # page of the reference -> modules on it
     ],
 }
 TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations", "llm": "Language models"}
-MEMBERS = {"captum_ext.evaluation.comparison": ", ".join(OFFERED)}  # for a module without `__all__`
+MEMBERS = {  # for modules without `__all__`
+    "captum_ext.evaluation.comparison": ", ".join(OFFERED),
+    "captum_ext.evaluation.advice": "advice",
+}
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 

@@ -35,7 +35,7 @@ def result():
         dataset = dataset.assign_coords({f"axis{i}{bad}": [0.0, 0.5, 1.0]})
         dataset[f"curve{i}{bad}"] = ("attribution", "example", f"axis{i}{bad}"), curve
     halves = draw.normal(size=(len(METHODS), N, 2))
-    dataset["h:halves"] = ("attribution", "example", "half"), halves, {"halves_of": f"h{BAD[0]}"}
+    dataset["h:halves"] = ("attribution", "example", "half"), halves, {"halves_of": f"score0{BAD[0]}"}
     failures = '[{"attribution": "a", "metric": "b", "examples": [0, 1], "error": "\\u001b[2J \\u202e"}]'
     return Evaluation(dataset.assign_attrs(model=f"net{''.join(BAD)}", failures=failures))
 
@@ -68,6 +68,8 @@ DOORS = {
     "agreement": lambda r: r.agreement().to_string(),
     "ranking consistency": lambda r: r.ranking_consistency().to_string(),
     "reliability": lambda r: r.reliability().to_string(),
+    "advice": lambda r: r.advice(half_width=0.1, until="best", most_examples=3).to_string(),
+    "no advice": lambda r: message(lambda: r.advice({"no\x1b[2J": 1})),
     "tie with best": lambda r: comparison.tie_with_best(r.dataset).to_string(),
     "mean ranks": lambda r: comparison.mean_ranks(r.dataset).to_string(),
     "an unknown metric": lambda r: message(lambda: r.compare("no\x1b[2J")),

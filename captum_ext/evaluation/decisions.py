@@ -44,15 +44,20 @@ class Decisions:
 
     def add(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Takes `[methods, examples, ...]` scores of every metric, by its number."""
-        values = [values_at(arrays[str(q.index)], q) for q in self.rule.questions]
-        differences = self._differences(np.stack(values))
-        at: Any = self.examples + 1 + np.arange(differences.shape[-1])
-        if self.groups is not None:
-            differences, at = self._of_groups(differences, self.groups[self.examples :].tolist())
+        differences, at = self.differences(arrays)
         self.process.add(differences[0], at)
         self.difference = self.difference + np.nansum(differences[1], -1)
-        self.examples, self.shards = self.examples + values[0].shape[1], self.shards + 1
+        number = arrays[str(self.rule.questions[0].index)].shape[1]
+        self.examples, self.shards = self.examples + number, self.shards + 1
         self.done = self.open == 0
+
+    def differences(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Floats, Ints]:
+        """Of the examples, or groups, that these scores complete, as `_differences` has them, and their numbers."""
+        values = [values_at(arrays[str(q.index)], q) for q in self.rule.questions]
+        differences = self._differences(np.stack(values))
+        if self.groups is not None:
+            return self._of_groups(differences, self.groups[self.examples :].tolist())
+        return differences, self.examples + 1 + np.arange(differences.shape[-1])
 
     def _differences(self, values: Floats) -> Floats:
         """`[2, comparisons, examples]`, from `[questions, methods, examples]`: as they are tested, and as they are."""

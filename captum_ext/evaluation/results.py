@@ -17,6 +17,7 @@ from .._core.checks import check_choice, describe
 from .._core.estimates import FEW, Noise, few_draws
 from .._core.guard import frames_of_package
 from . import comparison, display
+from .advice import advice
 from .axes import common_lengths, named_axes, place_label
 from .files import as_path, check_writable
 from .formats import FORMATS, load_any
@@ -133,6 +134,14 @@ class Evaluation:
         """What is decided of each score, and what is not, in a sentence each: see `certainty`."""
         decisions = decisions_of(self.dataset, until, alpha, within)
         return sentences(decisions, self.dataset.attrs.get("examples_of_data", self.dataset.sizes["example"]))
+
+    def advice(self, half_width: float | Mapping[str, float] | None = None, **options: Any) -> pd.DataFrame:
+        """The draws, points and examples for a wanted certainty at least cost, from this pilot run.
+
+        Takes the arguments of `captum_ext.evaluation.advice.advice`. It needs the scores' standard errors:
+        `evaluate(..., stderr=True)`. The column `advice` of the table says each row in a sentence.
+        """
+        return advice(self.dataset, half_width, **options)
 
     def report(
         self,

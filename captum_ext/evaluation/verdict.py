@@ -48,6 +48,15 @@ ATTRIBUTES = (
 
 def decisions_of(dataset: xr.Dataset, until: Any = None, alpha: Any = None, within: Any = None) -> Decisions:
     """What these results decide; what is not given is taken from the rule that stopped them, if there was one."""
+    found, arrays = opened(dataset, until, alpha, within)
+    found.add(arrays)
+    return found
+
+
+def opened(
+    dataset: xr.Dataset, until: Any = None, alpha: Any = None, within: Any = None
+) -> tuple[Decisions, dict[str, np.ndarray[Any, Any]]]:
+    """What is to be decided, before any score is seen, and the scores that `Decisions.add` takes."""
     check_dataset(dataset)
     about = dataset.attrs
     asked = _asked(about.get(UNTIL, "best")) if until is None else until
@@ -59,8 +68,8 @@ def decisions_of(dataset: xr.Dataset, until: Any = None, alpha: Any = None, with
     if until is None and alpha is None and within is None:
         rule = replace(rule, pairs=int(about.get("pairs", rule.pairs)))
     found = Decisions(replace(rule, groups=_groups(dataset)))
-    found.add({str(q.index): dataset[q.metric].transpose("attribution", "example", ...).values for q in rule.questions})
-    return found
+    axes = ("attribution", "example", ...)
+    return found, {str(q.index): dataset[q.metric].transpose(*axes).values for q in rule.questions}
 
 
 def _asked(until: Any) -> Any:

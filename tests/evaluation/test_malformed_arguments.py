@@ -70,6 +70,18 @@ OF_RESULTS = {
         "alpha": (0, 1, "a"),
         "within": (-1, "a"),
     },
+    "advice": {
+        "half_width": (0, -1, "a", True, NAN, [1], {"nonsense": 1}, {"deletion": 0}, {5: 1}),
+        "until": (5, "worst", {}, {"nonsense": "best"}),
+        "alpha": (0, 1, "a"),
+        "within": (-1, "a"),
+        "confidence": (0, 1, "a", NAN),
+        "other_rows": (-1, "a", NAN, True),
+        "unit_rows": (5, "a", {"nonsense": 1}, {"deletion": 0}, {"deletion": "a"}),
+        "least_draws": (0, 1.5, "a"),
+        "most_examples": (0, 1.5, "a", None),
+        "seed": (-1, None, "a"),
+    },
     "save": {"path": (None, 5), "format": (None, "txt", ["csv"])},
     "report": {
         "path": (None, 5),
