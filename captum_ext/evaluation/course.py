@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,7 +76,8 @@ def groups_of(groups: Any, examples: int, metrics: Sequence[str]) -> list[Label]
         return None
     if GROUP in metrics:
         raise ValueError(f"`metrics` has the name {GROUP!r}, but that of examples is kept so. Choose another name.")
-    if isinstance(groups, (str, bytes)) or not (callable(groups) or hasattr(groups, "__len__")):
+    unordered = isinstance(groups, (str, bytes, Mapping, Set))  # a mapping gives its keys
+    if unordered or not (callable(groups) or hasattr(groups, "__len__")):
         raise TypeError(
             f"`groups` must be a sequence with a label per example, or a function of its index; got {describe(groups)}."
         )

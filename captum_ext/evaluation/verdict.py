@@ -73,7 +73,8 @@ def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
     if numbers is None:
         return None
     number_of = dict(zip(dataset[GROUP].values.tolist(), numbers))
-    return (*numbers, *(number_of[label] for label in json.loads(dataset.attrs.get(UNFINISHED, "[]"))))
+    unfinished = json.loads(dataset.attrs.get(UNFINISHED, "[]"))
+    return (*numbers, *(number_of[label] for label in unfinished if label in number_of))
 
 
 def table(decisions: Decisions) -> pd.DataFrame:

@@ -327,6 +327,8 @@ def test_a_group_that_the_stop_cuts_does_not_count():
     assert result.dataset.sizes["example"] == 16
     assert json.loads(result.dataset.attrs["unfinished_groups"]) == [99]
     assert (result.certainty()["examples"] == STOP).all()
+    without_it = Evaluation(result.dataset.isel(example=slice(STOP)))
+    assert without_it.certainty().equals(result.certainty())
 
 
 def test_shuffled_examples_have_their_own_numbers_and_scores():
@@ -623,6 +625,8 @@ REFUSED = {
     "within": ({"within": -0.1}, ValueError, "`within` must be a fraction from 0 to 1"),
     "alpha without a rule": ({"until": None, "alpha": "5 %"}, TypeError, "`alpha` must be a number"),
     "groups of another kind": ({"groups": 3}, TypeError, "`groups` must be a sequence with a label per example"),
+    "groups by example": ({"groups": {i: 0 for i in range(N)}}, TypeError, "`groups` must be a sequence .* got dict"),
+    "groups in no order": ({"groups": {*range(N)}}, TypeError, "`groups` must be a sequence with a label per example"),
     "too few groups": ({"groups": [1, 2]}, ValueError, "`groups` must have a label for each of the 60 examples"),
     "labels of two types": (
         {"groups": [*range(N - 1), "a"]},
