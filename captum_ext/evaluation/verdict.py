@@ -77,6 +77,17 @@ def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
     return (*numbers, *(number_of[label] for label in unfinished if label in number_of))
 
 
+def with_unfinished(dataset: xr.Dataset, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Joined results, with the groups that were cut in one of the parts and got no further example from another."""
+
+    def of(part: xr.Dataset, label: Any) -> int:
+        return int((part[GROUP] == label).sum())
+
+    cut = [(part, label) for part in parts for label in json.loads(part.attrs.get(UNFINISHED, "[]"))]
+    still = dict.fromkeys(label for part, label in cut if of(part, label) == of(dataset, label))
+    return dataset.assign_attrs({UNFINISHED: json.dumps([*still])} if still else {})
+
+
 def table(decisions: Decisions) -> pd.DataFrame:
     """A row for each comparison: see `Evaluation.certainty`."""
     process, rule = decisions.process, decisions.rule

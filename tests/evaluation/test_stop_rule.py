@@ -294,6 +294,38 @@ def test_results_with_groups_are_joined(other):
     assert (merged.summary()["examples"] == 3 + 4).all()
 
 
+@pytest.mark.parametrize("label", [str, int])
+@pytest.mark.parametrize("format", ["hdf5", "csv", "zarr"])
+def test_examples_without_a_group_stay_without_when_joined_results_are_saved(label, format, tmp_path):
+    grouped = run(SCORES[:, :6], until=None, groups=lambda i: label(i // 2))
+    without = run(SCORES[:, :4], until=None)
+    without.dataset = without.dataset.assign_coords(example=[6, 7, 8, 9])
+    merged = grouped.merge(without)
+    merged.save(tmp_path / "merged", format)
+    again = load(tmp_path / "merged")
+    assert again.dataset.identical(merged.dataset)
+    assert (again.summary()["examples"] == 3 + 4).all()
+    later = run(SCORES[:, :4], ("a", "b", "c", "d"), until=None, groups=lambda i: label(i % 2))
+    later.dataset = later.dataset.assign_coords(example=[6, 7, 8, 9])
+    assert (again.merge(later).summary()["examples"].iloc[:4] == 3).all()
+
+
+def test_results_whose_groups_contradict_each_other_are_not_joined():
+    ours = run(SCORES[:2], METHODS[:2], until=None, groups=lambda i: i // 2)
+    with pytest.raises(ValueError, match="Both results have groups, which differ for example 2"):
+        ours.merge(run(SCORES[2:], METHODS[2:], until=None, groups=lambda i: i // 3))
+    with pytest.raises(TypeError, match="Both results have groups, with integers as labels in one and strings"):
+        ours.merge(run(SCORES[2:], METHODS[2:], until=None, groups=lambda i: str(i // 2)))
+
+
+def test_a_group_that_was_cut_stays_cut_when_results_are_joined():
+    labels = [*range(STOP), *[99] * (N - STOP)]
+    ours, other = run(groups=labels, batch_size=4), run(SCORES[:1], ("fifth",), until=None, groups=labels).dataset
+    as_cut = ours.merge(Evaluation(other.isel(example=slice(16)))).certainty()
+    assert (as_cut.loc[as_cut["other"] != "fifth", "examples"] == STOP).all()
+    assert ours.merge(Evaluation(other)).certainty()["examples"].max() == STOP + 1
+
+
 def test_copies_in_a_group_count_once():
     """Eight photographs by twelve crops that say the same are eight examples."""
     photographs = np.repeat(SCORES[:, :8], 12, axis=1)
