@@ -311,7 +311,7 @@ def _check_groups(ours: xr.Dataset, theirs: xr.Dataset) -> None:
     a, b = xr.align(*labels)
     if different := a.example[((a != b) & a.notnull() & b.notnull()).values].values.tolist():
         raise ValueError(
-            f"Both results have groups, which differ for example {different[0]}. To join them with one of the two, take "
+            f"Both results have groups, which differ for example {different[0]}. To keep those of one result, take "
             "`Evaluation(result.dataset.drop_vars('group'))` of the other."
         )
 

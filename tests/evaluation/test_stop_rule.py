@@ -122,6 +122,24 @@ def test_the_control_is_the_random_attribution_or_what_is_called_so():
     assert control_of(shown) is None
 
 
+def test_results_keep_their_control_for_later_questions():
+    rows = [(row, 0) for row in torch.as_tensor(SCORES.T)]
+    methods = {"good": shows(0), "near": shows(1), "bad": shows(2), "noise": random_attribution}
+    asked, later = (
+        evaluate(nn.Identity(), rows, methods, {"score": score}, until=until, batch_size=N) for until in ("best", None)
+    )
+    assert later.certainty().equals(asked.certainty())
+    fifth = run(SCORES[3:], ("fifth",), until=None)
+    assert (later.merge(fifth).certainty()["within"] > 0).any()
+
+
+def test_results_are_asked_of_the_scores_that_they_still_have():
+    result = run(measures={"score": score, "sized": sized}, until={"sized (size=1)": "best", "score": "control"})
+    assert Evaluation(result.dataset[["score"]]).verdict() == result.verdict()[1:]
+    second = Evaluation(result.dataset[["sized"]].isel(size=[1]))
+    assert second.verdict()[0].startswith("sized (size=2): random is best")
+
+
 def test_without_a_control_only_a_strictly_better_method_is_best():
     result = run(SCORES[[0, 2]], ("good", "bad"))
     assert result.verdict()[0].startswith("score: good is best on a typical example, decided after ")
@@ -252,6 +270,13 @@ def test_all_that_shows_results_says_what_was_decided(stopped, tmp_path, capsys)
     assert f"<h1>{said}</h1>" in page
     assert "By the tests in the table: good and near lead" in page
     assert "The run stopped when the scores decided, which intervals and tests in the table do not know of." in page
+
+
+@pytest.mark.parametrize("some", [{"attribution": [1, 2]}, {"example": [0, 1, 2]}], ids=str)
+def test_a_part_of_the_results_does_not_show_what_all_of_them_decided(some, stopped):
+    part = Evaluation(stopped.dataset.isel(some))
+    assert stopped.verdict()[0] not in repr(part)
+    assert "<p>score: " not in part._repr_html_()
 
 
 def test_the_report_counts_what_was_decided_of_several_scores(tmp_path):
@@ -657,7 +682,7 @@ REFUSED = {
     "within": ({"within": -0.1}, ValueError, "`within` must be a fraction from 0 to 1"),
     "alpha without a rule": ({"until": None, "alpha": "5 %"}, TypeError, "`alpha` must be a number"),
     "groups of another kind": ({"groups": 3}, TypeError, "`groups` must be a sequence with a label per example"),
-    "groups by example": ({"groups": {i: 0 for i in range(N)}}, TypeError, "`groups` must be a sequence .* got dict"),
+    "groups by example": ({"groups": dict.fromkeys(range(N), 0)}, TypeError, "`groups` must be a sequence .* got dict"),
     "groups in no order": ({"groups": {*range(N)}}, TypeError, "`groups` must be a sequence with a label per example"),
     "too few groups": ({"groups": [1, 2]}, ValueError, "`groups` must have a label for each of the 60 examples"),
     "labels of two types": (
