@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ class Course:
     rule: Rule | None
     labels: list[Label] | None  # of each example's group
     order: list[int] | None
+    control: str | None  # a method's name
 
     def labelled(self, dataset: xr.Dataset, store: ShardStore) -> xr.Dataset:
         """The results with the examples' own numbers, their groups, and what was decided."""
@@ -40,6 +41,8 @@ class Course:
             to_come = {*labels[done:]}
             unfinished = [label for label in dict.fromkeys(labels[:done]) if label in to_come]
             dataset = dataset.assign_attrs({UNFINISHED: json.dumps(unfinished)} if unfinished else {})
+        if self.control is not None:  # whoever asks the results later compares with the same control
+            dataset = dataset.assign_attrs(control=self.control)
         decided = {} if store.decisions is None else attributes_of(store.decisions, examples)
         return dataset.assign_attrs(decided)
 
@@ -61,13 +64,15 @@ def course_of(
     check_fraction("within", within)
     labels = groups_of(groups, examples, list(metrics))
     found = order_of(order, labels, examples, seed)
+    control, names = control_of(methods), list(methods)
+    named = None if control is None else names[control]
     if until is None:
-        return Course(None, labels, found)
-    rule = rule_of(until, alpha, within, questions_of_metrics(metrics), list(methods), control_of(methods))
+        return Course(None, labels, found, named)
+    rule = rule_of(until, alpha, within, questions_of_metrics(metrics), names, control)
     if labels is not None:
         numbers = numbered(labels)
         rule = replace(rule, groups=tuple(numbers if found is None else [numbers[i] for i in found]))
-    return Course(rule, labels, found)
+    return Course(rule, labels, found, named)
 
 
 def groups_of(groups: Any, examples: int, metrics: Sequence[str]) -> list[Label] | None:
@@ -76,7 +81,8 @@ def groups_of(groups: Any, examples: int, metrics: Sequence[str]) -> list[Label]
         return None
     if GROUP in metrics:
         raise ValueError(f"`metrics` has the name {GROUP!r}, but that of examples is kept so. Choose another name.")
-    if isinstance(groups, (str, bytes)) or not (callable(groups) or hasattr(groups, "__len__")):
+    unordered = isinstance(groups, (str, bytes, Mapping, Set))  # a mapping gives its keys
+    if unordered or not (callable(groups) or hasattr(groups, "__len__")):
         raise TypeError(
             f"`groups` must be a sequence with a label per example, or a function of its index; got {describe(groups)}."
         )

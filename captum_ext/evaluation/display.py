@@ -19,7 +19,8 @@ from .score import Score, failures_of, labels, methods_of, metrics_of, presentab
 from .statistics import Floats, ranks_of
 
 MOST_DECIMALS = 5
-SENTENCES = "verdict"  # the attribute with what was decided
+# The attributes with what was decided, and of how many methods and examples.
+SENTENCES, DECIDED_OF = "verdict", "verdict_of"
 TOO_FEW = ", ? too few examples to tell"
 LEGEND = "Means over examples; an arrow points to the better side, * marks the best."
 
@@ -75,7 +76,10 @@ def headline(dataset: xr.Dataset) -> str:
 
 
 def decided(dataset: xr.Dataset) -> list[str]:
-    """What the scores have decided and what not, a sentence each; nothing if it was not asked."""
+    """What the scores have decided and what not, a sentence each; nothing if it was not asked, or of other scores."""
+    sizes = [dataset.sizes.get(axis) for axis in ("attribution", "example")]
+    if json.loads(dataset.attrs.get(DECIDED_OF, "null")) not in (None, sizes):  # some were selected since
+        return []
     return [printable(str(sentence)) for sentence in json.loads(dataset.attrs.get(SENTENCES, "[]"))]
 
 

@@ -23,9 +23,9 @@ from .files import as_path, check_writable
 from .formats import FORMATS, load_any
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, N_EFF, OF, STDERR
-from .score import failures_of, metrics_of, own_axes, part_of
+from .score import GROUP, failures_of, metrics_of, own_axes, part_of
 from .store import ShardStore, of_all, side_by_side
-from .verdict import ATTRIBUTES, decisions_of, sentences, table
+from .verdict import ATTRIBUTES, decisions_of, sentences, table, with_unfinished
 
 
 class Evaluation:
@@ -79,10 +79,11 @@ class Evaluation:
                 raise TypeError(f"`others` must be results of `evaluate`, got {describe(other)}.")
             _check_disjoint(merged, other.dataset)
             _check_targets(merged, other.dataset)
+            _check_groups(merged, other.dataset)
             merged, failures = _merged(merged, other.dataset), failures + other.failures
         merged = merged.assign_attrs(failures=json.dumps(failures))
         merged.attrs = {k: v for k, v in merged.attrs.items() if k not in ATTRIBUTES}  # decided of one of them alone
-        return Evaluation(merged)
+        return Evaluation(with_unfinished(merged, [self.dataset, *(other.dataset for other in others)]))
 
     def summary(self, **options: Any) -> pd.DataFrame:
         """Mean, interval over examples and rank of each method: see `captum_ext.evaluation.comparison.summary`."""
@@ -289,11 +290,39 @@ def _merged(ours: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:
             theirs = theirs.rename(
                 {axis: f"{axis} ({', '.join(str(n) for n, v in theirs.data_vars.items() if axis in v.dims)})"}
             )
-    merged = xr.merge([ours, theirs], join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+    known = [_without_empty_groups(dataset) for dataset in (ours, theirs)]
+    merged = xr.merge(known, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     methods = dict.fromkeys([*ours.attribution.values.tolist(), *theirs.attribution.values.tolist()])
     merged = merged.sel(attribution=list(methods))  # in the order they were given, not of the alphabet
+    if GROUP in merged.coords and merged[GROUP].dtype == object:  # nan in place of a string would be saved as "nan"
+        merged = merged.assign_coords({GROUP: merged[GROUP].fillna("").astype(str)})
     whole = [c for c in merged.coords if c in ours.coords and not merged[c].isnull().any()]
     return merged.assign_coords({c: merged[c].astype(ours[c].dtype) for c in whole if ours[c].dtype.kind == "i"})
+
+
+def _without_empty_groups(dataset: xr.Dataset) -> xr.Dataset:
+    """With nan in place of the empty label of examples without a group."""
+    if GROUP not in dataset.coords or dataset[GROUP].dtype.kind in "if":
+        return dataset
+    return dataset.assign_coords({GROUP: dataset[GROUP].where(dataset[GROUP] != "")})
+
+
+def _check_groups(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    """Checks that no example is in two groups, and that labels of groups are of one type."""
+    if GROUP not in ours.coords or GROUP not in theirs.coords:
+        return
+    if len({dataset[GROUP].dtype.kind in "if" for dataset in (ours, theirs)}) > 1:
+        raise TypeError(
+            "Both results have groups, with integers as labels in one and strings in the other. Convert one of them, "
+            "as in `Evaluation(result.dataset.assign_coords(group=result.dataset['group'].astype(str)))`."
+        )
+    labels = [_without_empty_groups(dataset)[GROUP].reset_coords(drop=True) for dataset in (ours, theirs)]
+    a, b = xr.align(*labels)
+    if different := a.example[((a != b) & a.notnull() & b.notnull()).values].values.tolist():
+        raise ValueError(
+            f"Both results have groups, which differ for example {different[0]}. To keep those of one result, take "
+            "`Evaluation(result.dataset.drop_vars('group'))` of the other."
+        )
 
 
 def _check_targets(ours: xr.Dataset, theirs: xr.Dataset) -> None:

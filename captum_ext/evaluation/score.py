@@ -163,11 +163,12 @@ def of_halves(values: Floats) -> Floats:
 def groups_of(dataset: xr.Dataset) -> list[int] | None:
     """The number of each example's group, in the order in which groups come; None where there are no groups.
 
-    Where results without groups were joined to others, their labels are nan, and each example is a group.
+    Where results without groups were joined to others, their labels are nan or empty, and each example is a group.
     """
     if GROUP not in dataset.coords:
         return None
-    labels = [label if label == label else (i,) for i, label in enumerate(dataset[GROUP].values.tolist())]
+    of_none = (dataset[GROUP].isnull() | (dataset[GROUP] == "")).values
+    labels = [(i,) if of_none[i] else label for i, label in enumerate(dataset[GROUP].values.tolist())]
     numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
     return [numbers[label] for label in labels]
 

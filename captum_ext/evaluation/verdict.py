@@ -14,7 +14,7 @@ import xarray as xr
 from .._core.printing import printable
 from .certainty import fewest
 from .decisions import Decisions
-from .display import SENTENCES, counted
+from .display import DECIDED_OF, SENTENCES, counted
 from .score import GROUP, check_dataset, groups_of, methods_of
 from .stop_rule import ALPHA, WITHIN, Question, Rule, control_named, questions_of_dataset, rule_of
 
@@ -31,18 +31,18 @@ def attributes_of(decisions: Decisions, examples: int) -> dict[str, Any]:
         UNTIL: rule.until,
         "alpha": rule.alpha,
         "within": rule.within,
-        **({} if rule.control is None else {"control": rule.methods[rule.control]}),
         "pairs": rule.pairs,
         **({} if open_ones else {"decided_after": max(decisions.decided_at(k) for k, _ in decisions.questions())}),
         "examples_of_data": examples,
         "undecided": json.dumps(open_ones),
         SENTENCES: json.dumps(sentences(decisions, examples)),
+        DECIDED_OF: json.dumps([len(rule.methods), decisions.examples]),
     }
 
 
 ATTRIBUTES = (
-    *(UNTIL, "alpha", "within", "control", "pairs", "decided_after", "examples_of_data", "undecided"),
-    *(SENTENCES, UNFINISHED),
+    *(UNTIL, "alpha", "within", "pairs", "decided_after", "examples_of_data", "undecided"),
+    *(SENTENCES, DECIDED_OF, UNFINISHED),
 )
 
 
@@ -59,12 +59,13 @@ def opened(
     """What is to be decided, before any score is seen, and the scores that `Decisions.add` takes."""
     check_dataset(dataset)
     about = dataset.attrs
-    asked = _asked(about.get(UNTIL, "best")) if until is None else until
+    questions = questions_of_dataset(dataset)
+    asked = _asked(about.get(UNTIL, "best"), questions) if until is None else until
     level = about.get("alpha", ALPHA) if alpha is None else alpha
     share = about.get("within", WITHIN) if within is None else within
     methods = methods_of(dataset)
     control = control_named(str(about.get("control", "random")), methods)
-    rule = rule_of(asked, level, share, questions_of_dataset(dataset), methods, control)
+    rule = rule_of(asked, level, share, questions, methods, control)
     if until is None and alpha is None and within is None:
         rule = replace(rule, pairs=int(about.get("pairs", rule.pairs)))
     found = Decisions(replace(rule, groups=_groups(dataset)))
@@ -72,8 +73,12 @@ def opened(
     return found, {str(q.index): dataset[q.metric].transpose(*axes).values for q in rule.questions}
 
 
-def _asked(until: Any) -> Any:
-    return json.loads(until) if str(until).startswith("{") else until
+def _asked(until: Any, questions: Sequence[Question]) -> Any:
+    """What was asked, of the scores that the results still have; the best method if they have none of them."""
+    if not str(until).startswith("{"):
+        return until
+    known = {name for q in questions for name in (q.metric, q.label)}
+    return {name: kind for name, kind in json.loads(until).items() if name in known} or "best"
 
 
 def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
@@ -82,7 +87,19 @@ def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
     if numbers is None:
         return None
     number_of = dict(zip(dataset[GROUP].values.tolist(), numbers))
-    return (*numbers, *(number_of[label] for label in json.loads(dataset.attrs.get(UNFINISHED, "[]"))))
+    unfinished = json.loads(dataset.attrs.get(UNFINISHED, "[]"))
+    return (*numbers, *(number_of[label] for label in unfinished if label in number_of))
+
+
+def with_unfinished(dataset: xr.Dataset, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Joined results, with the groups that were cut in one of the parts and got no further example from another."""
+
+    def of(part: xr.Dataset, label: Any) -> int:
+        return int((part[GROUP] == label).sum())
+
+    cut = [(part, label) for part in parts for label in json.loads(part.attrs.get(UNFINISHED, "[]"))]
+    still = dict.fromkeys(label for part, label in cut if of(part, label) == of(dataset, label))
+    return dataset.assign_attrs({UNFINISHED: json.dumps([*still])} if still else {})
 
 
 def table(decisions: Decisions) -> pd.DataFrame:

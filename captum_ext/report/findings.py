@@ -142,7 +142,7 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
     return [
         (str(k).replace("_", " "), _plain(_from_json(v)))
         for k, v in sorted(dataset.attrs.items())
-        if k not in ("failures", display.SENTENCES)
+        if k not in ("failures", display.SENTENCES, display.DECIDED_OF)
     ]
 
 

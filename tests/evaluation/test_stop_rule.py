@@ -122,6 +122,24 @@ def test_the_control_is_the_random_attribution_or_what_is_called_so():
     assert control_of(shown) is None
 
 
+def test_results_keep_their_control_for_later_questions():
+    rows = [(row, 0) for row in torch.as_tensor(SCORES.T)]
+    methods = {"good": shows(0), "near": shows(1), "bad": shows(2), "noise": random_attribution}
+    asked, later = (
+        evaluate(nn.Identity(), rows, methods, {"score": score}, until=until, batch_size=N) for until in ("best", None)
+    )
+    assert later.certainty().equals(asked.certainty())
+    fifth = run(SCORES[3:], ("fifth",), until=None)
+    assert (later.merge(fifth).certainty()["within"] > 0).any()
+
+
+def test_results_are_asked_of_the_scores_that_they_still_have():
+    result = run(measures={"score": score, "sized": sized}, until={"sized (size=1)": "best", "score": "control"})
+    assert Evaluation(result.dataset[["score"]]).verdict() == result.verdict()[1:]
+    second = Evaluation(result.dataset[["sized"]].isel(size=[1]))
+    assert second.verdict()[0].startswith("sized (size=2): random is best")
+
+
 def test_without_a_control_only_a_strictly_better_method_is_best():
     result = run(SCORES[[0, 2]], ("good", "bad"))
     assert result.verdict()[0].startswith("score: good is best on a typical example, decided after ")
@@ -254,6 +272,13 @@ def test_all_that_shows_results_says_what_was_decided(stopped, tmp_path, capsys)
     assert "The run stopped when the scores decided, which intervals and tests in the table do not know of." in page
 
 
+@pytest.mark.parametrize("some", [{"attribution": [1, 2]}, {"example": [0, 1, 2]}], ids=str)
+def test_a_part_of_the_results_does_not_show_what_all_of_them_decided(some, stopped):
+    part = Evaluation(stopped.dataset.isel(some))
+    assert stopped.verdict()[0] not in repr(part)
+    assert "<p>score: " not in part._repr_html_()
+
+
 def test_the_report_counts_what_was_decided_of_several_scores(tmp_path):
     result = run(measures={"score": score, "cost": cost}, until={"score": "best", "cost": "ranking"})
     result.report(tmp_path / "page.html")
@@ -294,6 +319,38 @@ def test_results_with_groups_are_joined(other):
     assert (merged.summary()["examples"] == 3 + 4).all()
 
 
+@pytest.mark.parametrize("label", [str, int])
+@pytest.mark.parametrize("format", ["hdf5", "csv", "zarr"])
+def test_examples_without_a_group_stay_without_when_joined_results_are_saved(label, format, tmp_path):
+    grouped = run(SCORES[:, :6], until=None, groups=lambda i: label(i // 2))
+    without = run(SCORES[:, :4], until=None)
+    without.dataset = without.dataset.assign_coords(example=[6, 7, 8, 9])
+    merged = grouped.merge(without)
+    merged.save(tmp_path / "merged", format)
+    again = load(tmp_path / "merged")
+    assert again.dataset.identical(merged.dataset)
+    assert (again.summary()["examples"] == 3 + 4).all()
+    later = run(SCORES[:, :4], ("a", "b", "c", "d"), until=None, groups=lambda i: label(i % 2))
+    later.dataset = later.dataset.assign_coords(example=[6, 7, 8, 9])
+    assert (again.merge(later).summary()["examples"].iloc[:4] == 3).all()
+
+
+def test_results_whose_groups_contradict_each_other_are_not_joined():
+    ours = run(SCORES[:2], METHODS[:2], until=None, groups=lambda i: i // 2)
+    with pytest.raises(ValueError, match="Both results have groups, which differ for example 2"):
+        ours.merge(run(SCORES[2:], METHODS[2:], until=None, groups=lambda i: i // 3))
+    with pytest.raises(TypeError, match="Both results have groups, with integers as labels in one and strings"):
+        ours.merge(run(SCORES[2:], METHODS[2:], until=None, groups=lambda i: str(i // 2)))
+
+
+def test_a_group_that_was_cut_stays_cut_when_results_are_joined():
+    labels = [*range(STOP), *[99] * (N - STOP)]
+    ours, other = run(groups=labels, batch_size=4), run(SCORES[:1], ("fifth",), until=None, groups=labels).dataset
+    as_cut = ours.merge(Evaluation(other.isel(example=slice(16)))).certainty()
+    assert (as_cut.loc[as_cut["other"] != "fifth", "examples"] == STOP).all()
+    assert ours.merge(Evaluation(other)).certainty()["examples"].max() == STOP + 1
+
+
 def test_copies_in_a_group_count_once():
     """Eight photographs by twelve crops that say the same are eight examples."""
     photographs = np.repeat(SCORES[:, :8], 12, axis=1)
@@ -327,6 +384,8 @@ def test_a_group_that_the_stop_cuts_does_not_count():
     assert result.dataset.sizes["example"] == 16
     assert json.loads(result.dataset.attrs["unfinished_groups"]) == [99]
     assert (result.certainty()["examples"] == STOP).all()
+    without_it = Evaluation(result.dataset.isel(example=slice(STOP)))
+    assert without_it.certainty().equals(result.certainty())
 
 
 def test_shuffled_examples_have_their_own_numbers_and_scores():
@@ -623,6 +682,8 @@ REFUSED = {
     "within": ({"within": -0.1}, ValueError, "`within` must be a fraction from 0 to 1"),
     "alpha without a rule": ({"until": None, "alpha": "5 %"}, TypeError, "`alpha` must be a number"),
     "groups of another kind": ({"groups": 3}, TypeError, "`groups` must be a sequence with a label per example"),
+    "groups by example": ({"groups": dict.fromkeys(range(N), 0)}, TypeError, "`groups` must be a sequence .* got dict"),
+    "groups in no order": ({"groups": {*range(N)}}, TypeError, "`groups` must be a sequence with a label per example"),
     "too few groups": ({"groups": [1, 2]}, ValueError, "`groups` must have a label for each of the 60 examples"),
     "labels of two types": (
         {"groups": [*range(N - 1), "a"]},
