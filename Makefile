@@ -67,7 +67,7 @@ benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/scaling.py
 
 # What is finished is kept in the folder certainty/, from which a repeated run goes on.
-benchmark-certainty: $(VENV)/demo.stamp
+benchmark-certainty: $(VENV)/tutorials.stamp
 	$(BIN)/python benchmarks/certainty.py decisions
 	$(BIN)/python benchmarks/certainty.py falsepositives
 	$(BIN)/python benchmarks/certainty.py coverage

@@ -203,12 +203,12 @@ def study(examples: int) -> stopping.Study:
 
 def decisions(folder: Path = FOLDER, examples: int = LAST, orders: int = 20) -> None:
     """Counts the model rows until the best of ten methods is certain."""
-    stopping.decisions(study(examples), folder, orders)
+    stopping.decisions(study(examples), folder / f"{examples} digits", orders)
 
 
 def falsepositives(folder: Path = FOLDER, examples: int = LAST, runs: int = 2000, bests: int = 200) -> None:
     """Counts how often the stop rule decides wrongly."""
-    stopping.falsepositives(study(examples), folder, runs, bests)
+    stopping.falsepositives(study(examples), folder / f"{examples} digits", runs, bests)
 
 
 def coverage(folder: Path = FOLDER, examples: int = 20, truth_draws: int = 10_000, repeats: int = 40) -> None:
@@ -218,7 +218,7 @@ def coverage(folder: Path = FOLDER, examples: int = 20, truth_draws: int = 10_00
     of_model = {**known, "forward_func": p.net, "max_examples_per_batch": 512}
     noise = partial(gaussian, std=0.1)
     scores = partial(metrics.sensitivity_n, **of_model), partial(metrics.infidelity, perturb_func=noise, **of_model)
-    intervals.run(intervals.cases(*scores, OUTPUTS), folder, truth_draws, repeats)
+    intervals.run(intervals.cases(*scores, OUTPUTS), folder / f"{examples} digits", truth_draws, repeats)
 
 
 def on_photographs(

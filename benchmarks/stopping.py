@@ -186,8 +186,7 @@ def decisions(study: Study, folder: Path, orders: int = 20) -> None:
     explained, every = study.rows_of_explanations(), scores.examples
     lines = []
     for label, names in SETS.items():
-        name = f"decided on {label}, {orders} orders, {every} examples"
-        found = kept(folder, name, partial(decided, scores, names, orders))
+        found = kept(folder, f"decided on {label}, {orders} orders", partial(decided, scores, names, orders))
         rows, defaults = (study.rows({name: of[name] for name in names}) for of in (OURS, DEFAULTS))
         spent = found.examples.median()
         lines.append(
@@ -217,8 +216,7 @@ def thousands(rows: float) -> str:
 def scored(study: Study, folder: Path) -> Scores:
     """All six metrics with the cheap settings, of all examples. Nothing of it is computed twice."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"digits, {len(study.images)} examples.h5"
-    return Scores(study.evaluated(OURS, path=file, batch_size=20).dataset)
+    return Scores(study.evaluated(OURS, path=folder / "scores.h5", batch_size=20).dataset)
 
 
 # ---- wrong verdicts
