@@ -198,7 +198,7 @@ def estimators(examples: int = 20, truth_rows: int = 10_000, repeats: int = 20) 
 
 def study(examples: int) -> stopping.Study:
     p = problem(examples)
-    return stopping.Study(p.net, p.images, p.target, lambda *of: {**maps_of(*of), **stopping.two_more(*of)})
+    return stopping.Study.of(p.net, p.images, p.target, lambda *of: {**maps_of(*of), **stopping.two_more(*of)})
 
 
 def decisions(folder: Path = FOLDER, examples: int = LAST, orders: int = 20) -> None:

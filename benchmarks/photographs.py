@@ -49,9 +49,9 @@ class OfClass:
         if images.requires_grad:
             return self._outputs(images)
         keys = [blake2b(row.numpy().tobytes()).digest() for row in images]
-        new = [i for i, key in enumerate(keys) if key not in self.known]
+        new = {key: i for i, key in enumerate(keys) if key not in self.known}
         if new:
-            self.known.update(zip([keys[i] for i in new], self._outputs(images[new])))
+            self.known.update(zip(new, self._outputs(images[list(new.values())])))
         return torch.stack([self.known[key] for key in keys])
 
     def _outputs(self, images: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ KEYS = ["photograph", "crop", "method", "output", "n"]
 def errors(found: pd.DataFrame) -> pd.DataFrame:
     """Squared errors. The truth is the regression's of many draws; what these add on average is taken off."""
     truth = found[(found.seed == 0) & (found.estimator == "regression")].set_index(KEYS)[["score", "stderr"]]
-    drawn = found[found.seed > 0].join(truth, on=KEYS, rsuffix="_of_truth")
+    drawn = found[found.seed > 0].join(truth.add_suffix("_of_truth"), on=KEYS)
     drawn["error"] = drawn.score - drawn.score_of_truth
     drawn["square"] = drawn.error**2 - drawn.stderr_of_truth**2
     drawn["held"] = drawn.error.abs() <= 1.96 * np.hypot(drawn.stderr, drawn.stderr_of_truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ GRADIENT = 3  # model rows: a forward and a backward pass of about twice the wor
 FOUR = ("deletion", "insertion", "sensitivity-n", "SRG")
 SIX = (*FOUR, "infidelity", "minimal subset")
 SETS = {**{name: (name,) for name in SIX}, "four metrics": FOUR, "six metrics": SIX}
+Explain = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 Arrays = Mapping[str, np.ndarray[Any, Any]]  # `[methods, examples]` by the number of the metric
 
 
@@ -80,16 +81,17 @@ def counted_rows(model: nn.Module) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Study:
-    """A model, examples of which it says the target, and ten methods: a function that explains, and its maps."""
+    """A model, examples of which it says the target, a function that explains them by several methods, and its maps."""
 
     net: nn.Module
     images: Tensor
     target: Tensor
-    explain: Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+    explain: Explain
+    maps: dict[str, Tensor]
 
-    @cached_property
-    def maps(self) -> dict[str, Tensor]:
-        return self.explain(self.net, self.images, self.target)
+    @classmethod
+    def of(cls, net: nn.Module, images: Tensor, target: Tensor, explain: Explain) -> Study:
+        return cls(net, images, target, explain, explain(net, images, target))
 
     def evaluated(self, metrics: Mapping[str, Any], examples: int | None = None, **options: Any) -> Any:
         part = slice(examples)
