@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark test-captum readme stubs docs tutorials clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark benchmark-certainty test-captum readme stubs docs tutorials clean
 
 help:
 	@echo "make demo        score six explanations of a pretrained network by five metrics, on four photographs"
@@ -21,6 +21,7 @@ help:
 	@echo "make stubs       update the type stubs of functions whose signatures are made at run time"
 	@echo "make docs        build the documentation in docs/_build/html; warnings and broken internal links are errors"
 	@echo "make benchmark   compare the time and memory of the metrics with those of the bare model"
+	@echo "make benchmark-certainty   measure error bars, the stop rule and the cheaper estimators, an hour; it resumes"
 	@echo "make test-captum CAPTUM=path   run Captum's own tests, from a checkout of its source, on this package's two metrics"
 
 # Each set of extras has a stamp file, so that a changed setup.cfg leads to a new installation.
@@ -64,6 +65,14 @@ benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/scaling.py
+
+# What is finished is kept in the folder certainty/, from which a repeated run goes on.
+benchmark-certainty: $(VENV)/tutorials.stamp
+	$(BIN)/python benchmarks/certainty.py decisions
+	$(BIN)/python benchmarks/certainty.py falsepositives
+	$(BIN)/python benchmarks/certainty.py coverage
+	$(BIN)/python benchmarks/certainty.py estimators
+	$(BIN)/python benchmarks/certainty.py photographs
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py

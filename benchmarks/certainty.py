@@ -3,6 +3,10 @@
 Run `python benchmarks/certainty.py estimators`, about ten minutes on one core. A CNN learns scikit-learn's digits,
 enlarged to 16 x 16 pixels, and its explanations by eight methods are scored. Cost is counted in model rows. A gradient
 counts as `GRADIENT` rows: one forward and one backward pass of about twice the work.
+
+The other parts are `decisions`, `falsepositives` and `coverage`, some minutes each, on the same digits, and
+`photographs`, half an hour, on EfficientNet-Lite0. What they have computed is kept in `--folder`: repeat the command to
+resume an interrupted run, and remove the folder to start again.
 """
 
 from __future__ import annotations
@@ -13,10 +17,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import captum
+import intervals
+import numpy as np
 import pandas as pd
+import photographs
+import stopping
 import torch
 from captum.attr import DeepLift, GradientShap, InputXGradient, IntegratedGradients, Occlusion, Saliency
 from sklearn.datasets import load_digits
@@ -29,6 +39,7 @@ from captum_ext.perturbations import gaussian
 
 GRADIENT = 3
 LAST = 300  # digits that the model does not learn from
+FOLDER = Path("certainty")  # of what is kept, so that an interrupted run goes on
 OUTPUTS: dict[str, Any] = {"logits": None, "softmax": partial(torch.softmax, dim=1)}
 Scores = dict[str, Tensor]  # `[examples, ...]` by method
 Estimator = Callable[..., Scores]  # takes the number of rows to spend on an example, and a seed
@@ -66,6 +77,7 @@ def trained(images: Tensor, classes: Tensor, epochs: int = 15) -> Net:
 def maps_of(net: nn.Module, images: Tensor, target: Tensor) -> Scores:
     """Attributions by eight methods."""
     torch.manual_seed(0)
+    np.random.seed(0)  # which GradientShap draws from, too
     zero = torch.zeros_like(images)
     made = {
         "gradient": Saliency(net).attribute(images, target, abs=False),
@@ -169,7 +181,8 @@ def compared(c: Comparison, truth_rows: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def estimators(examples: int, truth_rows: int, repeats: int) -> None:
+def estimators(examples: int = 20, truth_rows: int = 10_000, repeats: int = 20) -> None:
+    """Compares the errors of two estimators of the same score at equal rows."""
     p = problem(examples)
     print(f"accuracy {p.accuracy:.1%}, {examples} examples, {repeats} repeats, truth from {truth_rows} draws")
     for search in ("greedy", "beam"):
@@ -180,17 +193,69 @@ def estimators(examples: int, truth_rows: int, repeats: int) -> None:
         print(pd.DataFrame([compared(c, truth_rows, repeats)]).to_string(index=False, float_format="%.4g"), flush=True)
 
 
-def main() -> None:
+# ---- the other parts, each in a file of its own
+
+
+def study(examples: int) -> stopping.Study:
+    p = problem(examples)
+    return stopping.Study.of(p.net, p.images, p.target, lambda *of: {**maps_of(*of), **stopping.two_more(*of)})
+
+
+def decisions(folder: Path = FOLDER, examples: int = LAST, orders: int = 20) -> None:
+    """Counts the model rows until the best of ten methods is certain."""
+    stopping.decisions(study(examples), folder / f"{examples} digits", orders)
+
+
+def falsepositives(folder: Path = FOLDER, examples: int = LAST, runs: int = 2000, bests: int = 200) -> None:
+    """Counts how often the stop rule decides wrongly."""
+    stopping.falsepositives(study(examples), folder / f"{examples} digits", runs, bests)
+
+
+def coverage(folder: Path = FOLDER, examples: int = 20, truth_draws: int = 10_000, repeats: int = 40) -> None:
+    """Counts the 95 % intervals that hold the truth."""
+    p = problem(examples)
+    known: dict[str, Any] = {"inputs": p.images, "attributions": p.maps, "target": p.target}
+    of_model = {**known, "forward_func": p.net, "max_examples_per_batch": 512}
+    noise = partial(gaussian, std=0.1)
+    scores = partial(metrics.sensitivity_n, **of_model), partial(metrics.infidelity, perturb_func=noise, **of_model)
+    intervals.run(intervals.cases(*scores, OUTPUTS), folder / f"{examples} digits", truth_draws, repeats)
+
+
+def on_photographs(
+    folder: Path = FOLDER, images: int = 8, crops: int = 2, side: int = 160, truth_draws: int = 500, repeats: int = 5
+) -> None:
+    """Compares two estimators of sensitivity-n on EfficientNet-Lite0."""
+    setting = photographs.Setting(side, truth_draws, repeats)
+    photographs.run(folder, setting, photographs.SHARES[:crops], images)
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    "estimators": estimators,
+    "decisions": decisions,
+    "falsepositives": falsepositives,
+    "coverage": coverage,
+    "photographs": on_photographs,
+}
+
+
+def arguments() -> dict[str, Any]:
+    """The part and its sizes; every part has those of its function, with their defaults."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", choices=["estimators"])
-    parser.add_argument("--examples", type=int, default=20)
-    parser.add_argument("--truth-rows", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=20)
-    arguments = parser.parse_args()
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name, run in PARTS.items():
+        of_part = parts.add_parser(name, help=str(run.__doc__).replace("%", "%%"))
+        for size, parameter in signature(run).parameters.items():
+            of_part.add_argument(f"--{size.replace('_', '-')}", type=type(parameter.default), default=parameter.default)
+    return vars(parser.parse_args())
+
+
+def main() -> None:
+    chosen = arguments()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*(backward hooks|required_grads).*")
-    print(f"torch {torch.__version__}, captum {captum.__version__}, {platform.machine()}, one thread")
-    estimators(arguments.examples, arguments.truth_rows, arguments.repeats)
+    versions = f"torch {torch.__version__}, captum {captum.__version__}, Python {platform.python_version()}"
+    print(f"{versions}, {platform.system()} {platform.machine()}, one thread")
+    PARTS[chosen.pop("part")](**chosen)
 
 
 if __name__ == "__main__":
