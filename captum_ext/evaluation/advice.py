@@ -20,10 +20,11 @@ import xarray as xr
 from scipy import special
 
 from .._core.checks import check_count, check_fraction, check_not_negative, check_positive, describe
+from .._core.estimates import FEWEST
 from .._core.printing import printable
 from .certainty import EProcess
 from .decisions import Decisions
-from .names import HALVES, STDERR
+from .names import HALVES, N_EFF, STDERR
 from .score import Score, label, own_axes, part_of, scores
 from .statistics import MIN_EXAMPLES, Floats
 from .verdict import WANTED, opened
@@ -62,6 +63,7 @@ class Setting:
     points: int | None
     best_points: int | None
     noise: str  # "known", "maximum", "unknown" or "none"
+    least_draws: int
     unit_rows: float  # of a draw, or of a point
     size: float  # examples of a group; 1 without groups
 
@@ -119,8 +121,9 @@ def advice(
             each value of the metric, and a point one for each method. Some metrics take more: twice as many points for
             `srg`, `abpc`; an explanation by each method for each draw of `sensitivity_avg`; a row for each method for
             `soft_sufficiency` and `soft_comprehensiveness`.
-        least_draws: the fewest draws to advise. A correlation over few draws is nearer to 0 than over many, which more
-            examples do not mend. Set it to 2 for a mean over draws, such as `infidelity`.
+        least_draws: the fewest draws to advise. A correlation over few draws is off on average, which more examples do
+            not mend. Set it to 2 for a mean over draws, such as `infidelity`. At least 12 draws should also carry the
+            variance (`n_eff`) of the typical score, as far as the pilot tells.
         most_examples: where a replay ends.
         seed: of the replays.
 
@@ -198,9 +201,18 @@ def _setting(dataset: xr.Dataset, metric: str, wanted: Wanted, examples: int) ->
         points=points,
         best_points=min(points, POINTS) if points and is_area else points,
         noise=_noise(dataset, metric, draws),
+        least_draws=max(wanted.least_draws, _fewest(dataset, metric, draws or 1)),
         unit_rows=wanted.unit_rows.get(metric, dataset.sizes["attribution"] if points and not draws else values),
         size=dataset.sizes["example"] / examples,
     )
+
+
+def _fewest(dataset: xr.Dataset, metric: str, draws: int) -> int:
+    """The draws of which enough carry the variance, if as large a share does as in the pilot's typical score."""
+    n_eff = part_of(dataset, metric, N_EFF)
+    if n_eff is None or not (n_eff > 0).any():
+        return 1
+    return min(MOST_DRAWS, math.ceil(draws * FEWEST / float(n_eff.where(n_eff > 0).median())))
 
 
 def _count(value: Any) -> int | None:
@@ -270,7 +282,7 @@ def _advised(score: Score, setting: Setting, wanted: Wanted) -> dict[str, Any]:
     defined = bool(np.isfinite(between).any())
     best = setting.draws
     if known and defined and np.nansum(within):
-        best = best_draws(within, between, wanted.other_rows, setting.unit_rows, wanted.least_draws)
+        best = best_draws(within, between, wanted.other_rows, setting.unit_rows, setting.least_draws)
     now, then = (float(variance_of(within, between, n or 1)[0]) if defined else math.nan for n in (draws, best))
     rows = setting.rows(wanted.other_rows, setting.draws, setting.points)
     best_rows = setting.rows(wanted.other_rows, best, setting.best_points)

@@ -106,6 +106,13 @@ def test_an_explanation_that_costs_more_takes_more_draws():
     assert row(dataset, other_rows=10, least_draws=77)["best_draws"] == 77
 
 
+@pytest.mark.parametrize(("n_eff", "least"), [(2.5, 96), (60.0, 7), (math.inf, 7), (math.nan, 7)])
+def test_enough_draws_carry_the_variance(n_eff, least):
+    dataset = dataset_of(spread(), np.full((3, 40), 0.01), {"n_perturb_samples": 20})
+    dataset["score n_eff"] = dataset["score"].dims, np.full((3, 40), n_eff), {"n_eff_of": "score"}
+    assert row(dataset, other_rows=1, least_draws=7)["best_draws"] == least
+
+
 def test_methods_share_the_draws_and_the_least_certain_decides():
     values, stderr = np.tile(RNG.normal(size=1000), (3, 1)), np.full((3, 1000), 0.5)
     stderr[1] = 0.1
