@@ -211,7 +211,7 @@ def falsepositives(folder: Path = FOLDER, examples: int = LAST, runs: int = 2000
     stopping.falsepositives(study(examples), folder / f"{examples} digits", runs, bests)
 
 
-def coverage(folder: Path = FOLDER, examples: int = 20, truth_draws: int = 10_000, repeats: int = 40) -> None:
+def coverage(folder: Path = FOLDER, examples: int = 20, truth_draws: int = 4000, repeats: int = 40) -> None:
     """Counts the 95 % intervals that hold the truth."""
     p = problem(examples)
     known: dict[str, Any] = {"inputs": p.images, "attributions": p.maps, "target": p.target}

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from kept import kept, markdown
 
@@ -61,8 +62,9 @@ def measured(case: Case, truth_draws: int, repeats: int) -> pd.DataFrame:
 
 
 def line(name: str, found: pd.DataFrame) -> dict[str, str]:
+    """Intervals are of the estimate's standard error and the truth's, which is much smaller."""
     found = found[found.stderr.notna() & found.error.notna()]
-    held, enough = found.error.abs() <= NORMAL * found.stderr, found.n_eff >= ENOUGH
+    held, enough = found.error.abs() <= NORMAL * np.hypot(found.stderr, found.of_truth), found.n_eff >= ENOUGH
     of_method = held[enough].groupby(found.method[enough]).mean()
     return {
         "score": name,
