@@ -308,7 +308,9 @@ ARGUMENTS: dict[str, Argument] = {
         None, (other_than_default("sign", positive="absolute_value", absolute_value="positive", all="positive"),)
     ),
     # of one metric or two
-    "correlation": Argument(None, (other_than_default("correlation", pearson="spearman", spearman="pearson"),)),
+    "correlation": Argument(
+        None, (other_than_default("correlation", pearson="spearman", spearman="pearson"), *always("kendall"))
+    ),
     "control_variate": Argument(None, always(LEFT_OUT, "gradient", LEFT_OUT, LEFT_OUT)),  # beside `gaussian`
     "estimator": Argument(None, always("regression")),
     "gap": Argument(None, always("relative", "signed")),

@@ -241,7 +241,8 @@ def between(low: float, high: float, words: str) -> Good:
     return Good(words, lambda v: is_number(v) and low <= v <= high)
 
 
-WORDS = {"sum", "mean", "morf", "lerf", "deletion", "insertion", "random", "vertices", "block", "spearman", "pearson"}
+WORDS = {"sum", "mean", "morf", "lerf", "deletion", "insertion", "random", "vertices", "block"}
+WORDS |= {"pearson", "spearman", "kendall"}
 WORDS |= {"sample", "regression", "greedy", "beam", "exact", "worst"}
 WORD = Good("one of the words that the documentation lists", lambda v: isinstance(v, str) and v in WORDS)
 FLAG = Good("True or False", lambda v: isinstance(v, (bool, np.bool_)))

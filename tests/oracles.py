@@ -224,7 +224,7 @@ def sensitivity_n(
             explained.append(math.fsum(totals[i] for i in subset))
             observed.append(f_x - score(model, without(example, [features_b[i] for i in subset], baseline_b)))
         constant = len(set(explained)) == 1 or len(set(observed)) == 1
-        function = stats.pearsonr if correlation == "pearson" else stats.spearmanr
+        function = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}[correlation]
         scores.append(math.nan if constant else float(function(explained, observed)[0]))
     return scores
 

@@ -576,7 +576,7 @@ BAD_ARGUMENTS = [
     value("A float as `shares` is a fraction of the features, above 0 and at most 1; got 1.5", shares=[0.5, 1.5]),
     value("`shares` must be from 1 to the number of features, 8 in example 0; got 9", shares=9),
     value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
-    value("`correlation` must be one of 'pearson', 'spearman', got 'kendall'", correlation="kendall"),
+    value("`correlation` must be one of 'pearson', 'spearman', 'kendall', got 'cosine'", correlation="cosine"),
     # estimators
     value("`control_variate` must be one of 'gradient', got 'input'", control_variate="input"),
     value(

@@ -20,6 +20,7 @@ S = TypeVar("S")
 DRAWS = ("n_perturb_samples", "seed", "weights_seed")  # arguments of metrics whose scores depend on draws
 MOST_GROUPS = 100  # of draws that the jackknife leaves out in turn
 FEWEST = 12  # effective draws, below which an interval of two standard errors is often too short
+VARIANCE_OF_Z = {"spearman": (1.06, 3), "kendall": (0.437, 4)}  # Fieller, Hartley and Pearson 1957
 FEW = (
     "Fewer than 12 draws carry the variance of {what}, so standard errors may be too small there. Take the model's "
     "logits instead of probabilities, larger sets, or more draws (`n_perturb_samples`)."
@@ -175,15 +176,15 @@ def among(some: list[int], where: Tensor) -> Tensor:
 def of_correlation(kind: str, scores: Tensor, a: Tensor, b: Tensor) -> Noise:
     """Of a correlation `scores [...]` over the draws of `a` and `b [..., draws]`, of which `b` are drops of the output.
 
-    Pearson's by the jackknife, that of ranks by Fisher's z, whose variance is about 1.06 / (draws - 3).
+    Pearson's by the jackknife, those of ranks by Fisher's z, whose variance is about `factor / (draws - fewer)`.
     """
     draws = b.shape[-1]
     if kind == "pearson":
         stderr = of_each_left_out(_pearson_without_each(a, b)).stderr
     else:
-        stderr = (
-            (1 - scores.square()) * (1.06 / (draws - 3)) ** 0.5 if draws > 3 else torch.full_like(scores, torch.nan)
-        )
+        factor, fewer = VARIANCE_OF_Z[kind]
+        variance = factor / (draws - fewer) if draws > fewer else torch.nan
+        stderr = (1 - scores.square()) * variance**0.5
     return Noise(stderr, effective_draws(b).expand_as(scores))
 
 

@@ -21,8 +21,9 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
     .. math:: \mathrm{stderr} = \frac{\mathrm{sd}}{\sqrt n}, \qquad
               \mathrm{stderr} = \sqrt{\frac{n-1}{n} \sum_j \bigl(r_{(j)} - \bar r\bigr)^2}
 
-    where :math:`r_{(j)}` is the correlation without draw `j` (the jackknife); for rank correlations it is
-    :math:`(1 - r^2) \sqrt{1.06 / (n - 3)}`. Of `n` draws that change the output by :math:`d_j`, from their mean,
+    where :math:`r_{(j)}` is the correlation without draw `j` (the jackknife); it is
+    :math:`(1 - r^2) \sqrt{1.06 / (n - 3)}` for Spearman's correlation of ranks, and for Kendall's
+    :math:`(1 - \tau^2) \sqrt{0.437 / (n - 4)}`. Of `n` draws that change the output by :math:`d_j`, from their mean,
 
     .. math:: n_\mathrm{eff} = \frac{\bigl(\sum_j d_j^2\bigr)^2}{\sum_j d_j^4}
 
@@ -44,7 +45,7 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
         TypeError: `metric` is no function. Otherwise as the metric.
 
     Reference: Efron and Stein 1981, "The Jackknife Estimate of Variance"; Fieller, Hartley and Pearson 1957, "Tests for
-    Rank Correlation Coefficients. I", for the factor 1.06.
+    Rank Correlation Coefficients. I", for the factors 1.06 and 0.437.
 
     Example:
         >>> import torch

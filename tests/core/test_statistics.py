@@ -10,14 +10,24 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from torch.testing import assert_close
 
-from captum_ext._core.statistics import CORRELATIONS, area, mean_ranks, pearson, ratio, spearman, to_unit, wide
+from captum_ext._core.statistics import (
+    CORRELATIONS,
+    area,
+    kendall,
+    mean_ranks,
+    pearson,
+    ratio,
+    spearman,
+    to_unit,
+    wide,
+)
 
 from ..oracles import differ
 
 exactly = partial(assert_close, rtol=0, atol=0, equal_nan=True)
 closely = partial(assert_close, rtol=1e-11, atol=1e-11)
 
-SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
+SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
 BOTH = pytest.mark.parametrize("name", CORRELATIONS)
 
 
@@ -134,16 +144,39 @@ def test_correlations_never_leave_minus_one_to_one(name):
         closely(score, torch.full_like(score, sign))
 
 
-def test_spearman_sees_the_order_alone():
+def test_correlations_of_ranks_see_the_order_alone():
     a, b = normal(3, 9, seed=1), normal(3, 9, seed=2)
-    exactly(correlate("spearman", a.exp(), b**3), correlate("spearman", a, b))
+    for name in ("spearman", "kendall"):
+        exactly(correlate(name, a.exp(), b**3), correlate(name, a, b))
     assert differ(correlate("pearson", a.exp(), b**3), correlate("pearson", a, b)).all()
+
+
+@given(
+    n=st.integers(2, 40),
+    levels=st.sampled_from([2, 5, 1000]),
+    share=st.sampled_from([0.3, 0.7, 1.0]),
+    seed=st.integers(0, 2**32),
+)
+def test_kendall_is_scipys_over_any_places_and_ties(n, levels, share, seed):
+    drawn = torch.Generator().manual_seed(seed)
+    a, b = torch.randint(levels, (2, 3, n), generator=drawn).double()
+    where = (torch.rand(3, n, generator=drawn) < share) | (torch.arange(n) < 2)
+    wanted = [stats.kendalltau(p[w], q[w]).statistic for p, q, w in zip(a, b, where)]
+    assert_close(correlate("kendall", a, b, where), expected(wanted), rtol=1e-14, atol=1e-15, equal_nan=True)
+
+
+def test_kendall_of_many_places_needs_no_table_of_pairs():
+    """Of 2 ** 16 places a table would have 2 ** 32 entries. Of places cut into two halves, half the pairs agree."""
+    rise = torch.arange(2**16).double()[None]
+    exactly(correlate("kendall", rise, rise**3), expected([1.0]))
+    exactly(correlate("kendall", rise, -rise), expected([-1.0]))
+    closely(correlate("kendall", rise, rise.roll(2**15)), expected([1 - 2**16 / (2**16 - 1)]))
 
 
 def test_a_nan_in_a_series_is_no_number_in_its_correlation_alone():
     a, b = normal(2, 6, seed=1), normal(2, 6, seed=2)
     a[0, 3] = torch.nan
-    for function in (pearson, spearman):
+    for function in (pearson, spearman, kendall):
         zero = torch.zeros(2, dtype=torch.float64)
         assert function(a, b, torch.ones(2, 6, dtype=torch.bool), zero, zero).isnan().tolist() == [True, False]
 

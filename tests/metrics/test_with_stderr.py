@@ -42,7 +42,7 @@ def linear(x: Tensor) -> Tensor:
 # ---- exact
 
 
-@pytest.mark.parametrize("correlation", ["pearson", "spearman"])
+@pytest.mark.parametrize("correlation", ["pearson", "spearman", "kendall"])
 @pytest.mark.parametrize("metric", [partial(metrics.sensitivity_n, n=4), metrics.linear_datamodeling_score])
 def test_a_linear_model_leaves_no_doubt(metric, correlation, x):
     phi = x * torch.arange(1.0, F + 1)
@@ -133,10 +133,19 @@ def test_pearsons_error_is_the_jackknifes(model, x):
     assert_close(n_eff[0], by_definition(torch.from_numpy(drops)))
 
 
-def test_the_error_of_a_rank_correlation_is_fishers(model, x):
-    metric = partial(metrics.sensitivity_n, n=4, n_perturb_samples=28, correlation="spearman")
+@pytest.mark.parametrize(("correlation", "variance"), [("spearman", 1.06 / 25), ("kendall", 0.437 / 24)])
+def test_the_error_of_a_rank_correlation_is_fishers(correlation, variance, model, x):
+    metric = partial(metrics.sensitivity_n, n=4, n_perturb_samples=28, correlation=correlation)
     score, stderr, _ = with_stderr(metric)(model, x, x.cos(), seed=0)
-    assert_close(stderr, (1 - score**2) * (1.06 / 25) ** 0.5)
+    assert_close(stderr, (1 - score**2) * variance**0.5)
+
+
+def test_too_few_draws_for_fishers_error_have_none(model, x):
+    for correlation, most in (("spearman", 3), ("kendall", 4)):
+        metric = partial(metrics.sensitivity_n, n=4, correlation=correlation, seed=0)
+        with_error = [with_stderr(metric)(model, x, x.cos(), n_perturb_samples=n).stderr for n in (most, most + 1)]
+        assert with_error[0].isnan().all()
+        assert with_error[1].isfinite().all()
 
 
 def test_the_regression_and_the_control_variate_leave_out_each_draw_in_turn(model, x):
@@ -266,6 +275,7 @@ def replicates(model: nn.Module, x: Tensor, metric: partial, times: int = 600) -
     [
         (partial(metrics.sensitivity_n, n=4), 50),
         (partial(metrics.sensitivity_n, n=4, correlation="spearman"), 50),
+        (partial(metrics.sensitivity_n, n=4, correlation="kendall"), 50),
         (partial(metrics.sensitivity_n, n=4, estimator="regression"), 50),
         (metrics.linear_datamodeling_score, 50),
         (partial(metrics.infidelity, perturb_func=perturbations.gaussian), 200),
@@ -273,7 +283,17 @@ def replicates(model: nn.Module, x: Tensor, metric: partial, times: int = 600) -
         (partial(metrics.infidelity, perturb_func=perturbations.gaussian, control_variate="gradient"), 40),
         (metrics.soft_comprehensiveness, 50),
     ],
-    ids=["sensitivity-n", "its ranks", "by regression", "LDS", "infidelity", "normalized", "controlled", "soft"],
+    ids=[
+        "sensitivity-n",
+        "its ranks",
+        "their pairs",
+        "by regression",
+        "LDS",
+        "infidelity",
+        "normalized",
+        "controlled",
+        "soft",
+    ],
 )
 def test_95_percent_intervals_hold_the_truth_95_times_in_100(metric, draws, model, x):
     """600 repetitions: three standard deviations of the count are 2.7 %. Fisher's error of ranks is a little large."""

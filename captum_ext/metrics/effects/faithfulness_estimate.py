@@ -35,6 +35,10 @@ def faithfulness_estimate(inputs: TensorOrTuple, feature_mask: FeatureMaskType, 
     Raises:
         ValueError, TypeError: as `sensitivity_n`.
 
+    With `correlation="spearman"` it is the single deletion score of work on in-domain removal, and with
+    `correlation="kendall"` the leave-one-out tau of ferret, which removes tokens: under both, any explanation that
+    orders the features by their effects scores 1.
+
     Quantus also correlates with the drop of the output, but removes `features_in_step` features at once, by
     attribution.
 

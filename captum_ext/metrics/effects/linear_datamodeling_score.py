@@ -55,7 +55,7 @@ def linear_datamodeling_score(
             ``partial(torch.softmax, dim=1)``.
         aggregate: a group's attribution is the `"sum"` of its elements' attributions, as the formula has it, or their
             `"mean"`, for maps that repeat one value over a group.
-        correlation: `"spearman"` or `"pearson"`.
+        correlation: `"spearman"`, `"kendall"` (:math:`\tau_b`, which allows for ties) or `"pearson"`.
         seed: an int, or one per example; None follows `torch.manual_seed`. The draws depend on nothing else.
 
     Returns:

@@ -78,7 +78,7 @@ def sensitivity_n(
             ``partial(torch.softmax, dim=1)``.
         aggregate: a group's attribution is the `"sum"` of its elements' attributions, as the formula has it, or their
             `"mean"`, for maps that repeat one value over a group.
-        correlation: `"pearson"` or `"spearman"`.
+        correlation: `"pearson"`, or of ranks `"spearman"` or `"kendall"` (:math:`\tau_b`, which allows for ties).
         estimator: `"sample"`, or `"regression"` for Pearson's correlation, as above. It takes a gradient for each
             example and size, which all methods share, and at least 5 draws. A model that takes no gradient of its
             inputs, as of token ids or after `detach`, is regressed on the attributions alone.
@@ -93,7 +93,7 @@ def sensitivity_n(
     Raises:
         ValueError, TypeError: arguments that do not fit each other, NaN attributions, a missing `target`, an `n` of 0
             or above the number of features of an example, a regression with fewer than 5 draws, with
-            `correlation="spearman"`, or of a model whose gradient fails.
+            a correlation of ranks, or of a model whose gradient fails.
 
     Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods",
     arXiv:1711.06104.

@@ -31,9 +31,9 @@ def drops(model, x, mask, positions=False):
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("aggregate", ["sum", "mean"])
-@pytest.mark.parametrize("correlation", ["pearson", "spearman"])
+@pytest.mark.parametrize("correlation", ["pearson", "spearman", "kendall"])
 def test_it_is_the_correlation_of_the_naive_loop(mask, aggregate, correlation, smooth, x, phi):
-    compare = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[correlation]
+    compare = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}[correlation]
     wanted = []
     for b, (features, dropped) in enumerate(drops(smooth, x, mask)):
         totals = [oracles.attribution_of(i, oracles.example_of(phi, b), aggregate) for i in features]
@@ -46,6 +46,17 @@ def test_occlusion_scores_1_and_its_opposite_minus_1(smooth, x):
     occlusion = torch.tensor([dropped for _, dropped in drops(smooth, x, None)])
     closely(faithfulness_estimate(smooth, x, occlusion), torch.ones(3).double())
     closely(faithfulness_estimate(smooth, x, 3 - 2 * occlusion), -torch.ones(3).double())
+
+
+@pytest.mark.parametrize("correlation", ["spearman", "kendall"])
+def test_any_increasing_map_of_the_effects_scores_1_by_ranks(correlation, smooth, x):
+    occlusion = torch.tensor([dropped for _, dropped in drops(smooth, x, None)])
+    maps = {"exp": occlusion.exp(), "cube": occlusion**3, "squeezed": occlusion.tanh()}
+    ranks = faithfulness_estimate(smooth, x, maps, correlation=correlation)
+    for name, score in ranks.items():
+        closely(score, torch.ones(3).double())
+        assert (faithfulness_estimate(smooth, x, maps[name]) < 1 - 1e-6).all()
+    assert (faithfulness_estimate(smooth, x, -occlusion.exp(), correlation=correlation) < 1e-9 - 1).all()
 
 
 def test_every_feature_is_removed_once(smooth, x, phi):

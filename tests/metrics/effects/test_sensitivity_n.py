@@ -229,7 +229,7 @@ def test_an_impossible_size_is_refused(n, error, words, smooth, x):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"correlation": "kendall"}, "`correlation`.*'pearson', 'spearman'.*'kendall'"),
+        ({"correlation": "cosine"}, "`correlation`.*'pearson', 'spearman'.*'cosine'"),
         ({"aggregate": "max"}, "`aggregate`.*'max'"),
         ({"n_perturb_samples": 0}, "`n_perturb_samples` must be at least 1"),
     ],
