@@ -550,12 +550,11 @@ def test_a_call_that_draws_nothing_leaves_the_global_generator_alone(case):
 
 @of_every(lambda case: True, sets=None)
 def test_a_standard_error_leaves_the_score_as_it_is_costs_no_row_and_is_0_where_nothing_is_drawn(case):
-    estimated = replace(case, metric=exported.with_stderr(case.metric))
     plain, with_error = recorded(), recorded()
     score = case(plain)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Fewer than 12 draws")
-        estimate = estimated(with_error)
+        estimate = exported.with_stderr(case.metric)(**case.of(with_error))
     assert torch.equal(estimate.score, score)
     assert with_error.model.calls == plain.model.calls
     assert estimate.stderr.shape == estimate.n_eff.shape == score.shape

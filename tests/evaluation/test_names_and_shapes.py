@@ -137,7 +137,8 @@ ONLY_METRICS = {
     "an axis": ("attribution", "is an axis of the results"),
     "another axis": ("example", "is an axis of the results"),
     "the axis of halves": ("half", "is an axis of the results"),
-    "halves of another": ("s:halves", "from halves of the draws"),
+    "halves of another": ("s:halves", "the noise of another metric's scores"),
+    "the standard error of another": ("s stderr", "the noise of another metric's scores"),
 }
 
 
