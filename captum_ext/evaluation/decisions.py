@@ -28,7 +28,7 @@ class Decisions:
         rows = [(k, *c, rule.one_sided(q)) for k, q in enumerate(rule.questions) for c in rule.comparisons(q)]
         self.question, self.method, self.other = (np.array([row[k] for row in rows]) for k in range(3))
         self.share, one_sided = (np.array([row[k] for row in rows]) for k in (3, 4))
-        self.process = EProcess(np.log(rule.pairs * np.where(one_sided, 2, 1) / rule.alpha), one_sided)
+        self.process = EProcess(np.log(rule.pairs * np.where(one_sided, 2, 1)) - np.log(rule.alpha), one_sided)
         self.difference = np.zeros(len(rows))  # the sum of the differences without a share of the lead
         self.begun: dict[int, tuple[Floats, Ints, int]] = {}  # of groups: sums, numbers of terms, examples to come
         self.groups = None if rule.groups is None else np.array(rule.groups)

@@ -195,6 +195,20 @@ def test_too_few_examples_are_said_to_be_so():
     assert said.endswith("At least 11 groups are needed.")
 
 
+def test_the_smallest_alpha_takes_finitely_many_examples():
+    assert run(alpha=5e-324, batch_size=20).verdict()[0].endswith("examples are needed.")
+
+
+def test_an_object_that_is_called_may_be_a_metric(stopped):
+    class Score:
+        def __call__(self, attributions):
+            return attributions.mean(1)
+
+    result = run(measures={"score": metrics.metric(higher_is_better=True)(Score())})
+    assert result.verdict() == stopped.verdict()
+    assert result.dataset["score"].attrs["metric"] == "Score"
+
+
 def test_a_contradictory_pair_is_named_and_makes_no_best():
     skewed = np.where(np.arange(N) % 10 == 8, -2, 0.1)
     result = run(np.stack([skewed, np.zeros(N)]), ("typical", "mean"), batch_size=16)
