@@ -30,6 +30,7 @@ class Decisions:
         self.share, one_sided = (np.array([row[k] for row in rows]) for k in (3, 4))
         self.process = EProcess(np.log(rule.pairs * np.where(one_sided, 2, 1)) - np.log(rule.alpha), one_sided)
         self.difference = np.zeros(len(rows))  # the sum of the differences without a share of the lead
+        self.scored = np.zeros((len(rule.questions), len(rule.methods)), np.int64)  # how many examples have a score
         self.begun: dict[int, tuple[Floats, Ints, int]] = {}  # of groups: sums, numbers of terms, examples to come
         self.groups = None if rule.groups is None else np.array(rule.groups)
         self.sizes: Any = None if rule.groups is None else np.bincount(rule.groups)
@@ -45,6 +46,7 @@ class Decisions:
     def add(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Takes `[methods, examples, ...]` scores of every metric, by its number."""
         values = [values_at(arrays[str(q.index)], q) for q in self.rule.questions]
+        self.scored = self.scored + np.isfinite(values).sum(-1)
         differences = self._differences(np.stack(values))
         at: Any = self.examples + 1 + np.arange(differences.shape[-1])
         if self.groups is not None:

@@ -85,4 +85,5 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
             warnings.warn(FEW.format(what=f"{few:.0%} of the scores"), stacklevel=frames_of_package())
         return Estimate(scores, noise.stderr, noise.n_eff)
 
+    estimated.returns_estimates = True  # type: ignore[attr-defined]
     return estimated
