@@ -1167,6 +1167,8 @@ BAD_CALLS = [
      lambda: exported.efficient_mprt(MODULE, lambda module: Saliency, x)),
     (TypeError, "`metric` must be a metric or a function of its arguments, got float",
      lambda: exported.with_stderr(1.0)),
+    (TypeError, "`metric` must return a tensor of scores, or a mapping name -> tensors; got float",
+     lambda: exported.with_stderr(lambda attributions: 1.0)(x)),
     (TypeError, "`explanation_func` needs `baselines`, which is missing. Give it to the metric by name, which passes",
      lambda: sensitivity_max(GradientShap(MODULE), x, target=0)),
     (TypeError, "What `explanation_factory` makes of a model needs `sliding_window_shapes`",

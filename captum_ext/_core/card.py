@@ -83,7 +83,7 @@ def metric(
 
     def with_card(function: F) -> F:
         function.card = Card(  # type: ignore[attr-defined]
-            name=function.__name__,
+            name=name_of(function),
             family=family or function.__module__.split(".")[-2],
             higher_is_better=higher_is_better,
             range=range,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from .home import in_float64
-from .statistics import to_unit, wide
+from .statistics import at_least_float32, to_unit, wide
 
 S = TypeVar("S")
 DRAWS = ("n_perturb_samples", "seed", "weights_seed")  # arguments of metrics whose scores depend on draws
@@ -101,7 +103,18 @@ def with_noise(metric: Callable[..., Any]) -> Callable[..., tuple[Any, Noise | N
 
 def depends_on_draws(metric: Callable[..., Any]) -> bool:
     """Whether the metric's scores may depend on draws, by the arguments that it takes."""
-    return bool(set(DRAWS) & set(inspect.signature(metric).parameters))
+    try:
+        return bool(set(DRAWS) & set(inspect.signature(metric).parameters))
+    except ValueError:  # a built-in, which has no signature
+        return False
+
+
+def generator_states(*devices: torch.device) -> list[Any]:
+    """The states of the three global generators: two lists are equal if nothing was drawn in between."""
+    on_gpus = [torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"]
+    numpy_state: Any = np.random.get_state()
+    states = [s.numpy().tobytes() for s in (torch.get_rng_state(), *on_gpus)]
+    return [*states, numpy_state[1].tobytes(), *numpy_state[2:], random.getstate()]
 
 
 def none_for(scores: Any) -> Noise:
@@ -118,7 +131,10 @@ def _in_place_of(scores: Any, value: float) -> Any:
     """The value in place of every score, and nan in place of nan."""
     if isinstance(scores, dict):
         return {name: _in_place_of(s, value) for name, s in scores.items()}
-    return torch.full_like(scores, value).masked_fill(scores.isnan(), torch.nan)
+    if not isinstance(scores, Tensor):
+        got = type(scores).__name__
+        raise TypeError(f"`metric` must return a tensor of scores, or a mapping name -> tensors; got {got}.")
+    return torch.full_like(at_least_float32(scores), value).masked_fill(scores.isnan(), torch.nan)
 
 
 def of_mean(values: Tensor, drops: Tensor | None = None) -> Noise:
@@ -128,7 +144,12 @@ def of_mean(values: Tensor, drops: Tensor | None = None) -> Noise:
     """
     draws = values.shape[-1]
     stderr = values.std(-1) / draws**0.5 if draws > 1 else torch.full_like(values[..., 0], torch.nan)
-    return Noise(stderr, effective_draws(values if drops is None else drops).expand_as(stderr))
+    return _carried_by(values if drops is None else drops, stderr)
+
+
+def _carried_by(values: Tensor, stderr: Tensor) -> Noise:
+    """The standard error with the effective draws of the values `[..., draws]`; both are nan where it is."""
+    return Noise(stderr, effective_draws(values).expand_as(stderr).masked_fill(stderr.isnan(), torch.nan))
 
 
 def of_maximum(values: Tensor, independent: bool = True) -> Noise:
@@ -147,23 +168,24 @@ def of_halves(scores: Tensor, draws: int) -> Noise:
     return Noise(undefined, undefined, scores if draws > 1 else torch.full_like(scores, torch.nan))
 
 
-def of_each_left_out(scores: Tensor, drops: Tensor | None = None) -> Noise:
+def of_each_left_out(scores: Tensor, drops: Tensor | None = None, fewest: int = 1) -> Noise:
     """The jackknife: `scores [..., draws]` are those of all draws but one.
 
-    The effective draws are those of `drops`, or of the scores' own deviations.
+    The effective draws are those of `drops`, or of the scores' own deviations. A score of less than the `fewest` draws
+    is the same whatever they are, as a correlation of two is 1 or -1; so there is no error of a score of that many.
     """
     draws = scores.shape[-1]
     deviations, power = to_unit(_centred(scores))
     stderr = (deviations.square().sum(-1) * (draws - 1) / draws).sqrt() * power[..., 0]
-    stderr = stderr if draws > 1 else torch.full_like(stderr, torch.nan)
-    return Noise(stderr, effective_draws(scores if drops is None else drops).expand_as(stderr))
+    stderr = stderr if draws > fewest else torch.full_like(stderr, torch.nan)
+    return _carried_by(scores if drops is None else drops, stderr)
 
 
-def jackknife(score: Callable[[list[int]], Tensor], draws: int, drops: Tensor | None = None) -> Noise:
+def jackknife(score: Callable[[list[int]], Tensor], draws: int, drops: Tensor | None = None, fewest: int = 1) -> Noise:
     """Of a function that scores some of the draws. Of many draws, a group is left out at a time."""
     groups = min(draws, MOST_GROUPS)
     left = [[j for j in range(draws) if j % groups != group] or [0] for group in range(groups)]
-    return of_each_left_out(torch.stack([score(some) for some in left], -1), drops)
+    return of_each_left_out(torch.stack([score(some) for some in left], -1), drops, fewest)
 
 
 def among(some: list[int], where: Tensor) -> Tensor:
@@ -180,12 +202,12 @@ def of_correlation(kind: str, scores: Tensor, a: Tensor, b: Tensor) -> Noise:
     """
     draws = b.shape[-1]
     if kind == "pearson":
-        stderr = of_each_left_out(_pearson_without_each(a, b)).stderr
+        stderr = of_each_left_out(_pearson_without_each(a, b), fewest=3).stderr
     else:
         factor, fewer = VARIANCE_OF_Z[kind]
         variance = factor / (draws - fewer) if draws > fewer else torch.nan
         stderr = (1 - scores.square()) * variance**0.5
-    return Noise(stderr, effective_draws(b).expand_as(scores))
+    return _carried_by(b, stderr)
 
 
 def _pearson_without_each(a: Tensor, b: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._core.card import arguments_of_partial, configured
-from .._core.estimates import with_noise
+from .._core.estimates import generator_states, with_noise
 from .._core.guard import Guard
 from .._core.sharing import forget, sharing
 from .._core.target import logits_of
@@ -20,7 +20,7 @@ from .labels import check_fits, check_output, classes_of
 from .methods import Method, explanation_arguments, joined, set_arguments
 from .model import other_type
 from .names import HALVES, N_EFF, SCORES, STDERR
-from .randomness import generator_states, per_example, seeded, seeds_by_index
+from .randomness import per_example, seeded, seeds_by_index
 
 
 class Calls:

@@ -55,6 +55,11 @@ def _check_names(name: str, mapping: Any) -> None:
 def _check_metric(name: str, metric: Any, examples: Examples) -> None:
     if not callable(metric) or isinstance(metric, type):
         raise TypeError(f"Metric {name!r} must be a function, got {describe(metric)}.")
+    if hasattr(configured(metric), "returns_estimates"):
+        raise TypeError(
+            f"Metric {name!r} must return scores alone, but `with_stderr` made it. Give the metric itself, and "
+            "`stderr=True`."
+        )
     takes = _parameters(name, configured(metric))
     try:
         parameters = inspect.signature(metric).parameters

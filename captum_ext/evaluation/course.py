@@ -69,7 +69,7 @@ def course_of(
     if until is None:
         return Course(None, labels, found, named)
     rule = rule_of(until, alpha, within, questions_of_metrics(metrics), names, control)
-    if labels is not None:
+    if labels is not None and len({*labels}) < len(labels):  # groups of one example are none
         numbers = numbered(labels)
         rule = replace(rule, groups=tuple(numbers if found is None else [numbers[i] for i in found]))
     return Course(rule, labels, found, named)

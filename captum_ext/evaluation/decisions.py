@@ -28,8 +28,9 @@ class Decisions:
         rows = [(k, *c, rule.one_sided(q)) for k, q in enumerate(rule.questions) for c in rule.comparisons(q)]
         self.question, self.method, self.other = (np.array([row[k] for row in rows]) for k in range(3))
         self.share, one_sided = (np.array([row[k] for row in rows]) for k in (3, 4))
-        self.process = EProcess(np.log(rule.pairs * np.where(one_sided, 2, 1) / rule.alpha), one_sided)
+        self.process = EProcess(np.log(rule.pairs * np.where(one_sided, 2, 1)) - np.log(rule.alpha), one_sided)
         self.difference = np.zeros(len(rows))  # the sum of the differences without a share of the lead
+        self.scored = np.zeros((len(rule.questions), len(rule.methods)), np.int64)  # how many examples have a score
         self.begun: dict[int, tuple[Floats, Ints, int]] = {}  # of groups: sums, numbers of terms, examples to come
         self.groups = None if rule.groups is None else np.array(rule.groups)
         self.sizes: Any = None if rule.groups is None else np.bincount(rule.groups)
@@ -44,17 +45,24 @@ class Decisions:
 
     def add(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Takes `[methods, examples, ...]` scores of every metric, by its number."""
-        differences, at = self.differences(arrays)
+        values = self._values(arrays)
+        self.scored = self.scored + np.isfinite(values).sum(-1)
+        differences, at = self._tested(values)
         self.process.add(differences[0], at)
         self.difference = self.difference + np.nansum(differences[1], -1)
-        number = arrays[str(self.rule.questions[0].index)].shape[1]
-        self.examples, self.shards = self.examples + number, self.shards + 1
+        self.examples, self.shards = self.examples + values.shape[-1], self.shards + 1
         self.done = self.open == 0
 
     def differences(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Floats, Ints]:
         """Of the examples, or groups, that these scores complete, as `_differences` has them, and their numbers."""
-        values = [values_at(arrays[str(q.index)], q) for q in self.rule.questions]
-        differences = self._differences(np.stack(values))
+        return self._tested(self._values(arrays))
+
+    def _values(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Floats:
+        """`[questions, methods, examples]`"""
+        return np.stack([values_at(arrays[str(q.index)], q) for q in self.rule.questions])
+
+    def _tested(self, values: Floats) -> tuple[Floats, Ints]:
+        differences = self._differences(values)
         if self.groups is not None:
             return self._of_groups(differences, self.groups[self.examples :].tolist())
         return differences, self.examples + 1 + np.arange(differences.shape[-1])

@@ -44,13 +44,6 @@ def _seed_all(number: int, device: torch.device) -> None:
     random.seed(number)
 
 
-def generator_states(device: torch.device) -> list[Any]:
-    """The states of the three global generators: two lists are equal if nothing was drawn in between."""
-    torch_states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-    numpy_state: Any = np.random.get_state()
-    return [*(s.numpy().tobytes() for s in torch_states), numpy_state[1].tobytes(), *numpy_state[2:], random.getstate()]
-
-
 def per_example(
     perturb_func: Callable[..., Any], seed: int, examples: Sequence[int], name: str, device: torch.device
 ) -> Callable[..., Any]:

@@ -88,7 +88,8 @@ def _groups(dataset: xr.Dataset) -> tuple[int, ...] | None:
         return None
     number_of = dict(zip(dataset[GROUP].values.tolist(), numbers))
     unfinished = json.loads(dataset.attrs.get(UNFINISHED, "[]"))
-    return (*numbers, *(number_of[label] for label in unfinished if label in number_of))
+    every = (*numbers, *(number_of[label] for label in unfinished if label in number_of))
+    return every if len({*every}) < len(every) else None  # groups of one example are none
 
 
 def with_unfinished(dataset: xr.Dataset, parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -145,7 +146,7 @@ def _sentence(decisions: Decisions, k: int, question: Question, examples: int) -
         return (
             f"{name}: {WANTED[question.until]} is not certain after {decisions.examples} of "
             f"{counted(examples, 'example')}; {counted(left, 'pair')} {'is' if left == 1 else 'are'} open"
-            f"{_open_pairs(decisions, k)}.{_too_few(decisions, k)}{against}"
+            f"{_open_pairs(decisions, k)}.{_too_few(decisions, k)}{_without_scores(decisions, k)}{against}"
         )
     said = {"best": _best, "ranking": _ranking, "control": _control}[question.until](decisions, k)
     return f"{name}: {said} on a typical example, decided after {after} of {counted(examples, 'example')}.{against}"
@@ -168,6 +169,12 @@ def _too_few(decisions: Decisions, k: int) -> str:
     rows, noun = decisions.question == k, "example" if decisions.rule.groups is None else "group"
     least = fewest(float(decisions.process.thresholds[rows].max()), bool(decisions.process.one_sided[rows].any()))
     return f" At least {least} {noun}s are needed." if decisions.process.used[rows].max() < least else ""
+
+
+def _without_scores(decisions: Decisions, k: int) -> str:
+    """Methods whose pairs stay open, however many examples there are."""
+    names = _names(decisions.rule, np.flatnonzero(decisions.scored[k] == 0).tolist())
+    return f" No example has a score of {listed(names)}." if names else ""
 
 
 def _best(decisions: Decisions, k: int) -> str:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from .._core.card import Coordinates
+from .._core.card import Coordinates, name_of
 from .._core.card import metric as with_card
 from .._core.checks import EXPLANATIONS
 from .._core.guard import Guard
@@ -81,7 +81,7 @@ def metric(
         if not set(EXPLANATIONS) & set(takes):
             raise TypeError(
                 f"A metric must take {' or '.join(f'`{name}`' for name in EXPLANATIONS)} by name; "
-                f"{function.__name__} takes {', '.join(takes) or 'nothing'}."
+                f"{name_of(function)} takes {', '.join(takes) or 'nothing'}."
             )
         return card(function if takes_mappings or "attributions" not in takes else _one_method_at_a_time(function))
 
@@ -94,7 +94,7 @@ def _one_method_at_a_time(function: F) -> F:
     @functools.wraps(function)
     def of_one_or_several(*args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind(*args, **kwargs)
-        guarded = Guard(function, f"The metric {function.__name__}", args, kwargs)
+        guarded = Guard(function, f"The metric {name_of(function)}", args, kwargs)
         several = arguments.arguments.get("attributions")
         if not isinstance(several, Mapping):
             return guarded(*args, **kwargs)
@@ -104,4 +104,5 @@ def _one_method_at_a_time(function: F) -> F:
             scores[name] = guarded(*arguments.args, **arguments.kwargs)
         return scores
 
+    of_one_or_several.__name__ = name_of(function)  # which an object with `__call__` does not have
     return of_one_or_several  # type: ignore[return-value]

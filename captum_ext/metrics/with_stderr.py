@@ -7,7 +7,20 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .._core.estimates import FEW, Estimate, depends_on_draws, few_draws, none_for, unknown_for, with_noise
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from .._core.checks import describe
+from .._core.estimates import (
+    FEW,
+    Estimate,
+    depends_on_draws,
+    few_draws,
+    generator_states,
+    none_for,
+    unknown_for,
+    with_noise,
+)
 from .._core.guard import frames_of_package
 
 
@@ -36,13 +49,14 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
     Returns:
         A function. `stderr` has the unit of the score; it is about the draws alone, not about the choice of examples.
         It is 0, and `n_eff` infinite, for a metric that draws nothing and where every set was taken. Both are NaN where
-        the score is, with a single draw, and where there is no standard error: for maxima over draws, such as
-        `sensitivity_max`, which grow with every further draw; for `non_sensitivity`, which counts what no draw changed;
-        for metrics that draw one model, class or denoised map per score; and for functions of your own that draw,
-        unless they return what a metric of this package returned.
+        the score is; with too few draws to tell, which is one, or up to three for a correlation; and where there is no
+        standard error: for maxima over draws, such as `sensitivity_max`, which grow with every further draw; for
+        `non_sensitivity`, which counts what no draw changed; for metrics that draw one model, class or denoised map per
+        score; where your baselines are drawn; and for functions of your own that draw, unless they return what a metric
+        of this package returned.
 
     Raises:
-        TypeError: `metric` is no function. Otherwise as the metric.
+        TypeError: `metric` is no function, or returns something else than tensors. Otherwise as the metric.
 
     Reference: Efron and Stein 1981, "The Jackknife Estimate of Variance"; Fieller, Hartley and Pearson 1957, "Tests for
     Rank Correlation Coefficients. I", for the factors 1.06 and 0.437.
@@ -55,18 +69,22 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
         >>> score, bool(stderr < 1e-6), bool(n_eff > 12)
         (tensor([1.]), True, True)
     """
-    if not callable(metric):
-        raise TypeError(f"`metric` must be a metric or a function of its arguments, got {type(metric).__name__}.")
+    if not callable(metric) or isinstance(metric, type):
+        raise TypeError(f"`metric` must be a metric or a function of its arguments, got {describe(metric)}.")
     if isinstance(metric, functools.partial):
         return functools.partial(with_stderr(metric.func), *metric.args, **metric.keywords)
     function, drawn = with_noise(metric), depends_on_draws(metric)
 
     @functools.wraps(function)
     def estimated(*args: Any, **kwargs: Any) -> Estimate:
+        devices = {t.device for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        before = generator_states(*devices)
         scores, found = function(*args, **kwargs)
-        noise = found or (unknown_for(scores) if drawn else none_for(scores))
+        unknown = drawn or generator_states(*devices) != before  # as by a function of baselines that draws
+        noise = found or (unknown_for(scores) if unknown else none_for(scores))
         if few := few_draws(noise):
             warnings.warn(FEW.format(what=f"{few:.0%} of the scores"), stacklevel=frames_of_package())
         return Estimate(scores, noise.stderr, noise.n_eff)
 
+    estimated.returns_estimates = True  # type: ignore[attr-defined]
     return estimated

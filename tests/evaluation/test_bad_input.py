@@ -102,6 +102,11 @@ def test_a_class_is_no_metric_and_a_built_in_function_must_be_wrapped():
     run(metrics={"it": Metric()})
 
 
+def test_a_metric_that_returns_estimates_is_refused():
+    for metric in (metrics.with_stderr(metrics.deletion), metrics.with_stderr(partial(metrics.sensitivity_n, n=2))):
+        refused(TypeError, "Metric 'it' must return scores alone, but `with_stderr` made it", metrics={"it": metric})
+
+
 def test_a_metric_of_other_arguments_is_refused():
     refused(
         TypeError,

@@ -299,7 +299,7 @@ def test_a_model_in_bfloat16_is_scored():
 
 
 OF_DRAWS = {
-    "sizes": partial(metrics.sensitivity_n, n=[1, 2], n_perturb_samples=3),
+    "sizes": partial(metrics.sensitivity_n, n=[1, 2], n_perturb_samples=4),
     "infidelity": partial(metrics.infidelity, perturb_func=perturbations.gaussian),
     "average": metrics.sensitivity_avg,
     "largest": metrics.sensitivity_max,

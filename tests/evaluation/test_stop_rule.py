@@ -195,6 +195,28 @@ def test_too_few_examples_are_said_to_be_so():
     assert said.endswith("At least 11 groups are needed.")
 
 
+@pytest.mark.parametrize("without", ["bad", "random"])
+def test_a_method_without_scores_is_named(without):
+    gaps = SCORES.copy()
+    gaps[METHODS.index(without)] = np.nan
+    (said,) = run(gaps, batch_size=20).verdict()
+    assert said.endswith(f" No example has a score of {without}.")
+
+
+def test_the_smallest_alpha_takes_finitely_many_examples():
+    assert run(alpha=5e-324, batch_size=20).verdict()[0].endswith("examples are needed.")
+
+
+def test_an_object_that_is_called_may_be_a_metric(stopped):
+    class Score:
+        def __call__(self, attributions):
+            return attributions.mean(1)
+
+    result = run(measures={"score": metrics.metric(higher_is_better=True)(Score())})
+    assert result.verdict() == stopped.verdict()
+    assert result.dataset["score"].attrs["metric"] == "Score"
+
+
 def test_a_contradictory_pair_is_named_and_makes_no_best():
     skewed = np.where(np.arange(N) % 10 == 8, -2, 0.1)
     result = run(np.stack([skewed, np.zeros(N)]), ("typical", "mean"), batch_size=16)
@@ -349,6 +371,13 @@ def test_a_group_that_was_cut_stays_cut_when_results_are_joined():
     as_cut = ours.merge(Evaluation(other.isel(example=slice(16)))).certainty()
     assert (as_cut.loc[as_cut["other"] != "fifth", "examples"] == STOP).all()
     assert ours.merge(Evaluation(other)).certainty()["examples"].max() == STOP + 1
+
+
+def test_groups_of_one_example_ask_for_nothing_more(tmp_path):
+    first = run(path=tmp_path / "run.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(path=tmp_path / "run.h5", groups=range(N)).verdict() == first.verdict()
 
 
 def test_copies_in_a_group_count_once():
@@ -553,7 +582,7 @@ def test_a_rule_that_asks_for_less_keeps_the_pairs_of_the_first(tmp_path):
         {"alpha": 0.1},
         {"until": "ranking"},
         {"within": 0.1},
-        {"groups": [*range(N)]},
+        {"groups": [0, *range(N - 1)]},
         {"until": {"score": "best", "cost": "best"}},
     ],
     ids=str,

@@ -212,6 +212,28 @@ def test_where_the_score_is_nan_or_there_is_one_draw_the_error_is_nan(model, x):
         assert with_stderr(partial(metric, n_perturb_samples=1))(model, x, x.cos()).stderr.isnan().all()
 
 
+@pytest.mark.parametrize(
+    ("metric", "draws"),
+    [
+        (partial(metrics.sensitivity_n, n=4), 3),
+        (partial(metrics.sensitivity_n, n=4, correlation="spearman"), 3),
+        (partial(metrics.linear_datamodeling_score), 3),
+        (partial(metrics.infidelity, perturb_func=perturbations.gaussian, normalize=True), 2),
+        (partial(metrics.infidelity, perturb_func=perturbations.gaussian), 1),
+        (partial(metrics.infidelity, perturb_func=perturbations.gaussian, control_variate="gradient"), 1),
+        (metrics.oracle_normalized, 1),
+        (metrics.soft_sufficiency, 1),
+    ],
+)
+def test_too_few_draws_to_tell_leave_the_error_open(metric, draws, model, x):
+    """Without one of three draws a correlation is 1 or -1, and without one of two a fitted factor leaves nothing."""
+    for number in (draws, draws + 1):
+        _, stderr, n_eff = with_stderr(partial(metric, n_perturb_samples=number))(
+            forward_func=model, inputs=x, attributions=x.cos(), seed=0
+        )
+        assert stderr.isnan().all() == n_eff.isnan().all() == (number == draws)
+
+
 @pytest.mark.parametrize("metric", MAXIMA)
 def test_a_maximum_has_no_standard_error(metric, x):
     score, stderr, n_eff = with_stderr(metric)(explanation_func=torch.square, inputs=x, seed=0)
@@ -244,19 +266,37 @@ def test_of_functions_of_ones_own_only_that_is_said_which_is_known(model, x):
     def plain(inputs, attributions):
         return attributions.sum(1)
 
+    def drawing(inputs, attributions):
+        return attributions.sum(1) + torch.randn(len(inputs))
+
     expected = with_stderr(partial(metrics.sensitivity_n, n=4))(model, x, x.cos(), seed=0)
     assert_close(with_stderr(returned)(x, x.cos(), seed=0), expected)
     assert with_stderr(changed)(x, x.cos(), seed=0).stderr.isnan().all()
     assert with_stderr(hidden)(x, x.cos()).stderr.isnan().all()
     assert (with_stderr(plain)(x, x.cos()).stderr == 0).all()
+    assert with_stderr(drawing)(x, x.cos()).stderr.isnan().all()
+    assert with_stderr(metrics.deletion)(model, x, x.cos(), torch.randn_like).stderr.isnan().all()
+
+
+def test_scores_of_ones_own_may_be_integers_but_must_be_tensors(x):
+    count, stderr, n_eff = with_stderr(lambda attributions: (attributions > 0).sum(1))(x)
+    assert (count.dtype, stderr.dtype, n_eff.dtype) == (torch.int64, torch.float64, torch.float64)
+    assert (stderr == 0).all()
+    assert n_eff.isinf().all()
+    assert (with_stderr(torch.sum)(x).stderr == 0).all()  # a built-in without a signature
+    twice = with_stderr(with_stderr(lambda attributions: attributions.sum(1)))
+    with pytest.raises(TypeError, match=r"`metric` must return a tensor of scores, or a mapping .*; got Estimate"):
+        twice(x)
 
 
 def test_a_partial_stays_one_and_what_is_no_function_is_refused():
     given = with_stderr(partial(metrics.sensitivity_n, n=4))
     assert isinstance(given, partial)
     assert given.keywords == {"n": 4}
-    with pytest.raises(TypeError, match="`metric` must be a metric or a function of its arguments, got float"):
+    with pytest.raises(TypeError, match=r"`metric` must be a metric or a function of its arguments, got float 1\.0"):
         with_stderr(1.0)
+    with pytest.raises(TypeError, match="a function of its arguments, got the class Linear"):
+        with_stderr(nn.Linear)
 
 
 # ---- true

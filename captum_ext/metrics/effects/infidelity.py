@@ -133,8 +133,9 @@ def infidelity(
     def score(draws: list[int] | slice) -> Tensor:
         return difference(explained[..., draws], observed[..., draws], normalize)
 
+    fewest = 2 if normalize and settings is None else 1  # of a single draw, beta leaves nothing
     return methods.unpack(
-        score(slice(None)), drawn.f.dtype, noise=lambda: jackknife(score, observed.shape[-1], observed)
+        score(slice(None)), drawn.f.dtype, noise=lambda: jackknife(score, observed.shape[-1], observed, fewest)
     )
 
 
