@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,26 @@ def cases(sensitivity_n: Callable[..., Any], infidelity: Callable[..., Any], out
     """The two metrics, of a model and its examples that they have already."""
     for output, activation in outputs.items():
         for n in (0.1, 0.3, 0.5):
+            score = partial(sensitivity_n, n=n, activation=activation)
             for kind in ("sample", "regression"):
-                score = partial(sensitivity_n, n=n, activation=activation)
                 found = partial(score, estimator=kind)
                 yield Case(f"sensitivity-n, {output}, n = {n:.0%}, {kind}", found, score, 50)
+    with_variate = partial(infidelity, control_variate="gradient")
     for variate in (None, "gradient"):
         for draws in (10, 50, 200):
-            found, many = (partial(infidelity, control_variate=kind) for kind in (variate, "gradient"))
-            yield Case(f"infidelity, {'with' if variate else 'no'} control variate", found, many, draws)
+            found = partial(infidelity, control_variate=variate)
+            yield Case(f"infidelity, {'with' if variate else 'no'} control variate", found, with_variate, draws)
+
+
+@cache
+def truth_of(of_many: Callable[..., Any], draws: int) -> Any:
+    """Several cases have the same truth."""
+    return metrics.with_stderr(of_many)(n_perturb_samples=draws, seed=0)
 
 
 def measured(case: Case, truth_draws: int, repeats: int) -> pd.DataFrame:
     """A line for each estimate of an example, a method and a seed."""
-    many = metrics.with_stderr(case.of_many)
-    truth = many(n_perturb_samples=truth_draws, seed=0)
+    truth = truth_of(case.of_many, truth_draws)
     lines = []
     for seed in range(1, repeats + 1):
         found = metrics.with_stderr(case.estimate)(n_perturb_samples=case.draws, seed=seed)
