@@ -316,6 +316,9 @@ ARGUMENTS: dict[str, Argument] = {
     "gap": Argument(None, always("relative", "signed")),
     "shares": Argument(None, always([1, 0.6], [2])),
     "share": Argument(None, always(0.4)),
+    "alpha": Argument(None, always(0.3)),
+    # such that each of both decides at some size: the top k or all others
+    "beta": Argument(None, (lambda s, metric: 0.2 if metric.__name__ == "stochastic_sufficiency" else 0.1,)),
     "score": Argument(None, always(partial(exported.deletion, n_steps=4), exported.irof)),
     "truth_mask": Argument(lambda s, metric: truth_of(s)),
     "weighted": Argument(None, always(True)),

@@ -577,6 +577,8 @@ BAD_ARGUMENTS = [
     value("`shares` must be from 1 to the number of features, 8 in example 0; got 9", shares=9),
     value("`aggregate` must be one of 'sum', 'mean', got 'max'", aggregate="max"),
     value("`correlation` must be one of 'pearson', 'spearman', 'kendall', got 'cosine'", correlation="cosine"),
+    *(value(f"`{name}` must be a share above 0 and at most 1, got 0", **{name: 0}) for name in ("alpha", "beta")),
+    *(value(f"`{name}` must be a share above 0 and at most 1, got 1.1", **{name: 1.1}) for name in ("alpha", "beta")),
     # estimators
     value("`control_variate` must be one of 'gradient', got 'input'", control_variate="input"),
     value(
@@ -1450,6 +1452,8 @@ LAST_VALID = [
     {"k": 4},
     {"k": 1.0},
     {"k": 1e-9},
+    {"alpha": 1, "beta": 1},
+    {"alpha": 1e-9, "beta": 1e-9},
     {"shares": 1},
     {"shares": 8},
     {"shares": [1.0]},

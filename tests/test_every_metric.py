@@ -413,6 +413,11 @@ class Call:
         return len(self.shares) if isinstance(self.shares, (list, tuple)) else 1
 
     @property
+    def largest_k(self) -> int:
+        every = self.k if isinstance(self.k, list) else [self.k]
+        return max(max(1, round(k * self.F)) if isinstance(k, float) else k for k in every)
+
+    @property
     def draws(self) -> int:
         """How often the baselines are drawn."""
         drawn = callable(self.baselines) and takes(self.baselines, "seed")
@@ -442,6 +447,10 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
         c.B + c.B * c.F * c.draws
     ),
     "B + M B len(shares), for M methods": lambda c: c.B + c.M * c.B * c.n_shares,
+    "B + M B len(shares) n_perturb_samples, for M methods": lambda c: (
+        c.B + c.M * c.B * c.n_shares * c.n_perturb_samples
+    ),
+    "B + M B k, for M methods and the largest k": lambda c: c.B + c.M * c.B * c.largest_k,
     "2 B + M B (F - 1), for M methods and F features": lambda c: 2 * c.B + c.M * c.B * (c.F - 1),
     "2 B + M B (S - 1), for M methods and S segments": lambda c: 2 * c.B + c.M * c.B * (c.F - 1),
     "M B n_steps, for M methods": lambda c: c.M * c.B * c.n_steps,
@@ -1090,6 +1099,8 @@ OF_THEIR_PAPERS = {
     "road": {"start": 0.1, "stop": 0.9, "n_steps": 9},
     "road_accuracy": {"start": 0.1, "stop": 0.9, "n_steps": 9},
     "sensitivity_n": {"n_perturb_samples": 50},
+    "stochastic_comprehensiveness": {"n_perturb_samples": 50},
+    "stochastic_sufficiency": {"n_perturb_samples": 50},
     "smooth_mprt": {"order": "bottom_up", "n_perturb_samples": 50},
     "smooth_mprt_curve": {"order": "bottom_up", "n_perturb_samples": 50},
 }

@@ -26,6 +26,8 @@ from .effects.sensitivity_n import sensitivity_n as sensitivity_n
 from .effects.single_effects import monotonicity_correlation as monotonicity_correlation
 from .effects.single_effects import non_sensitivity as non_sensitivity
 from .localisation.auc_roc import auc_roc as auc_roc
+from .localisation.aup import aup as aup
+from .localisation.aup import aur as aur
 from .localisation.average_precision import average_precision as average_precision
 from .localisation.pointing_game import pointing_game as pointing_game
 from .localisation.relevance_mass_accuracy import attribution_localisation as attribution_localisation
@@ -45,6 +47,9 @@ from .removal.aopc import aopc as aopc
 from .removal.average_drop import average_drop as average_drop
 from .removal.average_drop import average_gain as average_gain
 from .removal.average_drop import increase_in_confidence as increase_in_confidence
+from .removal.cumulative_prediction_difference import (
+    cumulative_prediction_difference as cumulative_prediction_difference,
+)
 from .removal.deletion import deletion as deletion
 from .removal.deletion import deletion_curve as deletion_curve
 from .removal.deletion import insertion as insertion
@@ -63,6 +68,8 @@ from .removal.soft_rationales import soft_comprehensiveness as soft_comprehensiv
 from .removal.soft_rationales import soft_sufficiency as soft_sufficiency
 from .removal.srg import srg as abpc
 from .removal.srg import srg as srg
+from .removal.stochastic_rationales import stochastic_comprehensiveness as stochastic_comprehensiveness
+from .removal.stochastic_rationales import stochastic_sufficiency as stochastic_sufficiency
 from .robustness.consistency import consistency as consistency
 from .robustness.local_lipschitz import continuity as continuity
 from .robustness.local_lipschitz import local_lipschitz as local_lipschitz
@@ -81,6 +88,8 @@ __all__ = [
     "aopc",
     "attribution_localisation",
     "auc_roc",
+    "aup",
+    "aur",
     "available",
     "average_drop",
     "average_gain",
@@ -89,6 +98,7 @@ __all__ = [
     "comprehensiveness",
     "consistency",
     "continuity",
+    "cumulative_prediction_difference",
     "default_perturb_func",
     "deletion",
     "deletion_curve",
@@ -144,6 +154,8 @@ __all__ = [
     "soft_sufficiency",
     "sparseness",
     "srg",
+    "stochastic_comprehensiveness",
+    "stochastic_sufficiency",
     "sufficiency",
     "top_k_intersection",
     "with_stderr",

@@ -17,6 +17,8 @@ from captum_ext.metrics.available import available as available
 from captum_ext.metrics.axioms.input_invariance import input_invariance as input_invariance
 from captum_ext.metrics.effects.infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from captum_ext.metrics.localisation.auc_roc import auc_roc as auc_roc
+from captum_ext.metrics.localisation.aup import aup as aup
+from captum_ext.metrics.localisation.aup import aur as aur
 from captum_ext.metrics.localisation.average_precision import average_precision as average_precision
 from captum_ext.metrics.localisation.pointing_game import pointing_game as pointing_game
 from captum_ext.metrics.localisation.relevance_mass_accuracy import attribution_localisation as attribution_localisation
@@ -161,6 +163,24 @@ def continuity(
     seed: SeedType = None,
     **kwargs: Any,
 ) -> Tensor: ...
+
+def cumulative_prediction_difference(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    k: SizeType = 0.2,
+    mode: str = 'morf',
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+) -> Scores: ...
 
 def deletion(
     forward_func: Callable[..., Any],
@@ -904,6 +924,48 @@ def srg(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+) -> Scores: ...
+
+def stochastic_comprehensiveness(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 50,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    shares: SizeType = ...,
+    alpha: float = 0.5,
+    beta: float = 1.0,
+    seed: SeedType = None,
+) -> Scores: ...
+
+def stochastic_sufficiency(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 50,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    shares: SizeType = ...,
+    alpha: float = 0.5,
+    beta: float = 1.0,
+    seed: SeedType = None,
 ) -> Scores: ...
 
 def sufficiency(

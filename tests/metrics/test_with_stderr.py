@@ -322,6 +322,7 @@ def replicates(model: nn.Module, x: Tensor, metric: partial, times: int = 600) -
         (partial(metrics.infidelity, perturb_func=perturbations.gaussian, normalize=True), 200),
         (partial(metrics.infidelity, perturb_func=perturbations.gaussian, control_variate="gradient"), 40),
         (metrics.soft_comprehensiveness, 50),
+        (partial(metrics.stochastic_comprehensiveness, shares=[3, 6]), 50),
     ],
     ids=[
         "sensitivity-n",
@@ -333,6 +334,7 @@ def replicates(model: nn.Module, x: Tensor, metric: partial, times: int = 600) -
         "normalized",
         "controlled",
         "soft",
+        "stochastic",
     ],
 )
 def test_95_percent_intervals_hold_the_truth_95_times_in_100(metric, draws, model, x):

@@ -123,7 +123,7 @@ class Ranking:
 
     def __init__(self, scores: Tensor, truth: Tensor):
         descending, order = scores.sort(-1, descending=True)
-        self.ascending = descending.flip(-1)
+        self.ascending = descending.flip(-1).contiguous()
         self.true = pad(truth.expand_as(scores).gather(-1, order).cumsum(-1), (1, 0))  # among the highest 0, 1, ...
 
     def reaching(self, threshold: Tensor, strictly: bool = False) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,12 @@ from torch import Tensor
 from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_count, check_fraction
-from ..._core.draws import SeedType, draw_seeds, generator
+from ..._core.draws import SeedType, draw_seeds
 from ..._core.estimates import of_mean
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
-from ..._core.subsets import Subsets, scores_without
+from ._chances import drops_by_chance
 from .deletion import deletion_curve
 
 OF_THE_CURVE = ("mode", "start", "stop", "n_steps")
@@ -100,40 +100,10 @@ def _mean_drop(n_perturb_samples: int, share: float | None, seed: SeedType, *, k
     if share is not None:
         check_fraction("share", share, open_ends=True)
     given = Setting(**setting)
-    x, f = given.x, given.f
-    chances = _Chances(given.phi, x.counts, share, draw_seeds(seed, len(x.counts), draws), kept)
-    scores = scores_without(chances.rows, x, f).reshape(len(x.counts), -1)  # [B, 1 + methods * draws]
-    drops = (scores[:, :1] - scores[:, 1:]).reshape(len(scores), -1, draws).transpose(0, 1)  # [methods, B, draws]
-    defined = chances.probability.isfinite().all(-1).to(drops.device)
-    drops = drops.where(defined[..., None], torch.nan)
+    counts = given.x.counts
+    probability = probabilities(wide(given.phi), counts.to(given.phi.device), share)
+    drops = drops_by_chance(given, probability, draw_seeds(seed, len(counts), draws), kept)
     return given.unpack(drops.mean(-1), lambda: of_mean(drops))
-
-
-class _Chances:
-    """Rows that lack each feature by chance, `draws` for each method, after one for each whole example.
-
-    The random numbers of a draw are the same for all methods.
-    """
-
-    def __init__(self, phi: Tensor, counts: Tensor, share: float | None, seeds: Tensor, kept: bool):
-        self.counts, self.seeds, self.kept = counts, seeds, kept
-        self.probability = probabilities(wide(phi), counts.to(phi.device), share)
-        rows = 1 + len(phi) * seeds.shape[1]
-        column = torch.arange(rows, device="cpu").repeat(len(counts))
-        example = torch.arange(len(counts), device="cpu").repeat_interleave(rows)
-        # A row lacks the features whose rank is below its count.
-        self.rows = Subsets(example, column, column.sign(), self._ranks)
-
-    def _ranks(self, example: Tensor, column: Tensor) -> Tensor:
-        """`[rows, F]`: 0 for the features that a draw replaces, 1 for the others."""
-        method, draw = (column - 1).clamp(min=0) // self.seeds.shape[1], (column - 1) % self.seeds.shape[1]
-        chance = torch.full((len(example), self.probability.shape[-1]), 2.0, dtype=self.probability.dtype, device="cpu")
-        for row, b, j in zip(chance, example.tolist(), draw.tolist()):
-            drawn = generator(self.seeds[b, j])
-            row[: self.counts[b]] = torch.rand(int(self.counts[b]), generator=drawn, dtype=torch.float32, device="cpu")
-        device = self.probability.device
-        among = chance.to(device) < self.probability[method.to(device), example.to(device)]
-        return (among if self.kept else ~among).int()
 
 
 def probabilities(phi: Tensor, counts: Tensor, share: float | None) -> Tensor:

@@ -17,6 +17,8 @@ from torch.testing import assert_close
 from captum_ext.metrics import (
     attribution_localisation,
     auc_roc,
+    aup,
+    aur,
     average_precision,
     energy_pointing_game,
     focus,
@@ -101,6 +103,24 @@ def precision(scores, truth, sign="all"):
     return sum(precisions) / len(precisions)
 
 
+def at_every_threshold(part):
+    """The mean over the thresholds from 0 to 1 of a share of those positions of the scaled map that reach them."""
+
+    def area(scores, truth, sign="all"):
+        values = [SIGNS[sign](s) for s in scores]
+        least, most = min(values), max(values)
+        if least == most:
+            return math.nan
+        scaled = [(v - least) / (most - least) for v in values]
+        total, below = 0.0, 0.0
+        for threshold in sorted(set(scaled)):
+            called = [t for m, t in zip(scaled, truth) if m >= threshold]
+            total, below = total + (threshold - below) * part(called, truth), threshold
+        return total
+
+    return area
+
+
 SIGNS = {
     "all": lambda v: v,
     "positive": lambda v: max(v, 0),
@@ -118,7 +138,10 @@ NAIVE = {
     "top_k_intersection": (partial(top_k_intersection, k=3), partial(top, k=3)),
     "auc_roc": (auc_roc, area_of_pairs),
     "average_precision": (average_precision, precision),
+    "aup": (aup, at_every_threshold(lambda called, truth: sum(called) / len(called))),
+    "aur": (aur, at_every_threshold(lambda called, truth: sum(called) / sum(truth))),
 }
+SCALED = ["aup", "aur"]
 MASSES = [name for name in NAIVE if NAIVE[name][1] in (mass, weighted_mass)]
 every_metric = pytest.mark.parametrize("name", NAIVE)
 
@@ -237,10 +260,10 @@ def test_the_truth_itself_is_explained_perfectly_and_its_opposite_is_not(name):
     assert (worst < 1e-12).all() or name in ("average_precision", "relevance_rank_accuracy", "top_k_intersection")
 
 
-CHANCE = {**dict.fromkeys(NAIVE, 0.25), "auc_roc": 0.5, "attribution_localisation, weighted": 1.0}
+CHANCE = {**dict.fromkeys(NAIVE, 0.25), "auc_roc": 0.5, "attribution_localisation, weighted": 1.0, "aur": 0.5}
 
 
-@every_metric
+@pytest.mark.parametrize("name", [n for n in NAIVE if n not in SCALED])
 def test_a_constant_map_scores_what_chance_does(name):
     closely(score(NAIVE[name][0], torch.ones(1, 8).double(), true(2, 5, of=8)), rows(CHANCE[name])[0])
 
@@ -257,7 +280,7 @@ def test_chance_is_what_all_orders_score_on_average(name):
         closely(chance, rows(CHANCE[name])[0, 0])
 
 
-@pytest.mark.parametrize("name", [n for n in NAIVE if n not in MASSES])
+@pytest.mark.parametrize("name", [n for n in NAIVE if n not in MASSES + SCALED])
 def test_ranks_alone_count_where_nothing_but_ranks_is_asked_for(name):
     phi, truth = normal(5, 9), some_truth(5, 9)
     metric = NAIVE[name][0]
@@ -268,6 +291,35 @@ def test_ranks_alone_count_where_nothing_but_ranks_is_asked_for(name):
 def test_a_share_is_the_same_on_any_scale(name):
     phi, truth = normal(5, 9), some_truth(5, 9)
     closely(score(NAIVE[name][0], phi * 1e-200, truth), score(NAIVE[name][0], phi, truth))
+
+
+# ---------------------------------------------------------------- the scaled map
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_neither_scale_nor_offset_count_where_the_map_is_scaled(name):
+    phi, truth = normal(5, 9), some_truth(5, 9)
+    wanted = score(NAIVE[name][0], phi, truth)
+    for changed in (phi * 1e-300, phi * 1e300, 3 * phi - 7):
+        closely(score(NAIVE[name][0], changed, truth), wanted)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_map_without_a_range_has_no_area(name):
+    for phi in (torch.ones(1, 5).double(), rows(1, 2, torch.inf, 3, 4), rows(-torch.inf, 2, 0, 3, 4)):
+        assert score(NAIVE[name][0], phi, true(1, of=5)).isnan().all()
+
+
+def test_recall_is_the_mean_of_the_scaled_map_on_the_truth_and_precision_sees_the_rest():
+    phi, truth = rows(0, 1, 0.5, 0.25), true(1, 2, of=4)
+    exactly(score(aur, phi, truth), rows(0.75)[0])
+    closely(score(aup, phi, truth), rows(0.75 + 0.25 * 2 / 3)[0])  # one of three at thresholds up to 0.25 is false
+    high = rows(0, 1, 1, 1)
+    exactly(score(aur, high, truth), rows(1.0)[0])
+    closely(score(aup, high, truth), rows(2 / 3)[0])
+
+
+# ---------------------------------------------------------------- masses
 
 
 def test_four_names_are_one_number():
@@ -366,5 +418,5 @@ def test_an_infinite_attribution_is_only_the_highest():
     infinite = phi.clone()
     infinite[:, 2] = torch.inf
     phi[:, 2] = 99
-    for name in set(NAIVE) - set(MASSES):
+    for name in set(NAIVE) - set(MASSES) - set(SCALED):
         exactly(score(NAIVE[name][0], infinite, truth), score(NAIVE[name][0], phi, truth))
