@@ -596,6 +596,8 @@ def unseen(metric: Metric, name: str, beside: str) -> bool:
         return True  # no copy is of another class
     if metric is exported.oracle_normalized and name == "feature_mask":
         return True  # a plain call has it
+    if takes(metric, "truth_mask") and name == "feature_mask":
+        return True  # it only says what is frozen
     if metric is exported.oracle_normalized and (name, beside) == ("search", "score"):
         return True  # a greedy order may be the best
     if metric is exported.oracle_normalized and beside == "lower" and name in ("seed", "n_perturb_samples"):

@@ -33,7 +33,7 @@ from .arguments import (
 )
 from .checks import check_choice, shape
 from .guard import frames_of_package
-from .interpretable import as_present
+from .interpretable import as_present, with_known_features
 from .statistics import wide
 
 SORTED = 2**19  # elements sorted at a time, as a sort needs several times their memory
@@ -63,6 +63,7 @@ class Features:
         feature_mask: FeatureMaskType = None,
         frozen: FrozenType = None,
     ):
+        feature_mask, frozen = with_known_features(inputs, feature_mask, frozen)
         self.given = as_present(inputs)
         self.inputs = as_tuple(self.given)
         self.attributions = attributions
@@ -74,7 +75,7 @@ class Features:
             self.grids = [_default_grid(x, maps) for x, maps in zip(self.inputs, zip(*attributions.maps))]
             self.counts = torch.full((len(self.inputs[0]),), sum(map(math.prod, self.grids)), device="cpu")
         else:
-            masks = tuple(_matched_to_maps(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
+            masks = tuple(matched_to_maps(m, maps) for m, maps in zip(masks, zip(*attributions.maps)))
             self.grids = [shape(m)[1:] for m in masks]
             self.index, self.counts = _numbered_groups(masks, len(self.inputs[0]), self.frozen)
         self.width = int(self.counts.max())
@@ -177,7 +178,7 @@ def _default_grid(x: Tensor, maps: Tensors) -> tuple[int, ...]:
     return tuple(map(min, *(shape(t)[1:] for t in (x, *maps))))
 
 
-def _matched_to_maps(mask: Tensor, maps: Tensors) -> Tensor:
+def matched_to_maps(mask: Tensor, maps: Tensors) -> Tensor:
     """Returns the mask with size 1 along every axis that a map spans."""
     for axis in range(1, mask.dim()):
         if any(a.shape[axis] < mask.shape[axis] for a in maps):
@@ -211,12 +212,12 @@ def _numbered_groups(masks: Tensors, batch: int, frozen: Tensor) -> tuple[Tensor
     is_frozen = torch.isin(distinct, frozen)
     present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1).masked_fill_(is_frozen, 0)
     counts = present.sum(1).cpu()
-    _check_some_left(counts)
+    check_some_left(counts)
     number = (present.cumsum(1) - 1).masked_fill_(is_frozen, int(counts.max()))
     return number.gather(1, index), counts.expand(batch)
 
 
-def _check_some_left(counts: Tensor) -> None:
+def check_some_left(counts: Tensor) -> None:
     if (counts == 0).any():
         raise ValueError(
             f"`frozen` has all ids of example {int(counts.argmin())}, so nothing can be removed from it. "

@@ -43,6 +43,15 @@ def as_present(inputs: Tensor | tuple[Tensor, ...] | InterpretableInput) -> Tens
     return presence(inputs) if is_interpretable(inputs) else inputs
 
 
+def with_known_features(inputs: Any, feature_mask: Any, frozen: Any) -> tuple[Any, Any]:
+    """The `feature_mask` and the `frozen` ids as given, or else as the inputs know them.
+
+    `captum_ext.llm.LogProbability.inputs` does, whose rows may have columns that are no features.
+    """
+    known = getattr(inputs, "known_features", (None, None)) if isinstance(inputs, Tensor) else (None, None)
+    return tuple(value if given is None else given for given, value in zip((feature_mask, frozen), known))
+
+
 def is_result(value: Any) -> TypeIs[LLMAttributionResult]:
     """Whether this is a result such as Captum's `LLMAttributionResult`."""
     return hasattr(value, "seq_attr") and hasattr(value, "token_attr")

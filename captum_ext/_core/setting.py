@@ -45,8 +45,6 @@ class Setting:
         show_progress: bool = False,
     ):
         known = _known_of_inputs(forward_func, inputs)
-        feature_mask = known.get("feature_mask") if feature_mask is None else feature_mask
-        frozen = known.get("frozen") if frozen is None else frozen
         args = known.get("additional_forward_args") if additional_forward_args is None else additional_forward_args
         self.methods = as_attributions(attributions, inputs, target)
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._core.checks import describe
+from .._core.checks import describe, is_integer, plain
 from .._core.guard import frames_of_package
 from .._core.interpretable import is_interpretable
 
@@ -41,6 +41,11 @@ def check_causal(model: Any) -> None:
         raise TypeError(
             f"`model` must be a causal language model, which reads the answer after the prompt; {describe(model)} has "
             "an encoder for the prompt."
+        )
+    if not is_remote(model) and not getattr(model, "can_generate", lambda: True)():
+        raise TypeError(
+            f"`model` must be a causal language model, which gives logits of the next token; {describe(model)} says by "
+            "`can_generate` that it is none. Take the class for causal models, such as AutoModelForCausalLM."
         )
 
 
@@ -96,17 +101,17 @@ def as_answers(
     if gen_args is not None and target is not None:
         raise ValueError("`gen_args` are for generating an answer, but `target` gives one. Leave one of them out.")
     if target is None:
-        return [_checked(generated(model, tokenizer, p, gen_args or GREEDY, special)) for p in prompts]
+        return [_checked(generated(model, tokenizer, p, gen_args or GREEDY, special), None) for p in prompts]
     targets = _targets(target, len(prompts))
     if len(targets) != len(prompts):
         raise ValueError(f"`target` must have an answer for each of {len(prompts)} prompts, got {len(targets)}.")
-    return [_checked(_ids(t, tokenizer)) for t in targets]
+    return [_checked(_ids(t, tokenizer), _words(model)) for t in targets]
 
 
 def _targets(target: Any, prompts: int) -> list[Any]:
     """One target a prompt. A list of integers is one answer's ids; one answer serves all prompts."""
     of_ids = isinstance(target, Tensor) or not isinstance(target, (list, tuple))
-    if of_ids or all(isinstance(t, int) for t in target):
+    if of_ids or all(is_integer(plain(t)) or isinstance(t, bool) for t in target):
         return [target] * prompts
     return list(target)
 
@@ -123,9 +128,21 @@ def _ids(target: Any, tokenizer: Any) -> Tensor:
     return ids.detach().cpu().long().reshape(-1)
 
 
-def _checked(answer: Tensor) -> Tensor:
+def _words(model: Any) -> int | None:
+    """How many ids the model knows, if its embedding says so."""
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    return embedding.num_embeddings if isinstance(embedding, nn.Embedding) else None
+
+
+def _checked(answer: Tensor, words: int | None) -> Tensor:
     if len(answer) == 0:
         raise ValueError("`target` must have at least one token in every answer, got an empty one.")
+    unknown = (answer < 0) | (answer >= (torch.inf if words is None else words))
+    if unknown.any():
+        raise ValueError(
+            f"`target` must have ids of the model's {words or ''} tokens, from 0, got {int(answer[unknown][0])}. Leave "
+            "out what stands for padding, and take the tokenizer of the model."
+        )
     return answer
 
 
@@ -143,7 +160,8 @@ def generated(model: Any, tokenizer: Any, prompt: Any, gen_args: Mapping[str, An
     check_positions(learned_positions(model), ids.shape[1], gen_args.get("max_new_tokens") or 1)
     further = {name: value.to(device) for name, value in fields.items()}
     output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **further, **gen_args)
-    return output[0, ids.shape[1] :].cpu()
+    sequences: Tensor = getattr(output, "sequences", output)  # with `return_dict_in_generate` an object has them
+    return sequences[0, ids.shape[1] :].cpu()
 
 
 def as_text(model_input: Any, tokenizer: Any) -> str:

@@ -61,7 +61,8 @@ class LogProbability(nn.Module):
     Attributes:
         inputs: `[P, F]` ones: a row for each prompt, with all features present.
         feature_mask: `[P, F]`: the numbers of a prompt's features, and -1 where it has fewer than others. Metrics that
-            get `inputs` itself take this mask, ``frozen=-1`` and the prompts' numbers from here.
+            get `inputs` itself take this mask, ``frozen=-1`` and the prompts' numbers from here; to parts and copies of
+            it, give them.
         prompts: `[P]`: the numbers of the prompts, the `additional_forward_args` for `inputs`.
         answers: the token ids of each prompt's answer.
 
@@ -116,6 +117,8 @@ class LogProbability(nn.Module):
             number = torch.arange(int(counts.max())).expand(len(counts), -1)
             self.feature_mask = number.where(number < counts[:, None], -1)
             self.inputs, self.prompts = torch.ones(self.feature_mask.shape), torch.arange(len(counts))
+        if len(counts) > 1:
+            self.inputs.known_features = self.feature_mask, -1  # type: ignore[attr-defined]
         self._scores, self._positions = TokenScores(share_prefix), learned_positions(model)
         if not is_remote(model):
             for ids in self.prompt_ids(self.inputs):
@@ -172,10 +175,10 @@ class LogProbability(nn.Module):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What metrics need to know of `inputs` itself."""
+        """What metrics that call the model need to know of `inputs` itself."""
         if len(self.answers) == 1:
             return {}
-        return {"feature_mask": self.feature_mask, "frozen": -1, "additional_forward_args": self.prompts}
+        return {"additional_forward_args": self.prompts}
 
     def extra_repr(self) -> str:
         """A digest of prompts and answers is in it, by which `evaluate` tells one run from another."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from .._core.checks import describe, shape
+from .._core.target import logits_of
 from .shared_prefix import argument_names, cache_argument, cache_of, common_prefix, repeated
 
 KEEPS = ("logits_to_keep", "num_logits_to_keep")  # arguments that limit the logits to the last positions
@@ -101,8 +103,13 @@ def log_probabilities(model: nn.Module, rows: list[Row], shared: int = 0, cache:
     if cache is not None:
         arguments = {"use_cache": True, cache_argument(model) or "": repeated(cache, len(rows))}
     arguments |= kept_logits(model, ids.shape[1] - int(first.min())) | _further(rows, ids.shape[1])
-    logits = logits_of(model(input_ids=ids.to(device_of_ids(model)), **arguments))
+    logits = causal_logits(model(input_ids=ids.to(device_of_ids(model)), **arguments))
     first = first - (ids.shape[1] - logits.shape[1])
+    if (first < 0).any():
+        raise ValueError(
+            f"`model` must return logits for each of its {ids.shape[1]} tokens, or for the last of them if it takes "
+            f"`logits_to_keep`; got shape {shape(logits)}."
+        )
     answers = pad_sequence([row.answer for row in rows], batch_first=True)
     scores = _of_answers(logits, first.to(logits.device), answers.to(logits.device)).cpu()
     return [s[: len(row.answer)] for s, row in zip(scores, rows)]
@@ -116,9 +123,15 @@ def _of_answers(logits: Tensor, first: Tensor, answers: Tensor) -> Tensor:
     return chosen.gather(2, answers[..., None])[..., 0] - chosen.logsumexp(2)
 
 
-def logits_of(output: Any) -> Tensor:
+def causal_logits(output: Any) -> Tensor:
     """`[rows, positions, words]`; a model with several heads for further tokens has the next one's first."""
-    logits = output["logits"] if isinstance(output, Mapping) else getattr(output, "logits", output)
+    logits: Any = logits_of(output)
+    if not isinstance(logits, Tensor) or logits.dim() not in (3, 4):
+        got = f"shape {shape(logits)}" if isinstance(logits, Tensor) else describe(logits)
+        raise TypeError(
+            "`model` must return logits `[rows, tokens, words]`, or an object or a dict that has them as `logits`; got "
+            f"{got}. Give a module that returns them."
+        )
     return logits[:, 0] if logits.dim() == 4 else logits
 
 

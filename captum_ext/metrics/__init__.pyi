@@ -246,6 +246,8 @@ def energy_pointing_game(
     truth_mask: TensorOrTuple,
     *,
     sign: str = 'positive',
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores: ...
 
 def entropy(
@@ -313,6 +315,8 @@ def focus(
     truth_mask: TensorOrTuple,
     *,
     sign: str = 'positive',
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores: ...
 
 def increase_in_confidence(

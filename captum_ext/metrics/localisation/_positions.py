@@ -14,11 +14,15 @@ from torch.nn.functional import pad
 from ..._core.arguments import (
     Attributions,
     AttributionsType,
+    FeatureMaskType,
+    FrozenType,
     InputsType,
     Scores,
     TensorOrTuple,
     Tensors,
     as_attributions,
+    as_feature_mask,
+    as_frozen,
     as_tuple,
     broadcasts,
     check_sums,
@@ -27,7 +31,8 @@ from ..._core.arguments import (
     stacked,
 )
 from ..._core.checks import check_choice, check_has_values, check_real, describe, shape
-from ..._core.features import SIGNS
+from ..._core.features import SIGNS, check_some_left, matched_to_maps
+from ..._core.interpretable import as_present, with_known_features
 from ..._core.statistics import wide
 
 MASSES = ("positive", "negative", "absolute_value")
@@ -35,15 +40,25 @@ MASSES = ("positive", "negative", "absolute_value")
 
 @dataclass(frozen=True)
 class Positions:
-    """Scores per position, an element of `truth_mask`: summed over the axes where the mask has size 1, then signed."""
+    """Scores per position, an element of `truth_mask`: summed over the axes where the mask has size 1, then signed.
+
+    Positions outside `where` are left out: they are not true, and their scores are 0.
+    """
 
     methods: Attributions
     masks: Tensors  # with as many axes as the inputs, and 1 or B rows
     scores: Tensor  # [methods, B, positions]
+    where: Tensor  # [B, positions]
+    counts: Tensor  # [B]: how many positions there are, on the CPU
 
     @property
     def truth(self) -> Tensor:
         return self.per_position(self.masks)
+
+    @property
+    def ranked(self) -> Tensor:
+        """The scores, with those of positions that are left out below all others."""
+        return self.scores.masked_fill(~self.where, -math.inf)
 
     def per_position(self, masks: Tensors) -> Tensor:
         """`[B, positions]`: the masks of all tensors, expanded to the batch."""
@@ -59,6 +74,8 @@ def at_positions(
     inputs: InputsType,
     attributions: AttributionsType,
     truth_mask: TensorOrTuple,
+    feature_mask: FeatureMaskType,
+    frozen: FrozenType,
     sign: str,
     signs: Iterable[str] = SIGNS,
 ) -> Positions:
@@ -66,10 +83,32 @@ def at_positions(
     x = as_tuple(inputs)
     methods = as_attributions(attributions, inputs)
     masks = _as_truth_mask(truth_mask, x)
-    scores = stacked([flat(tuple(map(_summed, maps, masks))) for maps in methods.maps])
+    feature_mask, frozen = with_known_features(inputs, feature_mask, frozen)
+    groups = as_feature_mask(feature_mask, as_present(inputs))
+    counted = _counted(x, methods, groups, as_frozen(frozen, groups))
+    kept = tuple(map(_with_any, counted, masks))
+    scores = stacked([flat(tuple(map(_summed, maps, masks, counted))) for maps in methods.maps])
     for label, sums in zip(methods.labels, scores):
         check_sums(label, sums)
-    return Positions(methods, masks, SIGNS[sign](scores))
+    where = flat(tuple(k.expand(len(x[0]), *k.shape[1:]) for k in kept))
+    counts = torch.full((len(where),), where.shape[1], device="cpu") if groups is None else where.sum(-1).cpu()
+    check_some_left(counts)
+    return Positions(methods, tuple(m & k for m, k in zip(masks, kept)), SIGNS[sign](scores), where, counts)
+
+
+def _counted(inputs: Tensors, methods: Attributions, groups: Tensors | None, frozen: Tensor) -> Tensors:
+    """For each tensor, which elements count, as their group is not frozen; it broadcasts to the tensor."""
+    if groups is None:
+        return tuple(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device) for x in inputs)
+    counted = [~torch.isin(g, frozen) for g in groups]
+    return tuple(matched_to_maps(c, maps) for c, maps in zip(counted, zip(*methods.maps)))
+
+
+def _with_any(counted: Tensor, mask: Tensor) -> Tensor:
+    """`[1 or B, *grid]`: the elements of a truth mask that stand for any element that counts."""
+    spanned = [axis for axis in range(1, mask.dim()) if mask.shape[axis] == 1]
+    kept = counted.any(spanned, keepdim=True) if spanned else counted
+    return kept.expand(len(kept), *mask.shape[1:])
 
 
 def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
@@ -94,15 +133,15 @@ def _as_truth_mask(truth_mask: TensorOrTuple, inputs: Tensors) -> Tensors:
     return tuple(m.to(x.device).reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
 
 
-def _summed(a: Tensor, mask: Tensor) -> Tensor:
-    """`[B, *grid]`: the attribution at each element of the mask."""
+def _summed(a: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
+    """`[B, *grid]`: the attribution at each element of the mask, of what counts."""
     if not broadcasts(mask, a):
         axis = next(i for i in range(1, a.dim()) if mask.shape[i] > a.shape[i])
         raise ValueError(
             f"`truth_mask` {shape(mask)} must have size 1 along axis {axis}, as `attributions` {shape(a)} have. "
             f"Give, for example, truth_mask.any({axis}, keepdim=True)."
         )
-    return wide(a).sum_to_size(len(a), *mask.shape[1:])
+    return wide(a).masked_fill(~counted, 0).sum_to_size(len(a), *mask.shape[1:])
 
 
 def near(mask: Tensor, tolerance: float) -> Tensor:
@@ -121,15 +160,16 @@ def near(mask: Tensor, tolerance: float) -> Tensor:
 class Ranking:
     """Counts scores, and true positions among them, above a threshold or at the top; over the last axis."""
 
-    def __init__(self, scores: Tensor, truth: Tensor):
-        descending, order = scores.sort(-1, descending=True)
-        self.ascending = descending.flip(-1).contiguous()
-        self.true = pad(truth.expand_as(scores).gather(-1, order).cumsum(-1), (1, 0))  # among the highest 0, 1, ...
+    def __init__(self, p: Positions):
+        descending, order = p.ranked.sort(-1, descending=True)
+        self.ascending, self.counts = descending.flip(-1).contiguous(), p.counts.to(order.device)[:, None]
+        self.true = pad(p.truth.expand_as(order).gather(-1, order).cumsum(-1), (1, 0))  # among the highest 0, 1, ...
 
     def reaching(self, threshold: Tensor, strictly: bool = False) -> tuple[Tensor, Tensor]:
         """How many scores are at least (`strictly`: above) the threshold, and how many of them are true."""
         count = self.ascending.shape[-1] - torch.searchsorted(self.ascending, threshold.contiguous(), right=strictly)
-        return count, self.true.gather(-1, count)
+        true = self.true.gather(-1, count)
+        return torch.minimum(count, self.counts), true  # a score of -inf is not tied with positions that are left out
 
     def true_among_top(self, k: Tensor) -> Tensor:
         """How many of the `k` highest scores are true; for equal scores, the expected number in random order."""

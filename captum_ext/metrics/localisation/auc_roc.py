@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
-from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import mean_ranks
 from ._positions import at_positions
@@ -22,6 +20,8 @@ def auc_roc(
     truth_mask: TensorOrTuple,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The area under the ROC curve: how often a true position has a higher attribution than one that is not.
 
@@ -37,6 +37,8 @@ def auc_roc(
             of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
         sign: what is compared: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is 0.5, also of a constant map. NaN
@@ -55,7 +57,8 @@ def auc_roc(
         >>> auc_roc(phi, phi, torch.tensor([[[[True, False], [True, False]]]]))
         tensor([0.5000])
     """
-    p = at_positions(inputs, attributions, truth_mask, sign)
-    ranks = mean_ranks(p.scores, torch.ones_like(p.scores, dtype=torch.bool))  # from 0 for the lowest score
-    true, others = p.truth.sum(-1), (~p.truth).sum(-1)  # [B]
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
+    ranks = mean_ranks(p.scores, p.where.expand_as(p.scores))  # from 0 for the lowest score
+    true = p.truth.sum(-1)  # [B]
+    others = p.counts.to(true) - true
     return p.unpack(((ranks * p.truth).sum(-1) - true * (true - 1) / 2) / (true * others))

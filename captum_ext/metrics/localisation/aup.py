@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
+import torch
+
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import to_unit, wide
-from ._positions import Ranking, at_positions
+from ._positions import Positions, Ranking, at_positions
 
 REFERENCE = "Crabbe and van der Schaar 2021, arXiv:2106.05001"
 
@@ -20,6 +21,8 @@ def aup(
     truth_mask: TensorOrTuple,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The area under the precision: how many of the positions above a threshold are true, over all thresholds.
 
@@ -37,6 +40,8 @@ def aup(
             the variables and times of a series; a tuple for a tuple of inputs.
         sign: what is compared: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of true positions. NaN
@@ -58,10 +63,9 @@ def aup(
         >>> aup(phi, {"map": phi, "truth": truth.float()}, truth)
         {'map': tensor([0.5833]), 'truth': tensor([1.])}
     """
-    p = at_positions(inputs, attributions, truth_mask, sign)
-    scaled = _scaled(p.scores)
-    thresholds = scaled.sort(-1).values
-    called, rightly = Ranking(scaled, p.truth).reaching(thresholds)
+    p = _scaled(at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign))
+    thresholds = p.ranked.sort(-1).values.clamp(min=0)  # what is left out comes first, and makes no step
+    called, rightly = Ranking(p).reaching(thresholds)
     steps = thresholds.diff(dim=-1, prepend=torch.zeros_like(thresholds[..., :1]))
     return p.unpack((steps * wide(rightly) / called).sum(-1))
 
@@ -73,6 +77,8 @@ def aur(
     truth_mask: TensorOrTuple,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The area under the recall: how many of the true positions are above a threshold, over all thresholds.
 
@@ -87,6 +93,7 @@ def aur(
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions.
         truth_mask: as in `aup`.
         sign: as in `aup`.
+        feature_mask, frozen: as in `aup`.
 
     Returns:
         `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the mean of the scaled map. NaN where
@@ -107,13 +114,13 @@ def aur(
         >>> aur(phi, {"map": phi, "truth": truth.float()}, truth)
         {'map': tensor([0.5000]), 'truth': tensor([1.])}
     """
-    p = at_positions(inputs, attributions, truth_mask, sign)
-    return p.unpack((_scaled(p.scores) * p.truth).sum(-1) / p.truth.sum(-1))
+    p = _scaled(at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign))
+    return p.unpack((p.scores * p.truth).sum(-1) / p.truth.sum(-1))
 
 
-def _scaled(scores: Tensor) -> Tensor:
-    """Scales to 0..1 over the last axis; nan where all are equal or one is infinite."""
-    scores, _ = to_unit(scores)
-    least, most = scores.aminmax(dim=-1, keepdim=True)
-    span = most - least
-    return ((scores - least) / span).where((span > 0) & span.isfinite(), torch.nan)
+def _scaled(p: Positions) -> Positions:
+    """With scores from 0 to 1 in each example; nan where all are equal or one is infinite."""
+    scores, _ = to_unit(p.scores)
+    least = scores.masked_fill(~p.where, torch.inf).amin(-1, keepdim=True)
+    span = scores.masked_fill(~p.where, -torch.inf).amax(-1, keepdim=True) - least
+    return replace(p, scores=((scores - least) / span).where((span > 0) & span.isfinite(), torch.nan))

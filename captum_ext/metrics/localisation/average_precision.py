@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import wide
 from ._positions import Ranking, at_positions
@@ -20,6 +20,8 @@ def average_precision(
     truth_mask: TensorOrTuple,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The area under the precision-recall curve of attributions that retrieve the true positions.
 
@@ -35,6 +37,8 @@ def average_precision(
             of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
         sign: what is compared: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]` from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is about the share of true positions if
@@ -56,6 +60,6 @@ def average_precision(
         >>> average_precision(phi, phi, torch.tensor([[[[False, True], [True, False]]]]))
         tensor([0.8333])
     """
-    p = at_positions(inputs, attributions, truth_mask, sign)
-    called, rightly = Ranking(p.scores, p.truth).reaching(p.scores)  # each position's own attribution is a threshold
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
+    called, rightly = Ranking(p).reaching(p.ranked)  # each position's own attribution is a threshold
     return p.unpack((wide(rightly) / called * p.truth).sum(-1) / p.truth.sum(-1))

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple, Tensors, as_tuple
+from ..._core.arguments import (
+    AttributionsType,
+    FeatureMaskType,
+    FrozenType,
+    InputsType,
+    Scores,
+    TensorOrTuple,
+    Tensors,
+    as_tuple,
+)
 from ..._core.card import metric
 from ..._core.checks import check_not_negative, shape
 from ..._core.statistics import wide
@@ -22,6 +31,8 @@ def pointing_game(
     tolerance: float = 0,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""Whether the position of the highest attribution is true, or close to one that is.
 
@@ -40,6 +51,8 @@ def pointing_game(
             channels; 15 pixels in the paper.
         sign: what is highest: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]`, 1 or 0 (or a share, if there are ties), or a mapping name -> `[B]`. Higher is better; chance is the share
@@ -63,9 +76,9 @@ def pointing_game(
     """
     tolerance = check_not_negative("tolerance", tolerance)
     _check_positions(tolerance, as_tuple(inputs))
-    p = at_positions(inputs, attributions, truth_mask, sign)
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
     _check_distances(tolerance, as_tuple(inputs), p)
-    highest = p.scores == p.scores.amax(-1, keepdim=True)
+    highest = (p.ranked == p.ranked.amax(-1, keepdim=True)) & p.where
     close = p.per_position(tuple(near(m, tolerance) for m in p.masks))
     return p.unpack(wide(highest & close).sum(-1) / highest.sum(-1))
 

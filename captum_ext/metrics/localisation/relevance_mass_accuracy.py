@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.checks import check_flag
 from ..._core.signature import arguments_like
-from ..._core.statistics import wide
 from ._positions import MASSES, at_positions
 
 
@@ -24,6 +23,8 @@ def relevance_mass_accuracy(
     truth_mask: TensorOrTuple,
     *,
     sign: str = "positive",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The share of the explanation's mass that lies on the truth.
 
@@ -38,6 +39,8 @@ def relevance_mass_accuracy(
             of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
         sign: the mass of a position is the `"positive"` or `"negative"` part of its attribution, or its
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that
@@ -59,7 +62,7 @@ def relevance_mass_accuracy(
         >>> relevance_mass_accuracy(torch.ones(1, 1, 2, 2), phi, torch.tensor([[[[True, False], [False, True]]]]))
         tensor([0.7500])
     """
-    p = at_positions(inputs, attributions, truth_mask, sign, MASSES)
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign, MASSES)
     return p.unpack((p.scores * p.truth).sum(-1) / p.scores.sum(-1))
 
 
@@ -111,6 +114,8 @@ def attribution_localisation(
     weighted: bool = False,
     *,
     sign: str = "positive",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The share of the explanation's mass inside the object's box, optionally relative to the box's area.
 
@@ -141,9 +146,9 @@ def attribution_localisation(
         >>> attribution_localisation(torch.ones(1, 1, 2, 2), phi, box, weighted=True)
         tensor([3.])
     """
-    p = at_positions(inputs, attributions, truth_mask, sign, MASSES)
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign, MASSES)
     share = (p.scores * p.truth).sum(-1) / p.scores.sum(-1)
-    return p.unpack(share / wide(p.truth).mean(-1) if check_flag("weighted", weighted) else share)
+    return p.unpack(share * p.counts.to(share) / p.truth.sum(-1) if check_flag("weighted", weighted) else share)
 
 
 @metric(

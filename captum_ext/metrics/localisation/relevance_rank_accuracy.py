@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
-from ..._core.arguments import AttributionsType, InputsType, Scores, TensorOrTuple
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.checks import check_flag
 from ..._core.sizes import SizeType, as_sizes, several
-from ..._core.statistics import wide
 from ._positions import Ranking, at_positions
 
 
@@ -24,6 +21,8 @@ def relevance_rank_accuracy(
     truth_mask: TensorOrTuple,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The share of true positions among the highest attributions, taking as many as there are true positions.
 
@@ -39,6 +38,8 @@ def relevance_rank_accuracy(
             of inputs. `captum_ext.truth_masks.mask_of_boxes` makes one from boxes.
         sign: what is ranked: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]`, a share from 0 to 1, or a mapping name -> `[B]`. Higher is better; chance is the share of positions that
@@ -58,9 +59,9 @@ def relevance_rank_accuracy(
         >>> relevance_rank_accuracy(phi, phi, torch.tensor([[[[True, False], [True, False]]]]))
         tensor([0.5000])
     """
-    p = at_positions(inputs, attributions, truth_mask, sign)
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
     size = p.truth.sum(-1).clamp(min=1)  # [B]
-    hits = Ranking(p.scores, p.truth).true_among_top(size[:, None].expand(len(p.scores), -1, 1))
+    hits = Ranking(p).true_among_top(size[:, None].expand(len(p.scores), -1, 1))
     return p.unpack(hits[..., 0] / size)
 
 
@@ -79,6 +80,8 @@ def top_k_intersection(
     concept_influence: bool = False,
     *,
     sign: str = "all",
+    feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
 ) -> Scores:
     r"""The share of true positions among the `k` highest attributions, optionally relative to their share of all.
 
@@ -97,6 +100,8 @@ def top_k_intersection(
         concept_influence: whether to divide by the share of true positions, :math:`|T| / P`.
         sign: what is ranked: attributions as they are (`"all"`), their `"positive"` or `"negative"` part, or their
             `"absolute_value"`.
+        feature_mask, frozen: positions whose elements all have one of the `frozen` ids of `feature_mask`, such as
+            padding and special tokens, are left out, as if there were none. The mask has no other use here.
 
     Returns:
         `[B]` for one `k`, `[B, len(k)]` for several, or a mapping name -> such scores: a share from 0 to 1 (at most
@@ -116,10 +121,10 @@ def top_k_intersection(
         >>> top_k_intersection(phi, phi, torch.tensor([[[[False, True], [False, False]]]]), k=[1, 2])
         tensor([[1.0000, 0.5000]])
     """
-    p = at_positions(inputs, attributions, truth_mask, sign)
-    sizes, one_size = as_sizes("k", k, torch.full(p.scores.shape[1:2], p.scores.shape[2], device="cpu"))  # [B, K]
+    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
+    sizes, one_size = as_sizes("k", k, p.counts)  # [B, K]
     sizes = sizes.to(p.scores.device)
-    shares = Ranking(p.scores, p.truth).true_among_top(sizes.expand(len(p.scores), -1, -1)) / sizes
+    shares = Ranking(p).true_among_top(sizes.expand(len(p.scores), -1, -1)) / sizes
     if check_flag("concept_influence", concept_influence):
-        shares = shares / wide(p.truth).mean(-1, keepdim=True)
+        shares = shares * (p.counts.to(shares) / p.truth.sum(-1))[:, None]
     return p.unpack(shares[..., 0] if one_size else shares)

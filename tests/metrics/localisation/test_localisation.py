@@ -420,3 +420,40 @@ def test_an_infinite_attribution_is_only_the_highest():
     phi[:, 2] = 99
     for name in set(NAIVE) - set(MASSES) - set(SCALED):
         exactly(score(NAIVE[name][0], infinite, truth), score(NAIVE[name][0], phi, truth))
+
+
+# ---- positions that are left out
+
+
+@every_metric
+def test_frozen_positions_are_as_if_the_example_did_not_have_them(name):
+    phi, truth, ids = (
+        normal(6, 9),
+        some_truth(6, 9),
+        torch.randint(4, (6, 9), generator=torch.Generator().manual_seed(1)),
+    )
+    phi[0, ids[0] == 2], phi[1, 0] = torch.inf, -torch.inf
+    found = score(NAIVE[name][0], phi, truth, feature_mask=ids, frozen=[2, 3])
+    for i, kept in enumerate(ids < 2):
+        closely(found[i : i + 1], score(NAIVE[name][0], phi[i : i + 1, kept], truth[i : i + 1, kept]))
+
+
+@every_metric
+def test_a_position_of_several_elements_is_what_its_elements_that_count_add_up_to(name):
+    phi, truth = normal(4, 3, 2, 5), some_truth(4, 1, 2, 5)
+    ids = torch.randint(2, (4, 3, 2, 5), generator=torch.Generator().manual_seed(2))
+    ids[:, :, 0, 0], ids[:, :, 1, 1] = 0, 1  # all elements are frozen, and none
+    found = score(NAIVE[name][0], phi, truth, feature_mask=ids, frozen=0)
+    for i, kept in enumerate(ids.bool().any(1).flatten(1)):
+        left = (phi * ids)[i].sum(0).flatten()[kept]
+        closely(found[i : i + 1], score(NAIVE[name][0], left[None], truth[i].flatten()[None, kept]))
+
+
+def test_a_true_position_that_is_left_out_attracts_no_pointer():
+    phi, truth = normal(1, 1, 1, 5).abs(), true(1, of=5)[:, None, None]
+    phi[..., 2] = 9
+    ids = torch.tensor([0, 7, 2, 3, 4])
+    exactly(score(pointing_game, phi, truth, tolerance=1), torch.ones(1).double())
+    assert score(pointing_game, phi, truth, tolerance=1, feature_mask=ids, frozen=7).isnan()
+    truth[..., 4] = True
+    exactly(score(pointing_game, phi, truth, tolerance=1, feature_mask=ids, frozen=7), torch.zeros(1).double())
