@@ -164,6 +164,14 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def truths(found: pd.DataFrame) -> pd.DataFrame:
+    """The mean score of each method. Where those of gradients are near 0, a gradient cannot predict the drops."""
+    known = found[(found.seed == 0) & (found.estimator == "regression")]
+    labels = known.output + ", n = " + known.n.map("{:.0%}".format)
+    means = known.assign(label=labels).pivot_table(index="method", columns="label", values="score", sort=False)
+    return means.map("{:+.2f}".format).reset_index()
+
+
 def run(folder: Path, setting: Setting, shares: tuple[float, ...] = SHARES, photographs: int = PHOTOGRAPHS) -> None:
     """First the photographs themselves, then a crop of each, so that an interrupted run has all photographs."""
     warnings.filterwarnings("ignore", module="captum")
@@ -187,7 +195,7 @@ def report(found: pd.DataFrame, setting: Setting) -> None:
         f"{ROWS} rows an estimate, {setting.repeats} repeats, truth of {setting.truth} draws"
     )
     print(f"difference of the truths of both estimators: {difference_of_truths(found):+.4f} on average\n")
-    print(markdown(table(found)))
+    print(f"{markdown(table(found))}\n\nscores\n{markdown(truths(found))}")
 
 
 @cache

@@ -159,6 +159,7 @@ def test_estimates_of_photographs_compute_every_row_once():
     assert sum(rows) == len(of_class.known) + gradients
     assert len(found) == 2 * 2 * 2 * 2 * 3  # seeds, estimators, outputs, methods and sizes
     assert len(p.table(found)) == 2 * 3
+    assert p.truths(found).shape == (len(maps), 1 + 2 * 3)
 
 
 def test_the_errors_are_without_what_the_truth_adds():
