@@ -54,6 +54,7 @@ def abpc(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def aopc(
@@ -74,6 +75,7 @@ def aopc(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def average_drop(
@@ -200,6 +202,7 @@ def deletion(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def deletion_curve(
@@ -220,6 +223,7 @@ def deletion_curve(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def effective_complexity(
@@ -365,6 +369,7 @@ def insertion(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def insertion_curve(
@@ -385,6 +390,7 @@ def insertion_curve(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def irof(
@@ -713,6 +719,7 @@ def removal_curves(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def road(
@@ -733,6 +740,7 @@ def road(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def road_accuracy(
@@ -752,6 +760,7 @@ def road_accuracy(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
     threshold: float | None = None,
 ) -> Scores: ...
 
@@ -924,6 +933,7 @@ def srg(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def stochastic_comprehensiveness(
