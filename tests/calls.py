@@ -280,7 +280,7 @@ ARGUMENTS: dict[str, Argument] = {
     "activation": Argument(*always(torch.sigmoid), always(probabilities)),  # some metrics need a probability
     "aggregate": Argument(None, (other_than_default("aggregate", sum="mean", mean="sum"),)),
     "frozen": Argument(None, always([0, 5])),
-    "n_steps": Argument(*always(6), always(4)),
+    "n_steps": Argument(*always(6), always(8)),
     "start": Argument(None, always(0.25)),
     "stop": Argument(None, always(0.75)),
     "mode": Argument(None, (other_than_default("mode", morf="lerf", deletion="insertion"),)),
@@ -316,6 +316,7 @@ ARGUMENTS: dict[str, Argument] = {
     "gap": Argument(None, always("relative", "signed")),
     "shares": Argument(None, always([1, 0.6], [2])),
     "share": Argument(None, always(0.4)),
+    "rounding": Argument(None, always("floor")),
     "alpha": Argument(None, always(0.3)),
     # such that each of both decides at some size: the top k or all others
     "beta": Argument(None, (lambda s, metric: 0.2 if metric.__name__ == "stochastic_sufficiency" else 0.1,)),

@@ -242,7 +242,7 @@ def between(low: float, high: float, words: str) -> Good:
 
 
 WORDS = {"sum", "mean", "morf", "lerf", "deletion", "insertion", "random", "vertices", "block"}
-WORDS |= {"pearson", "spearman", "kendall"}
+WORDS |= {"pearson", "spearman", "kendall", "round", "floor"}
 WORDS |= {"sample", "regression", "greedy", "beam", "exact", "worst"}
 WORD = Good("one of the words that the documentation lists", lambda v: isinstance(v, str) and v in WORDS)
 FLAG = Good("True or False", lambda v: isinstance(v, (bool, np.bool_)))
@@ -316,7 +316,9 @@ GOOD: dict[str, Good] = {
     ),
     "activation": Good("None, or a function of the output", nothing_or(CALLED.holds), functions),
     "control_variate": Good("None or 'gradient'", nothing_or(lambda v: isinstance(v, str) and v == "gradient")),
-    **dict.fromkeys(("aggregate", "mode", "search", "order", "sign", "correlation", "gap", "estimator", "lower"), WORD),
+    **dict.fromkeys(
+        ("aggregate", "mode", "search", "order", "sign", "correlation", "gap", "estimator", "lower", "rounding"), WORD
+    ),
     "similarity": Good("a word, or a function that returns a number per example", CALLED.holds, functions),
     "n_steps": whole(2),
     "n_bins": whole(2),

@@ -579,6 +579,7 @@ BAD_ARGUMENTS = [
     value("`correlation` must be one of 'pearson', 'spearman', 'kendall', got 'cosine'", correlation="cosine"),
     *(value(f"`{name}` must be a share above 0 and at most 1, got 0", **{name: 0}) for name in ("alpha", "beta")),
     *(value(f"`{name}` must be a share above 0 and at most 1, got 1.1", **{name: 1.1}) for name in ("alpha", "beta")),
+    value("`rounding` must be one of 'round', 'floor', got 'ceil'", rounding="ceil"),
     # estimators
     value("`control_variate` must be one of 'gradient', got 'input'", control_variate="input"),
     value(

@@ -1076,6 +1076,7 @@ USUAL = {  # defaults, by name; of the metrics that have another, below
     "norm_ord": ("fro",),
     "order": ("top_down",),
     "perturb_radius": (0.02,),
+    "rounding": ("round",),
     "same_class": (True,),
     "search": ("random",),
     "shares": ((0.01, 0.05, 0.1, 0.2, 0.5),),

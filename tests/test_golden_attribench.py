@@ -142,6 +142,27 @@ def test_the_public_curves_agree_wherever_the_counts_do(case):
             curves_agree(curves[method][:, same], curve[:, same])
 
 
+@cases("deletion", "insertion")
+def test_the_public_curves_agree_everywhere_where_counts_are_cut_off(case):
+    call = case["call"]
+    for masker, activation, recorded in results(case):
+        curves = getattr(metrics, f"{case['metric']}_curve")(
+            model_of(case["model"]),
+            samples(case),
+            attributions(case),
+            baseline(case, masker),
+            target=target(case),
+            mode=call["mode"],
+            start=call["start"],
+            stop=call["stop"],
+            n_steps=call["num_steps"],
+            activation=activation,
+            rounding="floor",
+        )
+        for method, curve in recorded.items():
+            curves_agree(curves[method], curve)
+
+
 # ---------------------------------------------------------------- irof
 
 

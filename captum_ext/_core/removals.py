@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .arguments import Scores
-from .checks import check_count, check_fraction
+from .checks import check_choice, check_count, check_fraction
 from .features import Features
 from .forward import Forward
 from .setting import Setting
@@ -17,6 +18,7 @@ from .sharing import shared
 from .statistics import area, wide
 from .subsets import Subsets, scores_without
 
+ROUNDINGS = {"round": torch.round, "floor": torch.floor}  # of fractions of the features to numbers of them
 OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # "most relevant first" and "least relevant first"
 
 
@@ -33,9 +35,9 @@ class Removals:
         self.keys = torch.empty(0, dtype=torch.long, device="cpu")  # ascending; example, ordering and count
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
 
-    def counts(self, fractions: Tensor) -> Tensor:
+    def counts(self, fractions: Tensor, rounding: str = "round") -> Tensor:
         """`[B, points]`: fractions of the features as numbers of features of each example."""
-        return (fractions * self.sizes[:, None]).round().long()
+        return ROUNDINGS[rounding](fractions * self.sizes[:, None]).long()
 
     def shares(self, counts: Tensor) -> Tensor:
         """`[B, points]`: numbers of features as fractions of each example's features, on the device of the scores."""
@@ -94,12 +96,19 @@ def removals(**arguments: Any) -> Removals:
     return Removals(given.x, given.f, given.phi)
 
 
-def fractions(start: float, stop: float, n_steps: int) -> Tensor:
-    """Returns evenly spaced points from `start` to `stop`. From 0 to 1 they are exactly those from 1 to 0, reversed."""
+def fractions(start: float, stop: float, n_steps: int, rounding: str = "round") -> Tensor:
+    """Returns evenly spaced points from `start` to `stop`. From 0 to 1 they are exactly those from 1 to 0, reversed.
+
+    To be rounded down they are those of numpy to the last bit, as in AttriBench, since that bit may decide the number.
+    """
+    check_choice("rounding", rounding, ROUNDINGS)
     start, stop = check_fraction("start", start), check_fraction("stop", stop)
     if start == stop:
         raise ValueError(f"`start` and `stop` must differ, got {start} for both.")
-    step = torch.arange(check_count("n_steps", n_steps, least=2), dtype=torch.float64, device="cpu")
+    points = check_count("n_steps", n_steps, least=2)
+    if rounding == "floor":
+        return torch.from_numpy(np.linspace(start, stop, points))
+    step = torch.arange(points, dtype=torch.float64, device="cpu")
     return (start * step.flip(0) + stop * step) / step[-1]
 
 

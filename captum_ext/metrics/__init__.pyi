@@ -54,6 +54,7 @@ def abpc(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def aopc(
@@ -74,6 +75,7 @@ def aopc(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def average_drop(
@@ -200,6 +202,7 @@ def deletion(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def deletion_curve(
@@ -220,6 +223,7 @@ def deletion_curve(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def effective_complexity(
@@ -369,6 +373,7 @@ def insertion(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def insertion_curve(
@@ -389,6 +394,7 @@ def insertion_curve(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def irof(
@@ -717,6 +723,7 @@ def removal_curves(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def road(
@@ -737,6 +744,7 @@ def road(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def road_accuracy(
@@ -756,6 +764,7 @@ def road_accuracy(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
     threshold: float | None = None,
 ) -> Scores: ...
 
@@ -928,6 +937,7 @@ def srg(
     aggregate: str = 'mean',
     frozen: FrozenType = None,
     show_progress: bool = False,
+    rounding: str = 'round',
 ) -> Scores: ...
 
 def stochastic_comprehensiveness(

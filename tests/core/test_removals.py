@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from torch.testing import assert_close
 from captum_ext._core.arguments import as_attributions
 from captum_ext._core.features import Features
 from captum_ext._core.forward import Forward
-from captum_ext._core.removals import OPPOSITE, Removals
+from captum_ext._core.removals import OPPOSITE, Removals, fractions
 
 from .. import oracles
 from ..conftest import smooth_model
@@ -80,3 +81,18 @@ def test_the_least_relevant_of_a_short_example_are_its_own():
     found = removals_of(lambda rows: rows.sum(1), x, x, mask)
     counts = torch.tensor([[0, 1, 2, 3], [0, 1, 2, 2]])
     exactly(found.curve(counts, "lerf")[0], torch.tensor([[111.0, 110, 100, 0], [111, 100, 0, 0]]).double())
+
+
+@given(
+    ends=st.sampled_from([(0.0, 1.0), (1.0, 0.0), (0.0, 0.15), (0.25, 0.75), (1 - 0.1, 1 - 0.7)]),
+    points=st.integers(2, 120),
+    width=st.integers(1, 300),
+)
+def test_numbers_that_are_cut_off_are_those_of_numpy(ends, points, width):
+    """The last bit of a fraction decides: 29 % of 100 features are 28."""
+    found = removals_of(smooth_model, normal(1, width), {"m": normal(1, width)})
+    counts = found.counts(fractions(*ends, points, "floor"), "floor")
+    assert counts[0].tolist() == (np.linspace(*ends, points) * width).astype(int).tolist()
+    nearest = found.counts(fractions(*ends, points))
+    assert ((nearest - counts) >= 0).all()
+    assert ((nearest - counts) <= 1).all()

@@ -22,7 +22,7 @@ from .deletion import INSIDE, deletion_curve
     flipped_by=("mode", "lerf"),
 )
 @arguments_like(deletion_curve)
-def aopc(mode: str, start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
+def aopc(mode: str, start: float, stop: float, n_steps: int, *, rounding: str, **arguments: Any) -> Scores:
     r"""Area over the perturbation curve: the mean drop of the output while features are replaced, by relevance.
 
     .. math:: \frac1{L + 1} \sum_{l=0}^{L} \bigl( f(x) - c(s_l) \bigr)
@@ -51,9 +51,8 @@ def aopc(mode: str, start: float, stop: float, n_steps: int, **arguments: Any) -
         {'best': tensor([4.2500]), 'worst': tensor([2.7500])}
     """
     check_choice("mode", mode, OPPOSITE)
-    grid = fractions(start, stop, n_steps)
+    grid = fractions(start, stop, n_steps, rounding)
     x = removals(**arguments)
-    f_x, curve = x.curve(x.counts(torch.cat((torch.zeros(1, device="cpu").to(grid), grid))), mode).split(
-        (1, len(grid)), -1
-    )
+    counts = x.counts(torch.cat((torch.zeros(1, device="cpu").to(grid), grid)), rounding)
+    f_x, curve = x.curve(counts, mode).split((1, len(grid)), -1)
     return x.unpack((f_x - curve).mean(-1))

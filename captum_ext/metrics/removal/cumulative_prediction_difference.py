@@ -13,7 +13,7 @@ from ..._core.removals import OPPOSITE, Removals
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes, several
-from .deletion import deletion_curve
+from .deletion import OF_THE_CURVE, deletion_curve
 
 
 @metric(
@@ -24,7 +24,7 @@ from .deletion import deletion_curve
     axis=("k", several("k")),
     flipped_by=("mode", "lerf"),
 )
-@arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
+@arguments_like(deletion_curve, without=OF_THE_CURVE)
 def cumulative_prediction_difference(k: SizeType = 0.2, mode: str = "morf", **setting: Any) -> Scores:
     r"""How far the output moves, step by step, while features are replaced one by one in the order of their size.
 

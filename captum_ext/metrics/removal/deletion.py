@@ -11,6 +11,7 @@ from ..._core.removals import OPPOSITE, area_between, fractions, fractions_of, r
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 
+OF_THE_CURVE = ("mode", "start", "stop", "n_steps", "rounding")  # what scores of single sizes do not take
 INSIDE = "with start or stop inside 0..1"  # only the whole and the empty example are shared by all methods
 ROWS = f"2 B + M B (n_steps - 2), for M methods; at most M B n_steps {INSIDE}"
 ROWS_OF_BOTH = f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps {INSIDE}"
@@ -25,7 +26,13 @@ ROWS_OF_BOTH = f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps
 )
 @arguments_like(Setting, aggregate="mean")
 def deletion_curve(
-    mode: str = "morf", start: float = 0.0, stop: float = 1.0, n_steps: int = 33, **setting: Any
+    mode: str = "morf",
+    start: float = 0.0,
+    stop: float = 1.0,
+    n_steps: int = 33,
+    *,
+    rounding: str = "round",
+    **setting: Any,
 ) -> Scores:
     r"""The output after a growing share of the features was replaced, in the order of their relevance.
 
@@ -49,6 +56,7 @@ def deletion_curve(
         activation: applied to the model's whole output before the target is picked, such as
             ``partial(torch.softmax, dim=1)``.
         aggregate: whether groups are ranked by the `"mean"` or the `"sum"` of their elements' attributions.
+        rounding: `"round"`, or `"floor"` to cut `s F` off, which repeats the numbers of features of AttriBench.
 
     Returns:
         `[B, n_steps]` on the scale of the output, or a mapping name -> `[B, n_steps]`. It falls early for a good
@@ -69,9 +77,9 @@ def deletion_curve(
         tensor([[7., 3., 1., 0.]])
     """
     check_choice("mode", mode, OPPOSITE)
-    grid = fractions(start, stop, n_steps)
+    grid = fractions(start, stop, n_steps, rounding)
     x = removals(**setting)
-    return x.unpack(x.curve(x.counts(grid), mode))
+    return x.unpack(x.curve(x.counts(grid, rounding), mode))
 
 
 @metric(
@@ -83,7 +91,7 @@ def deletion_curve(
     outer_axis=("order", lambda arguments: ["morf", "lerf"]),
 )
 @arguments_like(deletion_curve, without=("mode",))
-def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) -> Scores:
+def removal_curves(start: float, stop: float, n_steps: int, *, rounding: str, **arguments: Any) -> Scores:
     r"""Both deletion curves, most relevant first and least relevant first, with shared ends.
 
     .. math:: c_\pi(s) = f\bigl(x_{\setminus \pi(k)}\bigr), \qquad k = \operatorname{round}(s F)
@@ -110,9 +118,9 @@ def removal_curves(start: float, stop: float, n_steps: int, **arguments: Any) ->
         tensor([[[7., 3., 1., 0.],
                  [7., 6., 4., 0.]]])
     """
-    grid = fractions(start, stop, n_steps)
+    grid = fractions(start, stop, n_steps, rounding)
     x = removals(**arguments)
-    return x.unpack(x.curves(x.counts(grid), "morf", "lerf"))
+    return x.unpack(x.curves(x.counts(grid, rounding), "morf", "lerf"))
 
 
 @metric(

@@ -22,7 +22,7 @@ from .deletion import deletion_curve
     flipped_by=("mode", "lerf"),
     relative=True,
 )
-@arguments_like(deletion_curve, without=("start", "stop", "n_steps"))
+@arguments_like(deletion_curve, without=("start", "stop", "n_steps", "rounding"))
 def irof(mode: str, **arguments: Any) -> Scores:
     r"""Iterative removal of features: the area over the curve of the relative output as segments are replaced.
 

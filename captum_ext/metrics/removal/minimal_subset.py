@@ -22,7 +22,7 @@ from .deletion import deletion_curve
     rows="2 B + M B (n_steps - 2), for M methods",
     reference="Gevaert et al. 2022, arXiv:2202.12270",
 )
-@arguments_like(deletion_curve, without=("mode", "start", "stop", "target", "activation"))
+@arguments_like(deletion_curve, without=("mode", "start", "stop", "rounding", "target", "activation"))
 def minimal_subset(n_steps: int, *, mode: str = "deletion", threshold: float | None = None, **arguments: Any) -> Scores:
     r"""The smallest share of the most relevant features whose removal changes the prediction, or that suffice for it.
 

@@ -11,7 +11,7 @@ from ..._core.card import metric
 from ..._core.removals import removals
 from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_outputs, wide
-from .deletion import deletion_curve
+from .deletion import OF_THE_CURVE, deletion_curve
 
 
 @metric(
@@ -20,7 +20,7 @@ from .deletion import deletion_curve
     rows="2 B + M B (F - 1), for M methods and F features",
     reference="Arya et al. 2019, arXiv:1909.03012",
 )
-@arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
+@arguments_like(deletion_curve, without=OF_THE_CURVE)
 def monotonicity(**arguments: Any) -> Scores:
     r"""Whether the output never falls as features are shown one by one, the least relevant first.
 

@@ -21,7 +21,7 @@ from ..._core.signature import arguments_like
 from ..._core.statistics import rounding_of_outputs, wide
 from ._best_order import beam_totals, greedy_totals, random_totals
 from ._exact_order import exact_totals
-from .deletion import deletion_curve
+from .deletion import OF_THE_CURVE, deletion_curve
 from .srg import srg
 
 ROWS = (
@@ -36,7 +36,7 @@ ROWS = (
     rows=ROWS,
     reference="Wang and Wang 2024, openreview:SKPhvzxO1g",
 )
-@arguments_like(deletion_curve, without=("mode", "start", "stop", "n_steps"))
+@arguments_like(deletion_curve, without=OF_THE_CURVE)
 def oracle_normalized(
     *,
     score: Callable[..., Any] = srg,

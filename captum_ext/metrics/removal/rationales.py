@@ -13,10 +13,9 @@ from ..._core.forward import warn_of_logits
 from ..._core.removals import Removals, removals
 from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes
-from .deletion import deletion_curve
+from .deletion import OF_THE_CURVE, deletion_curve
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # ERASER's
-OF_THE_CURVE = ("mode", "start", "stop", "n_steps")
 
 
 @metric(

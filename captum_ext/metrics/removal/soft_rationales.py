@@ -16,9 +16,8 @@ from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
 from ._chances import drops_by_chance
-from .deletion import deletion_curve
+from .deletion import OF_THE_CURVE, deletion_curve
 
-OF_THE_CURVE = ("mode", "start", "stop", "n_steps")
 REFERENCE = "Zhao and Aletras 2023, arXiv:2305.10496"
 ROWS = "B + M B n_perturb_samples, for M methods"
 

@@ -17,8 +17,8 @@ from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes
 from ..._core.statistics import wide
 from ._chances import drops_by_chance
-from .deletion import deletion_curve
-from .rationales import OF_THE_CURVE, SHARES
+from .deletion import OF_THE_CURVE, deletion_curve
+from .rationales import SHARES
 
 REFERENCE = "Zheng et al. 2025, arXiv:2410.02970"
 ROWS = "B + M B len(shares) n_perturb_samples, for M methods"

@@ -40,7 +40,8 @@ def deletion(
     """The model's output while features are masked in the order of their relevance.
 
     It is `captum_ext.metrics.deletion_curve`. The number of masked features is the rounded fraction (AttriBench rounds
-    down, so it may mask one fewer), and equal attributions are ordered by place.
+    down, so it may mask one fewer; `captum_ext.metrics.deletion_curve` does so with `rounding="floor"`), and equal
+    attributions are ordered by place.
 
     Args:
         batch_size: samples scored together, and the most rows of a call of the model.
