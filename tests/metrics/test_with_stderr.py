@@ -98,8 +98,9 @@ def test_infidelity_has_the_jackknifes_error(normalize, model, x):
 
     everything = range(15)
     assert_close(score, of(list(everything)))
-    assert_close(stderr, jackknife(torch.stack([of([i for i in everything if i != j]) for j in everything])))
-    assert_close(n_eff, by_definition(drops))
+    left_out = torch.stack([of([i for i in everything if i != j]) for j in everything])
+    assert_close(stderr, jackknife(left_out))
+    assert_close(n_eff, by_definition(left_out))
 
 
 def jackknife(left_out: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def infidelity(
 
     fewest = 2 if normalize and settings is None else 1  # of a single draw, beta leaves nothing
     return methods.unpack(
-        score(slice(None)), drawn.f.dtype, noise=lambda: jackknife(score, observed.shape[-1], observed, fewest)
+        score(slice(None)), drawn.f.dtype, noise=lambda: jackknife(score, observed.shape[-1], fewest=fewest)
     )
 
 
