@@ -68,6 +68,12 @@ def attribution_of(result: Any, inp: Any, target: int = 0, name: str = "attribut
             f"`{name}` must explain the prompt that is given: its features are {result.input_tokens}, but those of the "
             f"prompt are {inp.values}."
         )
+    explained = getattr(result, "inp", None)
+    if explained is not None and groups_of(explained) != groups_of(inp):
+        raise ValueError(
+            f"`{name}` must explain the prompt that is given: its `mask` makes the groups {groups_of(explained)}, but "
+            f"that of the prompt {groups_of(inp)}."
+        )
     first = torch.stack([(groups == g).nonzero()[0, 0] for g in range(int(groups.max()) + 1)])
     return values[first]
 
@@ -97,6 +103,16 @@ def _of_target(result: Any, target: int, name: str) -> Tensor:
     if target > len(result.token_attr):
         raise ValueError(f"`target` must be at most {len(result.token_attr)}, the answer's tokens; got {target}.")
     return result.token_attr[target - 1].detach()
+
+
+def is_alike(inp: Any, other: Any) -> bool:
+    """Whether two inputs have the same features and, where they make texts or ids, the same prompt."""
+    if inp is other:
+        return True
+    given, own = inp.to_model_input(), other.to_model_input()
+    of_ids = isinstance(given, Tensor) and isinstance(own, Tensor)
+    same = torch.equal(given, own) if of_ids else given == own if isinstance(given, str) else type(given) is type(own)
+    return bool(same) and list(inp.values) == list(other.values) and groups_of(inp) == groups_of(other)
 
 
 def groups_of(inp: Any) -> list[int]:
