@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -106,13 +107,19 @@ def _of_target(result: Any, target: int, name: str) -> Tensor:
 
 
 def is_alike(inp: Any, other: Any) -> bool:
-    """Whether two inputs have the same features and, where they make texts or ids, the same prompt."""
+    """Whether two inputs have the same features and the same prompt."""
     if inp is other:
         return True
-    given, own = inp.to_model_input(), other.to_model_input()
-    of_ids = isinstance(given, Tensor) and isinstance(own, Tensor)
-    same = torch.equal(given, own) if of_ids else given == own if isinstance(given, str) else type(given) is type(own)
-    return bool(same) and list(inp.values) == list(other.values) and groups_of(inp) == groups_of(other)
+    named = list(inp.values) == list(other.values) and groups_of(inp) == groups_of(other)
+    return named and _same(inp.to_model_input(), other.to_model_input())
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool((a.cpu() == b.cpu()).all())
+    return bool(a == b)
 
 
 def groups_of(inp: Any) -> list[int]:
