@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._core.arguments import TensorOrTuple, as_tuple
+from ._core.arguments import TensorOrTuple, as_sequence, as_tuple
 from ._core.checks import check_count, check_flag, check_integer, check_positive, describe, shape
 from ._core.grids import grid as grid
 from ._core.grids import numbered, positions
@@ -169,12 +169,9 @@ def tokens(attention_mask: Tensor, special_tokens_mask: Tensor | None = None) ->
         tensor([[-1,  1,  2, -1],
                 [-1,  1,  2,  3]])
     """
+    _check_flags("attention_mask", attention_mask, attention_mask)
     special = torch.zeros_like(attention_mask) if special_tokens_mask is None else special_tokens_mask
-    for name, mask in (("attention_mask", attention_mask), ("special_tokens_mask", special)):
-        if mask.dim() != 2 or mask.shape != attention_mask.shape:
-            raise ValueError(
-                f"`{name}` must have shape (B, tokens), as `attention_mask` {shape(attention_mask)}; got {shape(mask)}."
-            )
+    _check_flags("special_tokens_mask", special, attention_mask)
     number = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     return number.where((attention_mask != 0) & (special.to(attention_mask.device) == 0), -1)
 
@@ -194,6 +191,9 @@ def token_map(maps: Tensor, grid: tuple[int, int], size: tuple[int, int] | None 
         tensor([[[[1., 1., 2., 2.],
                   [3., 3., 4., 4.]]]])
     """
+    grid, size = _sides("grid", grid), None if size is None else _sides("size", size)
+    if not isinstance(maps, Tensor):
+        raise TypeError(f"`maps` must be a tensor, got {describe(maps)}.")
     of_tokens = maps.sum(-1) if maps.dim() == 3 else maps
     if of_tokens.dim() != 2 or of_tokens.shape[1] - check_count("prefix", prefix, least=0) != math.prod(grid):
         raise ValueError(
@@ -206,6 +206,24 @@ def token_map(maps: Tensor, grid: tuple[int, int], size: tuple[int, int] | None 
     if any(side % patches for side, patches in zip(size, grid)):
         raise ValueError(f"`size` must be a multiple of `grid` {tuple(grid)}, got {tuple(size)}.")
     return placed.repeat_interleave(size[0] // grid[0], 2).repeat_interleave(size[1] // grid[1], 3)
+
+
+def _check_flags(name: str, mask: Any, attention_mask: Tensor) -> None:
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"`{name}` must be a tensor, got {describe(mask)}. Call the tokenizer for tensors.")
+    if mask.dim() != 2 or mask.shape != attention_mask.shape:
+        raise ValueError(
+            f"`{name}` must have shape (B, tokens), as `attention_mask` {shape(attention_mask)}; got {shape(mask)}."
+        )
+    if not mask.is_meta and ((mask != 0) & (mask != 1)).any():
+        raise ValueError(f"`{name}` must be 0 or 1, as a tokenizer gives it; got values from {mask.min()}.")
+
+
+def _sides(name: str, value: Any) -> tuple[int, int]:
+    sides, _ = as_sequence(name, value)
+    if len(sides) != 2:
+        raise ValueError(f"`{name}` must be two numbers, down and across, got {describe(value)}.")
+    return check_count(name, sides[0]), check_count(name, sides[1])
 
 
 def _is_list(value: Any) -> bool:

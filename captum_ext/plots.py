@@ -353,7 +353,12 @@ def tokens(texts: Any, attributions: Mapping[str, Any]) -> TokenTexts:
 
 
 def _of_texts(name: str, value: Any, texts: Any) -> list[Floats]:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    array = np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value)  # numpy has no bfloat16
+    if array.ndim < 2:
+        raise ValueError(
+            f"`{name}` must be maps (B, features), a row for each text, got {describe(value)} of shape {array.shape}. "
+            "Of Captum's LLMAttributionResult give `f.attributions(result)`."
+        )
     if len(array) != len(texts):
         raise ValueError(f"`{name}` must have a row for each of {len(texts)} texts, got {len(array)}.")
     return [as_values(row, text, name) for row, text in zip(array, texts)]

@@ -83,6 +83,11 @@ def of_prompt(*values: str) -> SimpleNamespace:
     )
 
 
+def grouped(inp: SimpleNamespace, *groups: int) -> SimpleNamespace:
+    """The same with a `mask`."""
+    return SimpleNamespace(**vars(inp) | {"mask": list(groups), "formatted_mask": list(groups)})
+
+
 def of_llm(*values: str, of_tokens: bool = True) -> SimpleNamespace:
     """A result such as Captum's LLMAttributionResult, for an answer of one token."""
     seq = torch.ones(len(values))
@@ -1271,6 +1276,8 @@ BAD_CALLS = [
     # inputs and results of Captum's LLMAttribution
     (ValueError, "`attributions` must explain the prompt that is given: .*'a', 'b'",
      lambda: sparseness(of_prompt("c", "d"), of_llm("a", "b"))),
+    (ValueError, r"`attributions` must explain the .* makes the groups \[0, 1\], but that of the prompt \[0, 0\]",
+     lambda: sparseness(grouped(of_prompt("a", "b"), 0, 0), of_llm("a", "b"))),
     (ValueError, "`attributions` is a result for one prompt, but `target` has 3 entries",
      lambda: deletion(Model(), of_prompt("a", "b"), of_llm("a", "b"), target=[0, 1, 2])),
     (ValueError, "`target` must be at most 1, the answer's tokens; got 2",
@@ -1290,6 +1297,18 @@ BAD_CALLS = [
      lambda: feature_masks.tokens(x.flatten(1), x.flatten(1)[:2])),
     (ValueError, r"`maps` must have shape \(B, 1 \+ 2 \* 3\), .* got \(3, 8\)",
      lambda: feature_masks.token_map(x.flatten(1), (2, 3))),
+    (TypeError, "`maps` must be a tensor, got dict", lambda: feature_masks.token_map({"a": x}, (2, 3))),
+    (ValueError, r"`grid` must be two numbers, down and across, got int 3", lambda: feature_masks.token_map(x, 3)),
+    (ValueError, r"`grid` must be two numbers, .*, got a tuple of int",
+     lambda: feature_masks.token_map(x.flatten(1), (2, 2, 2), prefix=0)),
+    (ValueError, "`grid` must be at least 1, got -2", lambda: feature_masks.token_map(x, (-2, -2))),
+    (ValueError, r"`size` must be two numbers, .*, got int 4",
+     lambda: feature_masks.token_map(x.flatten(1), (2, 4), 4, prefix=0)),
+    (TypeError, "`attention_mask` must be a tensor, got a list of list", lambda: feature_masks.tokens([[1, 0]])),
+    (ValueError, "`attention_mask` must be 0 or 1, as a tokenizer gives it; got values from -9",
+     lambda: feature_masks.tokens(torch.tensor([[0.0, -9.0]]))),
+    (ValueError, "`special_tokens_mask` must be 0 or 1",
+     lambda: feature_masks.tokens(torch.ones(1, 2), torch.tensor([[101, 0]]))),
     (ValueError, "`prefix` must be at least 0, got -1",
      lambda: feature_masks.token_map(x.flatten(1), (3, 3), prefix=-1)),
     (ValueError, r"`size` must be a multiple of `grid` \(2, 4\), got \(2, 6\)",

@@ -366,3 +366,11 @@ def test_matplotlib_is_imported_only_to_draw():
     ]
     assert len(imports) > 5
     assert not [ast.unparse(node) for node in imports if "matplotlib" in ast.unparse(node)]
+
+
+def test_maps_of_tokens_may_be_of_half_precision_and_need_a_row_for_each_text():
+    half = torch.tensor([[1.0, -0.5]], dtype=torch.bfloat16)
+    assert str(plots.tokens([["a", "b"]], {"phi": half})) == str(plots.tokens([["a", "b"]], {"phi": half.float()}))
+    for wrong, got in ((half[0], r"Tensor of shape \(2,\)"), (object(), r"object of shape \(\)")):
+        with pytest.raises(ValueError, match=r"`attributions\['phi'\]` must be maps \(B, features\).* got " + got):
+            plots.tokens([["a", "b"]], {"phi": wrong})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -68,6 +69,12 @@ def attribution_of(result: Any, inp: Any, target: int = 0, name: str = "attribut
             f"`{name}` must explain the prompt that is given: its features are {result.input_tokens}, but those of the "
             f"prompt are {inp.values}."
         )
+    explained = getattr(result, "inp", None)
+    if explained is not None and groups_of(explained) != groups_of(inp):
+        raise ValueError(
+            f"`{name}` must explain the prompt that is given: its `mask` makes the groups {groups_of(explained)}, but "
+            f"that of the prompt {groups_of(inp)}."
+        )
     first = torch.stack([(groups == g).nonzero()[0, 0] for g in range(int(groups.max()) + 1)])
     return values[first]
 
@@ -97,6 +104,22 @@ def _of_target(result: Any, target: int, name: str) -> Tensor:
     if target > len(result.token_attr):
         raise ValueError(f"`target` must be at most {len(result.token_attr)}, the answer's tokens; got {target}.")
     return result.token_attr[target - 1].detach()
+
+
+def is_alike(inp: Any, other: Any) -> bool:
+    """Whether two inputs have the same features and the same prompt."""
+    if inp is other:
+        return True
+    named = list(inp.values) == list(other.values) and groups_of(inp) == groups_of(other)
+    return named and _same(inp.to_model_input(), other.to_model_input())
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool((a.cpu() == b.cpu()).all())
+    return bool(a == b)
 
 
 def groups_of(inp: Any) -> list[int]:

@@ -47,6 +47,8 @@ class Setting:
         known = _known_of_inputs(forward_func, inputs)
         args = known.get("additional_forward_args") if additional_forward_args is None else additional_forward_args
         self.methods = as_attributions(attributions, inputs, target)
+        if hasattr(forward_func, "check_explained"):
+            forward_func.check_explained(inputs, attributions)
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
         x = self.x.inputs
         self.f = Forward(forward_func, x, target, args, activation, max_examples_per_batch, show_progress)

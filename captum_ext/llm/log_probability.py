@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .._core.checks import check_choice
-from .._core.interpretable import attribution_of, checked_presence, presence
+from .._core.interpretable import attribution_of, checked_presence, is_alike, is_interpretable, is_result, presence
 from .answers import (
     as_answers,
     as_fields,
@@ -25,7 +25,7 @@ from .answers import (
     warn_of_two_beginnings,
 )
 from .token_scores import Row, TokenScores
-from .token_texts import Prompts, answer_text, pieces_of
+from .token_texts import Prompts, answer_text, is_answer, pieces_of
 
 ATTR_TARGETS = ("log_prob", "prob", "logit")
 
@@ -156,6 +156,11 @@ class LogProbability(nn.Module):
                 f"`result` explains an answer of {tokens} tokens, but that of prompt {prompt} has {len(answer)}. "
                 "Give LLMAttribution the ids in `f.answers` as its target."
             )
+        if not is_answer(self.tokenizer, answer, result):
+            raise ValueError(
+                f"`result` explains the answer {list(result.output_tokens)}, which is not that of prompt {prompt}, "
+                f"{answer_text(self.tokenizer, answer)!r}. Give LLMAttribution the ids in `f.answers` as its target."
+            )
         if len(answer) < target < 1 + max(map(len, self.answers)):
             return torch.zeros(width)
         values = attribution_of(result, inp, target, "result").cpu()
@@ -191,10 +196,34 @@ class LogProbability(nn.Module):
             plain = {k: v for k, v in vars(self.model).items() if isinstance(v, (str, int, float))}
             _digest(sha, f"{type(self.model).__name__} {sorted(plain.items())}")
         for inp, answer in zip(self.interpretable_inputs, self.answers):
-            for present in (torch.ones, torch.zeros):
-                _digest(sha, inp.to_model_input(present(1, presence(inp).shape[1])))
+            for present in _telling_rows(presence(inp).shape[1]):
+                _digest(sha, self._seen(inp.to_model_input(present)))
             _digest(sha, answer)
         return sha.hexdigest()[:16]
+
+    def _seen(self, model_input: Any) -> Any:
+        """What the model sees of a prompt: its ids, and what else a processor makes; a provider sees the text."""
+        return model_input if is_remote(self.model) else as_fields(model_input, self.tokenizer, self.add_special_tokens)
+
+    def check_explained(self, inputs: Any, attributions: Any) -> None:
+        """Refuses an input or a result of Captum's that is about another prompt or another answer."""
+        if is_interpretable(inputs) and not any(is_alike(inputs, own) for own in self.interpretable_inputs):
+            raise ValueError(
+                "`inputs` must be the prompt that `forward_func` was made with, or one with the same features and text."
+            )
+        for result in attributions.values() if isinstance(attributions, Mapping) else [attributions]:
+            if is_result(result):
+                self._check_result(result)
+
+    def _check_result(self, result: Any) -> None:
+        inp = getattr(result, "inp", None)  # those of gradients and of Captum 0.7 have none
+        if inp is not None and not any(is_alike(inp, own) for own in self.interpretable_inputs):
+            raise ValueError("`attributions` must explain the prompt that `forward_func` was made with.")
+        if not any(is_answer(self.tokenizer, answer, result) for answer in self.answers):
+            raise ValueError(
+                f"`attributions` explain the answer {list(result.output_tokens)}, which `forward_func` does not have. "
+                "Give LLMAttribution the ids in `f.answers` as its target."
+            )
 
     def _presence_by_prompt(self, present: Tensor, prompt: Tensor | None) -> list[tuple[int, Tensor]]:
         checked = checked_presence(present, self.inputs.shape[1])
@@ -247,6 +276,13 @@ class LogProbability(nn.Module):
             return total - (-torch.expm1(total)).log()
         columns = pad(torch.cat((total, scores)), (0, max(map(len, self.answers)) - len(scores)), value=torch.nan)
         return columns.exp() if self.attr_target == "prob" else columns
+
+
+def _telling_rows(features: int) -> Iterator[Tensor]:
+    """`[1, F]`: all features, none, and the halves by each binary digit of their numbers, which tell any two apart."""
+    number = torch.arange(features, device="cpu")
+    yield from (torch.ones(1, features, device="cpu"), torch.zeros(1, features, device="cpu"))
+    yield from ((number >> digit & 1)[None].float() for digit in range((features - 1).bit_length()))
 
 
 def _digest(sha: Any, value: Any) -> None:

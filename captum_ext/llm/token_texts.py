@@ -73,5 +73,21 @@ def _of_template(inp: Any) -> list[Piece]:
     return [piece for piece in pairs if piece != ("", None)]
 
 
+def is_answer(tokenizer: Any, answer: Tensor, result: Any) -> bool:
+    """Whether a result of Captum's explains this answer, as far as its tokens tell.
+
+    Captum spells the tokens in its own way, so only letters and digits are compared, of tokens in ASCII.
+    """
+    tokens = list(getattr(result, "output_tokens", []))
+    if not tokens or not hasattr(tokenizer, "decode"):
+        return True
+    pairs = [(_letters(t), _letters(tokenizer.decode([i]))) for t, i in zip(tokens, answer.tolist()) if t.isascii()]
+    return len(tokens) == len(answer) and all(a == b for a, b in pairs)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
+
+
 def answer_text(tokenizer: Any, answer: Tensor) -> str:
     return str(tokenizer.decode(answer.tolist())).strip() if hasattr(tokenizer, "decode") else str(answer.tolist())

@@ -180,3 +180,12 @@ def test_an_image_needs_a_processor():
     inp = ImageMaskInput(Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)))
     with pytest.raises(TypeError, match="`processor_fn`"):
         llm.LogProbability(llava(), tokenizer(), inp, "oslo")
+
+
+def test_a_result_for_another_picture_is_refused():
+    f = llm.LogProbability(llava(), tokenizer(), picture(0), ANSWER)
+    explain = LLMAttribution(FeatureAblation(llava()), tokenizer())
+    same, other = (explain.attribute(picture(seed), ANSWER, forward_in_tokens=False) for seed in (0, 1))
+    assert metrics.completeness(f, f.inputs, same, target=0).shape == (1,)
+    with pytest.raises(ValueError, match="must explain the prompt that `forward_func` was made with"):
+        metrics.completeness(f, f.inputs, other, target=0)
