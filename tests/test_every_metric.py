@@ -1021,7 +1021,7 @@ def test_the_signature_says_what_the_metric_is(metric):
     assert "inputs" in required
     if {"forward_func", "explanation_func"} & parameters.keys():
         assert parameters["max_examples_per_batch"].default is None
-    assert ("frozen" in parameters) == ("feature_mask" in parameters and metric is not exported.infidelity)
+    assert ("frozen" in parameters) == ("feature_mask" in parameters)
 
 
 @pytest.mark.parametrize("metric", [exported.infidelity, exported.sensitivity_max])

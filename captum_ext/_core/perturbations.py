@@ -13,11 +13,13 @@ from torch import Tensor
 from .arguments import (
     BaselinesType,
     FeatureMaskType,
+    FrozenType,
     InputsType,
     TensorOrTuple,
     Tensors,
     as_baselines,
     as_feature_mask,
+    as_frozen,
     as_tuple,
     bare_if_single,
     baseline_values,
@@ -29,7 +31,7 @@ from .checks import check_count, check_function, check_has_values, check_not_neg
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .forward import Forward, Rows, copies_of, whole
 from .guard import Guard
-from .interpretable import as_present
+from .interpretable import as_present, with_known_features
 from .target import TargetType
 
 
@@ -157,10 +159,12 @@ class Perturbations:
         max_examples_per_batch: int | None = None,
         *,
         feature_mask: FeatureMaskType = None,
+        frozen: FrozenType = None,
         seed: SeedType = None,
         show_progress: bool = False,
     ):
         check_perturb_func(perturb_func)
+        feature_mask, frozen = with_known_features(inputs, feature_mask, frozen)
         inputs = as_present(inputs)
         self.inputs = as_tuple(inputs)
         self.batch = len(self.inputs[0])
@@ -168,6 +172,8 @@ class Perturbations:
         as_baselines(self.baselines, inputs)  # raises where they do not fit the inputs
         self.masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
+        as_frozen(frozen, self.masks)  # raises where there is no mask that has them
+        self.frozen = {"frozen": frozen} if frozen is not None and takes(perturb_func, "frozen") else {}
         self.perturb = Guard(perturb_func, "`perturb_func`", self.baselines, self.feature_mask)
         n = check_count("n_perturb_samples", n_perturb_samples)
         self.n, self.per_draw = _keywords_per_draw(perturb_func, self.inputs, n, seed)
@@ -208,7 +214,7 @@ class Perturbations:
         extra = () if self.baselines is None else (self._of_rows(self.baselines, example),)
         if self.feature_mask is not None:
             keywords["feature_mask"] = self._of_rows(self.feature_mask, example)
-        result = self.perturb(bare_if_single(tensors), *extra, **keywords)
+        result = self.perturb(bare_if_single(tensors), *extra, **keywords, **self.frozen)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise ValueError(
                 "`perturb_func` must return two things, the perturbations and the perturbed inputs; "

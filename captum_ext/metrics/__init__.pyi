@@ -349,6 +349,7 @@ def infidelity(
     normalize: bool = False,
     *,
     feature_mask: FeatureMaskType = None,
+    frozen: FrozenType = None,
     seed: SeedType = None,
     show_progress: bool = False,
     aggregate: str = 'sum',
@@ -565,9 +566,9 @@ def optimal_explanation(
     n_perturb_samples: int = 200,
     max_examples_per_batch: int | None = None,
     *,
+    frozen: FrozenType = None,
     seed: SeedType = None,
     show_progress: bool = False,
-    frozen: FrozenType = None,
 ) -> TensorOrTuple: ...
 
 def oracle_normalized(

@@ -80,6 +80,8 @@ def infidelity(
         baselines: if given, passed to `perturb_func` as its second argument; may be a function of the inputs.
         feature_mask: passed to a `perturb_func` that takes an argument of this name, such as `segment_removal`; may be
             a function of the inputs. Otherwise only `aggregate="mean"` uses it.
+        frozen: ids of `feature_mask` that are no features, such as padding: passed to a `perturb_func` that takes an
+            argument of this name, such as `segment_removal`, which never removes them.
         aggregate: `"sum"` takes the attributions of all elements as they are, as Captum does. `"mean"` is for maps that
             repeat one value over a group of `feature_mask`, as those of FeatureAblation, Shapley values and Lime, or
             over the channels, in maps with one: each element gets its equal share of the group's mean.

@@ -46,7 +46,7 @@ def optimal_explanation(
     Args:
         perturb_func: as in `infidelity`, such as the functions of `captum_ext.perturbations`.
         feature_mask: as in Captum, or a function of the inputs; also passed to a `perturb_func` that takes it.
-        frozen: ids of `feature_mask` that get no attribution.
+        frozen: ids of `feature_mask` that get no attribution; also passed to a `perturb_func` that takes it.
         n_perturb_samples: the number of draws; fewer if `perturb_func` has fewer different perturbations, each of which
             is then taken once.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
@@ -68,7 +68,7 @@ def optimal_explanation(
     """
     x = as_tuple(inputs)
     features = Features(inputs, Attributions(None, (x,)), None, feature_mask, frozen)
-    drawn = Perturbations(inputs=inputs, baselines=baselines, feature_mask=feature_mask, **arguments)
+    drawn = Perturbations(inputs=inputs, baselines=baselines, feature_mask=feature_mask, frozen=frozen, **arguments)
     moved: list[Tensor] = []
 
     def sum_up(perturbations: Tensors, example: Tensor) -> None:
