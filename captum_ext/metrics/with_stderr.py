@@ -39,8 +39,8 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
 
     .. math:: n_\mathrm{eff} = \frac{\bigl(\sum_j d_j^2\bigr)^2}{\sum_j d_j^4}
 
-    carry the score. About 95 % of intervals of two standard errors hold the score of endlessly many draws if that is
-    12 or more; with fewer, too few do, and one warning per call says so.
+    carry the score. If these are 12 or more, about 95 % of intervals of two standard errors hold the score that
+    endlessly many draws would give; with fewer, too few intervals do, and one warning per call says so.
 
     Args:
         metric: a metric, also one configured by `functools.partial`, or a function of your own.
