@@ -137,7 +137,8 @@ ONLY_METRICS = {
     "an axis": ("attribution", "is an axis of the results"),
     "another axis": ("example", "is an axis of the results"),
     "the axis of halves": ("half", "is an axis of the results"),
-    "halves of another": ("s:halves", "from halves of the draws"),
+    "halves of another": ("s:halves", "those of the noise of another metric's scores"),
+    "errors of another": ("s stderr", "those of the noise of another metric's scores"),
 }
 
 
