@@ -185,6 +185,8 @@ def test_each_value_of_a_metric_counts_unless_one_is_named():
     assert [s.split(":")[0] for s in named.verdict()] == ["sized (size=1)", "score"]
     assert json.loads(named.dataset.attrs["until"]) == {"sized (size=1)": "best", "score": "control"}
     assert run(measures={"sized": sized, "score": score}, until={"sized": "best"}).dataset.attrs["pairs"] == 12
+    twice = run(measures={"sized": sized}, until={"sized": "best", "sized (size=1)": "best"})
+    assert twice.dataset.attrs["pairs"] == 12
 
 
 def test_pairs_are_counted_over_all_metrics():
