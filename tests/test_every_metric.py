@@ -590,6 +590,12 @@ def needed(metric: Metric) -> dict[str, str]:
     return NEEDED | ({"feature_mask": "perturb_func"} if metric is exported.infidelity else {})
 
 
+def needed_by(metric: Metric, name: str) -> list[str]:
+    """What must be there for an option to be of consequence, and what must be there for that."""
+    other = needed(metric).get(name)
+    return [] if other is None else [other, *needed_by(metric, other)]
+
+
 def unseen(metric: Metric, name: str, beside: str) -> bool:
     """Where an option must be without effect."""
     if metric in RELATIVE and name in ("activation", "same_class"):
@@ -622,14 +628,14 @@ def test_an_option_has_its_effect_beside_every_other(metric):
         return tiny().call(metric, **{name: found[name] for name in names})
 
     def check(pair: tuple[str, str]) -> None:
-        together = {*pair, *(needed(metric)[name] for name in pair if name in needed(metric))} & found.keys()
+        together = {*pair, *(other for name in pair for other in needed_by(metric, name))} & found.keys()
         if counts:
             chosen = {name: options(metric)[name][0] for name in together}
             first = Case("", metric, chosen)(tiny()[:2])
             assert_same(score(*sorted(together))[:2], first)
             return
         for name in pair:
-            others = {other for other in together - {name} if needed(metric).get(other) != name}
+            others = {other for other in together - {name} if name not in needed_by(metric, other)}
             seen = differ(score(*sorted(together)), score(*sorted(others)))
             assert seen or unseen(metric, name, *set(pair) - {name}), f"{name} is not seen"
 

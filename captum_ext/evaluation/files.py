@@ -23,21 +23,23 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def written_aside(path: Path, room: int = 0) -> Iterator[Path]:
+def written_aside(path: Path, room: int = 0, durable: bool = True) -> Iterator[Path]:
     """Yields a path beside `path` at which to write a file or a folder, which is renamed to `path` when all is on disk.
 
     If writing fails, it is removed. `room` is the number of bytes that must be free beforehand, for writers that do not
-    survive a full disk: HDF5 crashes the process.
+    survive a full disk: HDF5 crashes the process. What is not `durable` is not waited for, as the call removes it.
     """
     aside = unfinished(path)
     try:
         if room:
             _check_room(aside, room + MEBIBYTE)
         yield aside
-        for file in [aside, *aside.rglob("*")] if aside.is_dir() else [aside]:
+        written = [aside, *aside.rglob("*")] if aside.is_dir() else [aside]
+        for file in written if durable else ():
             _sync(file)
         os.replace(aside, path)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
     finally:
         _remove(aside)
 

@@ -40,4 +40,4 @@ def _taken(name: str) -> str | None:
     if name in AXES:
         return "but that is an axis of the results"
     part = next((part for part in OF if name.endswith(part)), None)
-    return None if part is None else f"but names with {part!r} are those of the noise of another metric's scores"
+    return None if part is None else f"but names that end in {part!r} are those of the noise of another metric's scores"

@@ -72,7 +72,10 @@ class Evaluation:
         return pd.concat(frames, ignore_index=True)
 
     def merge(self, *others: Evaluation) -> Evaluation:
-        """Joins these scores with those of other methods, metrics or examples; no score may be in two of them."""
+        """Joins these scores with those of other methods, metrics or examples; no score may be in two of them.
+
+        What one of them had decided is left out: ask `verdict` again. Groups of examples must agree.
+        """
         merged, failures = self.dataset, self.failures
         for other in others:
             if not isinstance(other, Evaluation):
@@ -120,7 +123,8 @@ class Evaluation:
 
         - `within`: the share of the method's lead over the control that is added to each difference. 0 is strict.
         - `mean_difference`, without that share. **Positive is better than the other**, whatever the metric's direction.
-        - `log_e_value`: it is decided once this reaches `threshold`, by the sum of all differences' signs and sizes.
+        - `log_e_value`: the logarithm of the evidence that the two are not equally good. The pair is decided once it
+          reaches `threshold`.
         - `decided`: "better", "worse" or empty; `decided_at`: after how many examples, 0 if it is not decided.
         - `contradictory`: decided, but the mean (with the share of `within`) points the other way, as it may where
           differences are skewed. Such a pair never makes a method the best.

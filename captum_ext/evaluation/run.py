@@ -135,12 +135,13 @@ def evaluate(
             asked of every metric with a better side, or of those in a mapping, as in ``{"deletion": "best"}`` or
             ``{"sensitivity_n (n=5)": "ranking"}``. All examples are scored if they do not decide it. What was decided
             is in :meth:`Evaluation.certainty`. A later call at the same `path` goes on with another rule, or with none.
-        alpha: the chance that anything that was decided is wrong, over all pairs of methods and all metrics asked.
+        alpha: the largest chance that anything that was decided is wrong, over all pairs of methods and metrics asked.
         within: a method is also a best one if no other is better by more than this share of its lead over the
             control, since two methods that nearly agree are never told apart. 0 asks for strictly better, and so does
             a call without a control.
-        groups: a label per example, or a function of its index, of what is not independent: crops of one photograph,
-            frames of one film. A group counts once, with the mean of its differences, when all of it is scored.
+        groups: a label per example, all integers or all strings, or a function of its index, for examples that are not
+            independent: crops of one photograph, frames of one film. A group counts once, with the mean of its
+            differences, when all of it is scored.
         order: `"given"`, or `"shuffled"` by the seed, with groups as wholes. The coordinate `example` of the result
             then has the order of evaluation. An example's draws stay the same.
 

@@ -110,7 +110,7 @@ def rule_of(
         )
     if len(methods) < 2:
         raise ValueError(f"`until` needs at least two of `methods` to compare, got {methods[0]!r} alone.")
-    questions = tuple(_questions(until, open))
+    questions = tuple(dict.fromkeys(_questions(until, open)))  # a metric and one of its values may both be named
     if control is None and any(q.until == "control" for q in questions):
         raise ValueError(
             '`until` asks for a comparison with the "control", but `methods` has none. Add it: '

@@ -129,7 +129,7 @@ class ShardStore:
             self._unwritten = None
 
     def _write_text(self, name: str, text: str) -> None:
-        with self._disk_errors_named(), written_aside(self.folder / name) as aside:
+        with self._disk_errors_named(), written_aside(self.folder / name, durable=self.kept) as aside:
             aside.write_text(text)
 
     # ---- how many shards are needed
@@ -188,7 +188,7 @@ class ShardStore:
         self.begin()
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **arrays)
-        with self._disk_errors_named(), written_aside(self._file(shard)) as aside:
+        with self._disk_errors_named(), written_aside(self._file(shard), durable=self.kept) as aside:
             aside.write_bytes(file.getvalue() + self._digest(shard, file.getvalue()))
 
     @contextmanager

@@ -40,9 +40,9 @@ def with_stderr(metric: Callable[..., Any]) -> Callable[..., Estimate]:
 
     .. math:: n_\mathrm{eff} = \frac{\bigl(\sum_j d_j^2\bigr)^2}{\sum_j d_j^4}
 
-    carry the score; for a mean over draws, :math:`d_j` are the deviations of what is averaged. With 12 or more, about
-    95 % of intervals of two standard errors hold the score of endlessly many draws. With fewer, too few do, and one
-    warning per call says so.
+    carry the score; for a mean over draws, :math:`d_j` are the deviations of what is averaged. If these are 12 or more,
+    about 95 % of intervals of two standard errors hold the score that endlessly many draws would give; with fewer, too
+    few intervals do, and one warning per call says so.
 
     Args:
         metric: a metric, also one configured by `functools.partial`, or a function of your own.

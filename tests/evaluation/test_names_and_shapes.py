@@ -137,8 +137,8 @@ ONLY_METRICS = {
     "an axis": ("attribution", "is an axis of the results"),
     "another axis": ("example", "is an axis of the results"),
     "the axis of halves": ("half", "is an axis of the results"),
-    "halves of another": ("s:halves", "the noise of another metric's scores"),
-    "the standard error of another": ("s stderr", "the noise of another metric's scores"),
+    "halves of another": ("s:halves", "those of the noise of another metric's scores"),
+    "errors of another": ("s stderr", "those of the noise of another metric's scores"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from functools import partial
 
@@ -17,7 +18,6 @@ from captum_ext.evaluation.engines import Scorer
 from captum_ext.evaluation.stop_rule import rule_from
 from captum_ext.evaluation.store import ShardStore
 
-from .faults import die_at
 from .runs import Killed, killed_at
 
 N = 60
@@ -74,6 +74,12 @@ def certain(scores=SCORES, names=METHODS, **options):
     """The table, by pair."""
     asked = {k: options.pop(k) for k in ("until", "alpha", "within") if k in options}
     return run(scores, names, until=None, **options).certainty(**asked).set_index(["method", "other"])
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch):
+    """Which takes most of the time of such small runs."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +185,8 @@ def test_each_value_of_a_metric_counts_unless_one_is_named():
     assert [s.split(":")[0] for s in named.verdict()] == ["sized (size=1)", "score"]
     assert json.loads(named.dataset.attrs["until"]) == {"sized (size=1)": "best", "score": "control"}
     assert run(measures={"sized": sized, "score": score}, until={"sized": "best"}).dataset.attrs["pairs"] == 12
+    twice = run(measures={"sized": sized}, until={"sized": "best", "sized (size=1)": "best"})
+    assert twice.dataset.attrs["pairs"] == 12
 
 
 def test_pairs_are_counted_over_all_metrics():
@@ -521,18 +529,9 @@ def test_an_engine_that_ignores_the_stop_gives_the_same_result(stopped):
     assert run(engine=Backwards()).dataset.equals(stopped.dataset)
 
 
-def test_two_workers_of_which_one_is_killed_stop_at_the_same_example(stopped, tmp_path):
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    dying = partial(die_at, row=torch.as_tensor(SCORES.T[5]), times=1, notes=str(notes))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = run(
-            measures={"score": score, "own": lambda attributions, inputs: dying(inputs, inputs)},
-            path=tmp_path / "run.h5",
-            devices=["cpu", "cpu"],
-        )
-    assert len(list(notes.iterdir())) == 1
+def test_two_workers_stop_at_the_same_example(stopped, tmp_path):
+    """Of workers that are killed, `engines/test_elastic.py` has the same."""
+    result = run(path=tmp_path / "run.h5", devices=["cpu", "cpu"])
     assert (result.dataset["score"].values == stopped.dataset["score"].values).all()
     assert result.verdict() == stopped.verdict()
     assert len(list((tmp_path / "run.h5.parts").glob("*.npz"))) < N // 2

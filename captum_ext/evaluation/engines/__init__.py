@@ -85,14 +85,13 @@ def engine_named(engine: Any) -> Engine:
         if not callable(getattr(engine, "run", None)):
             raise TypeError(f"`engine` must be a name or an object with a method `run`, got {type(engine).__name__}.")
         return engine
-    others = {entry.name: entry for entry in entry_points(group=GROUP)}
     if engine in OWN:
         module, name = OWN[engine].split(":")
-        maker = getattr(import_module(module, __name__), name)
-    elif engine in others:
-        maker = others[engine].load()
-    else:
+        made: Engine = getattr(import_module(module, __name__), name)()
+        return made
+    others = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if engine not in others:
         names = ", ".join(map(repr, ["auto", *OWN, *sorted(others)]))
         raise ValueError(f"`engine` must be one of {names}, or an engine, got {engine!r}.")
-    made: Engine = maker()
+    made = others[engine].load()()
     return made
