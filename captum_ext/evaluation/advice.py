@@ -119,8 +119,8 @@ def advice(
             method, and the clean input.
         unit_rows: by metric, the model rows of one draw, or of one point of a curve. By default a draw takes one for
             each value of the metric, and a point one for each method. Some metrics take more: twice as many points for
-            `srg`, `abpc`; an explanation by each method for each draw of `sensitivity_avg`; a row for each method for
-            `soft_sufficiency` and `soft_comprehensiveness`.
+            `srg` and `abpc`; a row for each method and draw for `soft_sufficiency` and `soft_comprehensiveness`; an
+            explanation by each method for each draw of those that explain perturbed inputs, such as `sensitivity_avg`.
         least_draws: the fewest draws to advise. A correlation over few draws is off on average, which more examples do
             not mend. Set it to 2 for a mean over draws, such as `infidelity`. At least 12 draws should also carry the
             variance (`n_eff`) of the typical score, as far as the pilot tells.
