@@ -97,7 +97,8 @@ def advice(
       the least certain. Maxima over draws have no best number, as they grow with each draw.
     - `points` of the pilot's curves and `best_points`: 13 for an area, of which the rest of its error is far below the
       differences between examples.
-    - `example_rows`, `best_example_rows`: model rows of an example with the pilot's setting, and with the best one.
+    - `unit_rows` that a draw, or a point, is taken to cost; `example_rows`, `best_example_rows`: model rows of an
+      example with the pilot's setting, and with the best one.
       `times_fewer`: the ratio of all rows that equally certain means take.
     - With `half_width`: the `examples` that the mean of the least certain method needs by the pilot's setting, and
       `best_examples` by the best one, and the model rows of all, `rows` and `best_rows`.
@@ -296,6 +297,7 @@ def _advised(score: Score, setting: Setting, wanted: Wanted) -> dict[str, Any]:
         "best_draws": None if setting.noise in ("maximum", "unknown") else best,
         "points": setting.points,
         "best_points": setting.best_points,
+        "unit_rows": setting.unit_rows,
         "example_rows": rows,
         "best_example_rows": best_rows,
         "times_fewer": now * rows / (then * best_rows) if then > 0 and best_rows > 0 else math.nan,
