@@ -97,7 +97,8 @@ def advice(
       the least certain. Maxima over draws have no best number, as they grow with each draw.
     - `points` of the pilot's curves and `best_points`: 13 for an area, of which the rest of its error is far below the
       differences between examples.
-    - `example_rows`, `best_example_rows`: model rows of an example with the pilot's setting, and with the best one.
+    - `unit_rows` that a draw, or a point, is taken to cost; `example_rows`, `best_example_rows`: model rows of an
+      example with the pilot's setting, and with the best one.
       `times_fewer`: the ratio of all rows that equally certain means take.
     - With `half_width`: the `examples` that the mean of the least certain method needs by the pilot's setting, and
       `best_examples` by the best one, and the model rows of all, `rows` and `best_rows`.
@@ -119,8 +120,8 @@ def advice(
             method, and the clean input.
         unit_rows: by metric, the model rows of one draw, or of one point of a curve. By default a draw takes one for
             each value of the metric, and a point one for each method. Some metrics take more: twice as many points for
-            `srg`, `abpc`; an explanation by each method for each draw of `sensitivity_avg`; a row for each method for
-            `soft_sufficiency` and `soft_comprehensiveness`.
+            `srg` and `abpc`; a row for each method and draw for `soft_sufficiency` and `soft_comprehensiveness`; an
+            explanation by each method for each draw of those that explain perturbed inputs, such as `sensitivity_avg`.
         least_draws: the fewest draws to advise. A correlation over few draws is off on average, which more examples do
             not mend. Set it to 2 for a mean over draws, such as `infidelity`. At least 12 draws should also carry the
             variance (`n_eff`) of the typical score, as far as the pilot tells.
@@ -296,6 +297,7 @@ def _advised(score: Score, setting: Setting, wanted: Wanted) -> dict[str, Any]:
         "best_draws": None if setting.noise in ("maximum", "unknown") else best,
         "points": setting.points,
         "best_points": setting.best_points,
+        "unit_rows": setting.unit_rows,
         "example_rows": rows,
         "best_example_rows": best_rows,
         "times_fewer": now * rows / (then * best_rows) if then > 0 and best_rows > 0 else math.nan,

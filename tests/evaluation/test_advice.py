@@ -174,6 +174,7 @@ def test_a_draw_of_several_sizes_takes_a_row_for_each():
     dataset["score stderr"] = dims, np.full(values.shape, 0.4), {"stderr_of": "score"}
     table = Evaluation(dataset).advice({"score (n=5)": 0.2}, other_rows=10)
     assert table["example_rows"].tolist() == [70, 70]
+    assert table["unit_rows"].tolist() == [2, 2]
     assert table["at"].tolist() == [1, 5]
     assert table["examples"].isna().tolist() == [True, False]
     assert table["advice"][1].startswith("score (n=5): ")
