@@ -1294,7 +1294,7 @@ BAD_CALLS = [
     (ValueError, r"`attention_mask` must have shape \(B, tokens\), .* got \(3, 2, 2, 2\)",
      lambda: feature_masks.tokens(x)),
     (ValueError, r"`special_tokens_mask` must have shape .* \(3, 8\); got \(2, 8\)",
-     lambda: feature_masks.tokens(x.flatten(1), x.flatten(1)[:2])),
+     lambda: feature_masks.tokens(torch.ones(3, 8), torch.ones(2, 8))),
     (ValueError, r"`maps` must have shape \(B, 1 \+ 2 \* 3\), .* got \(3, 8\)",
      lambda: feature_masks.token_map(x.flatten(1), (2, 3))),
     (TypeError, "`maps` must be a tensor, got dict", lambda: feature_masks.token_map({"a": x}, (2, 3))),

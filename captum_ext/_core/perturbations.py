@@ -29,6 +29,7 @@ from .arguments import (
 from .card import arguments_of_partial, configured
 from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
+from .features import check_some_left
 from .forward import Forward, Rows, copies_of, whole
 from .guard import Guard
 from .interpretable import as_present, with_known_features
@@ -172,7 +173,7 @@ class Perturbations:
         as_baselines(self.baselines, inputs)  # raises where they do not fit the inputs
         self.masks = as_feature_mask(feature_mask, inputs)
         self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
-        as_frozen(frozen, self.masks)  # raises where there is no mask that has them
+        _check_frozen(frozen, self.masks, self.batch)
         self.frozen = {"frozen": frozen} if frozen is not None and takes(perturb_func, "frozen") else {}
         self.perturb = Guard(perturb_func, "`perturb_func`", self.baselines, self.feature_mask)
         n = check_count("n_perturb_samples", n_perturb_samples)
@@ -227,6 +228,14 @@ class Perturbations:
 
     def _of_rows(self, values: tuple[Any, ...], example: Tensor) -> Any:
         return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))
+
+
+def _check_frozen(frozen: FrozenType, masks: Tensors | None, batch: int) -> None:
+    """Refuses ids without a mask, and those of all groups of an example."""
+    ids = as_frozen(frozen, masks)
+    if masks is not None and len(ids):
+        left = [(~torch.isin(m, ids)).flatten(1).any(1).expand(batch) for m in masks]
+        check_some_left(torch.stack(left).any(0).long().cpu())
 
 
 def _keywords_per_draw(

@@ -321,7 +321,7 @@ def replicates(model: nn.Module, x: Tensor, metric: partial, times: int = 600) -
         (metrics.linear_datamodeling_score, 50),
         (partial(metrics.infidelity, perturb_func=perturbations.gaussian), 200),
         (partial(metrics.infidelity, perturb_func=perturbations.gaussian, normalize=True), 200),
-        (partial(metrics.infidelity, perturb_func=perturbations.gaussian, control_variate="gradient"), 40),
+        (partial(metrics.infidelity, perturb_func=perturbations.gaussian, control_variate="gradient"), 300),
         (metrics.soft_comprehensiveness, 50),
         (partial(metrics.stochastic_comprehensiveness, shares=[3, 6]), 50),
     ],
