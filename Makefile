@@ -72,7 +72,7 @@ benchmark-certainty: $(VENV)/tutorials.stamp
 	$(BIN)/python benchmarks/certainty.py falsepositives
 	$(BIN)/python benchmarks/certainty.py coverage
 	$(BIN)/python benchmarks/certainty.py estimators
-	$(BIN)/python benchmarks/certainty.py photographs
+	$(BIN)/python benchmarks/certainty.py photographs --crops 2
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py
