@@ -158,7 +158,7 @@ class Watch:
         return {s: self._reason(name_of(s)) for s in shards if self.attempts.deaths(name_of(s)) >= MOST_DEATHS}
 
     def _reason(self, work: str) -> str:
-        cause = f"took longer than shard_timeout={self.timeout} s" if work in self.late else "killed its worker"
+        cause = f"took longer than shard_timeout={self.timeout:g} s" if work in self.late else "killed its worker"
         return f"{cause} {self.attempts.deaths(work)} times"
 
 

@@ -174,7 +174,7 @@ class Pool:
             )
 
     def _cause(self, shard: int) -> str:
-        late = f"took longer than shard_timeout={self.resources.shard_timeout} s"
+        late = f"took longer than shard_timeout={self.resources.shard_timeout:g} s"
         return late if shard in self.late else "killed its actor"
 
 
