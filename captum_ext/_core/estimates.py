@@ -137,14 +137,11 @@ def _in_place_of(scores: Any, value: float) -> Any:
     return torch.full_like(at_least_float32(scores), value).masked_fill(scores.isnan(), torch.nan)
 
 
-def of_mean(values: Tensor, drops: Tensor | None = None) -> Noise:
-    """Of the mean of `values [..., draws]`: their standard deviation, divided by the root of their number.
-
-    The effective draws are those of `drops`, or of the values themselves.
-    """
+def of_mean(values: Tensor) -> Noise:
+    """Of the mean of `values [..., draws]`: their standard deviation, divided by the root of their number."""
     draws = values.shape[-1]
     stderr = values.std(-1) / draws**0.5 if draws > 1 else torch.full_like(values[..., 0], torch.nan)
-    return _carried_by(values if drops is None else drops, stderr)
+    return _carried_by(values, stderr)
 
 
 def _carried_by(values: Tensor, stderr: Tensor) -> Noise:

@@ -56,9 +56,8 @@ class Scorer:
         """The arrays of a shard, of the examples at these places of the job's order.
 
         `"0"`, `"1"`, ... are the scores of each metric, `[methods, examples, ...]`, and `"0 stderr"` and the like what
-        is known of their noise; `"0.1"`, where attributions are
-        kept, is the second tensor of the first method's, `[1, examples, ...]`; `"failures"` is JSON, and so are the
-        digests of the batches' examples, `"data"`.
+        is known of their noise; `"0.1"`, where attributions are kept, is the second tensor of the first method's,
+        `[1, examples, ...]`; `"failures"` is JSON, and so are the digests of the batches' examples, `"data"`.
         """
         self.failures, self.digests = [], []
         with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):

@@ -344,7 +344,8 @@ def test_95_percent_intervals_hold_the_truth_95_times_in_100(metric, draws, mode
     assert n_eff.median() > 12
     covered = ((score - truth).abs() <= 1.96 * stderr).double().mean()
     assert 0.923 < covered < 0.985
-    assert_close(stderr.square().mean().sqrt(), score.std(), rtol=0.25, atol=0)
+    of_ranks = "correlation" in metric.keywords if isinstance(metric, partial) else False
+    assert_close(stderr.square().mean().sqrt(), score.std(), rtol=0.25 if of_ranks else 0.12, atol=0)
 
 
 # ---- the warning
