@@ -50,7 +50,7 @@ def test_too_few_examples_are_said_to_be_so(stored, tmp_path, capsys):
     assert main(["show", str(few)]) == 0
     printed = capsys.readouterr().out
     assert printed.rstrip().endswith("? too few examples to tell.")
-    assert [line.split()[1] for line in printed.splitlines() if line.startswith("  ")] == ["*", "?"] * 2
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("  ")] == ["?"] * 4
     assert main(["report", str(few), "--baseline", "low"]) == 0
     written = few.with_suffix(".html").read_text()
     assert "<h1>With 5 examples no two methods can be distinguished (at least 6 examples are needed)" in written

@@ -144,7 +144,7 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
     blocks = [_summary_block(str(name), rows) for name, rows in table.groupby(labels(table), sort=False)]
     legend = (
         f"{headline(dataset)}. Mean with its {options.get('confidence', 0.95):.0%} interval over examples; "
-        f"* best mean, ~ not distinguishable from it{TOO_FEW if table['undecided'].any() else ''}."
+        f"* best mean, = not distinguishable from the best{TOO_FEW if table['undecided'].any() else ''}."
     )
     if table["share_of_draws"].notna().any():
         legend += "\nBy draws: the share of the variance between examples that is noise of the metric's random draws."
@@ -154,7 +154,8 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
 def _summary_block(name: str, rows: pd.DataFrame) -> str:
     rows = rows.sort_values("rank", kind="stable")
     form = number_format(rows[["mean", "low", "high"]])
-    marks = [_mark(row) for row in rows.itertuples()]
+    alone = len(rows) == 1 or not rows["tied_with_best"].all()
+    marks = [_mark(row, alone) for row in rows.itertuples()]
     intervals = [f"[{form(low)}, {form(high)}]" for low, high in zip(rows["low"], rows["high"])]
     missing = [f"{share:.0%} undefined" if share else "" for share in rows["undefined"]]
     draws = [f"{share:.0%} by draws" if np.isfinite(share) else "" for share in rows["share_of_draws"]]
@@ -163,10 +164,11 @@ def _summary_block(name: str, rows: pd.DataFrame) -> str:
     return "\n".join([f"{name} {arrow(rows['higher_is_better'].iloc[0])}", *lines])
 
 
-def _mark(row: Any) -> str:
-    if row.rank == 1:
+def _mark(row: Any, alone: bool) -> str:
+    """A star only if some method is distinguishable from the best."""
+    if row.rank == 1 and alone:
         return "*"
-    return "?" if row.undecided else "~" if row.tied_with_best else " "
+    return "?" if row.undecided else "=" if row.tied_with_best else " "
 
 
 def as_html(dataset: xr.Dataset) -> str:

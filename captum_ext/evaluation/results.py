@@ -16,7 +16,7 @@ import xarray as xr
 from .._core.checks import check_choice, describe
 from .._core.estimates import FEW, Noise, few_draws
 from .._core.guard import frames_of_package
-from . import comparison, display
+from . import comparison, display, tables_for_text
 from .advice import advice
 from .axes import common_lengths, named_axes, place_label
 from .files import as_path, check_writable
@@ -147,6 +147,26 @@ class Evaluation:
         `evaluate(..., stderr=True)`. The column `advice` of the table says each row in a sentence.
         """
         return advice(self.dataset, half_width, **options)
+
+    def to_markdown(self, *, intervals: bool = True, **options: Any) -> str:
+        """A table of methods by metrics for a README or an issue, with a sentence that explains its marks.
+
+        An arrow points to the better side. The best mean is bold; one that cannot be distinguished from it is marked
+        "=", and "?" where there are too few examples to tell.
+
+        Args:
+            intervals: whether the interval over examples stands behind each mean.
+            options: the arguments of :meth:`summary`, such as `metric` and `confidence`.
+        """
+        return tables_for_text.to_markdown(self.dataset, intervals, options)
+
+    def to_latex(self, *, intervals: bool = True, **options: Any) -> str:
+        """As :meth:`to_markdown`, for a paper: a `tabular` that needs the LaTeX package booktabs.
+
+        A mean that cannot be distinguished from the best is underlined. The sentence that explains the marks is a
+        comment above the table.
+        """
+        return tables_for_text.to_latex(self.dataset, intervals, options)
 
     def report(
         self,

@@ -60,6 +60,12 @@ class Attempts:
         processes = map(_process, self.folder.glob(f"{work}.*"))
         return sum(not is_alive(process) for process in processes if process)
 
+    def forget_deaths(self, work: str) -> None:
+        """Forgets them, since the work has been done: what killed those processes was not the work."""
+        for record in self.folder.glob(f"{work}.*"):
+            if not is_alive(_process(record)):
+                record.unlink(missing_ok=True)
+
     def overdue(self, seconds: float) -> list[tuple[str, int]]:
         """Work that has taken longer than that, and the process that is at it."""
         begun = [(record, _process(record), _age(record)) for record in self.folder.glob("*.*")]

@@ -41,9 +41,11 @@ def main(name: str, digest: str) -> None:
 def _work(folder: Path, digest: str, worker: int, settings: dict[str, Any], attempts: Attempts) -> None:
     workers, start = len(settings["devices"]), f"start-{worker}"
     if attempts.deaths(start) >= MOST_DEATHS:
-        raise RuntimeError(f"A worker on {settings['devices'][worker]} died {MOST_DEATHS} times while it was starting.")
+        device = settings["devices"][worker]
+        raise RuntimeError(f"A worker on {device} died {MOST_DEATHS} times in a row while it was starting.")
     with attempts.at(start):
         scorer = started(Path(settings["job"]).read_bytes(), digest, settings["devices"][worker], settings)
+    attempts.forget_deaths(start)
     store, wanted = payload.store_of(settings), set(settings["shards"])
     rank, in_order = Rank(*settings["rank"]).of_worker(worker, workers), store.rule is not None
     order = [s for s in shard_order(len(store), rank, in_order) if s in wanted]

@@ -138,6 +138,8 @@ class Pool:
             return
         if error is not None:
             raise again(error)
+        if task.shard is None:
+            self.deaths.pop(None, None)
         self._feed(task)
 
     def _feed(self, task: Task) -> None:
@@ -150,7 +152,7 @@ class Pool:
     def _died(self, task: Task) -> None:
         self.deaths[task.shard] = self.deaths.get(task.shard, 0) + 1
         if task.shard is None and self.deaths[None] >= MOST_DEATHS * len(self.resources.devices):
-            raise RuntimeError(f"Actors died {self.deaths[None]} times while they were starting.")
+            raise RuntimeError(f"Actors died {self.deaths[None]} times in a row while they were starting.")
         if task.shard is not None and self.deaths[task.shard] < MOST_DEATHS:
             put_back = self.pending.appendleft if self.in_order else self.pending.append
             put_back(task.shard)  # what killed an actor comes last, unless all before a stop are needed

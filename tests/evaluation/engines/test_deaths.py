@@ -57,6 +57,10 @@ def test_an_attempt_that_ends_leaves_nothing_and_a_death_is_counted(tmp_path):
         assert begun
         assert attempts.deaths(SHARD) == 3
     assert attempts.deaths("another") == 0
+    attempts.forget_deaths("another")
+    assert attempts.deaths(SHARD) == 3
+    attempts.forget_deaths(SHARD)
+    assert attempts.deaths(SHARD) == 0
 
 
 def test_a_process_that_is_told_to_end_is_no_death(tmp_path):
