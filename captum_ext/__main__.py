@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import inspect
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._core.formulas import as_text
 from ._core.printing import printable
 from ._version import __version__
 
@@ -109,10 +111,16 @@ def metrics(options: argparse.Namespace) -> None:
     known = {name: f for name, f in vars(exported).items() if hasattr(f, "card")}
     if options.name is None:
         print(catalogue(exported.available()))
-    elif options.name in known:
-        print(f"{call_of(known[options.name])}\n\n{inspect.getdoc(known[options.name])}")
-    else:
-        raise ValueError(f"no metric is named {options.name!r}; there are {', '.join(sorted(known))}.")
+        return
+    name = options.name.lower().replace("-", "_")
+    if name not in known:
+        raise ValueError(f"no metric is named {options.name!r}. {meant(name, sorted(known))}")
+    print(f"{call_of(known[name])}\n\n{as_text(inspect.getdoc(known[name]) or '')}")
+
+
+def meant(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, cutoff=0.7)
+    return f"Did you mean {' or '.join(near)}?" if near else "`captum-ext metrics` lists those that there are."
 
 
 def catalogue(known: Catalogue) -> str:

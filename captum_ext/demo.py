@@ -201,8 +201,8 @@ def mean_of_channels(kind: Any, model: nn.Module) -> Callable[[Tensor, Tensor], 
 def main(output: Path) -> None:
     """Runs the demo, or resumes an interrupted one, and writes everything into the folder `output`."""
     warnings.filterwarnings("ignore", module="captum")  # it sets gradients and hooks, and says so each time
-    output.mkdir(parents=True, exist_ok=True)
     model, images = network(), photographs()
+    output.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         targets = model(images).argmax(1)
     result = evaluate(

@@ -59,6 +59,13 @@ def test_too_few_examples_are_said_to_be_so(stored, tmp_path, capsys):
     assert 'not shown to be better than low"' not in written
 
 
+def test_report_refuses_a_control_that_is_not_there(stored, capsys):
+    pytest.importorskip("jinja2")
+    assert main(["report", str(stored), "--baseline", "nope"]) == 1
+    assert "`baseline`" in capsys.readouterr().err
+    assert not stored.with_suffix(".html").exists()
+
+
 def test_report_leaves_alone_what_is_there(stored, capsys):
     assert main(["report", str(stored), "-o", str(stored)]) == 1
     assert "exists already" in capsys.readouterr().err
@@ -80,6 +87,9 @@ def test_metrics_explains_one(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("sensitivity_n(forward_func, inputs, attributions, n, ")
     assert "Ancona" in printed
+    assert "Σ_(i ∈ S) φ_i, f(x) - f(x_(∖ S))" in printed
+    assert main(["metrics", "Sensitivity-n"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(
@@ -87,7 +97,8 @@ def test_metrics_explains_one(capsys):
     [
         (["show", "nowhere.h5"], "captum-ext: `path` nowhere.h5 does not exist.\n"),
         (["show", __file__], "is not a result of captum_ext"),
-        (["metrics", "delection"], "no metric is named 'delection'; there are abpc, aopc"),
+        (["metrics", "delation"], "no metric is named 'delation'. Did you mean deletion?"),
+        (["metrics", "xyz"], "no metric is named 'xyz'. `captum-ext metrics` lists those that there are."),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(arguments, message, capsys):
@@ -107,6 +118,7 @@ def test_the_demo_says_what_it_needs_and_may_be_interrupted(tmp_path, capsys, mo
         monkeypatch.setattr(demo, "network", network)
         assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
         assert capsys.readouterr().err == f"captum-ext: {message}\n"
+        assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["sing"], ["show"], ["show", "a.h5", "b.h5"]])
