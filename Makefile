@@ -7,11 +7,12 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark benchmark-certainty test-captum readme stubs docs tutorials clean
+.PHONY: help dist demo test test-faults test-old test-peers check doctest benchmark benchmark-certainty test-captum readme stubs docs tutorials clean
 
 help:
 	@echo "make demo        score six explanations of a pretrained network by five metrics, on four photographs"
 	@echo "make test        run the tests"
+	@echo "make dist        build the distributions, and run the tests of the unpacked source distribution"
 	@echo "make test-faults run the tests in which workers, drivers and machines die or hang, or the disk is full"
 	@echo "make check       run the linter, the type checker and the doctests"
 	@echo "make test-old    run the tests that concern Captum with captum 0.7, the oldest supported release"
@@ -37,6 +38,14 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+
+# The tests of the unpacked source distribution, which must have every file that they need.
+dist: $(VENV)/test.stamp
+	$(PIP) install build
+	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist .
+	tar xzf dist/*.tar.gz -C dist
+	cd dist/captum_ext-*/ && ../../$(BIN)/python -m pytest -q -n $(WORKERS) tests
+	rm -rf dist/captum_ext-*/
 
 test-faults: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -m faults tests
