@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 WORKERS ?= 2
+CONSTRAINTS ?= constraints.txt
 PIP     = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 BIN     = $(VENV)/bin
 
@@ -15,7 +16,7 @@ help:
 	@echo "make dist        build the distributions, and run the tests of the unpacked source distribution"
 	@echo "make test-faults run the tests in which workers, drivers and machines die or hang, or the disk is full"
 	@echo "make check       run the linter, the type checker and the doctests"
-	@echo "make test-old    run the tests that concern Captum with captum 0.7, the oldest supported release"
+	@echo "make test-old    run the tests that concern Captum with captum 0.7, the oldest supported release, and NumPy 1"
 	@echo "make test-peers  compare the scores with those of Captum and Quantus under the same settings"
 	@echo "make tutorials   run every notebook in tutorials/ from start to end"
 	@echo "make readme      update the table of metrics in README.md"
@@ -26,11 +27,11 @@ help:
 	@echo "make test-captum CAPTUM=path   run Captum's own tests, from a checkout of its source, on this package's two metrics"
 
 # Each set of extras has a stamp file, so that a changed setup.cfg leads to a new installation.
-$(VENV)/%.stamp: setup.cfg constraints.txt
+$(VENV)/%.stamp: setup.cfg $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade "pip<26" "setuptools>=64" wheel
-	$(PIP) install --constraint constraints.txt torch numpy
-	$(PIP) install --constraint constraints.txt --no-build-isolation --editable ".[$*]"
+	$(PIP) install --constraint $(CONSTRAINTS) torch numpy
+	$(PIP) install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[$*]"
 	@touch $@
 
 demo: $(VENV)/demo.stamp
@@ -58,10 +59,9 @@ check: $(VENV)/check.stamp $(VENV)/test.stamp
 
 # The tests that concern Captum: its conventions, its objects and its numbers.
 OF_CAPTUM = core metrics evaluation/test_methods.py evaluation/test_evaluate.py test_captum_parity.py test_where_captum_is_wrong.py test_plots.py
-# captum 0.7 is the oldest supported release. It is installed in a separate environment.
+# captum 0.7 is the oldest supported release, and most of its users have NumPy 1. It is installed in a separate environment.
 test-old:
-	$(MAKE) $(VENV)-old/test.stamp VENV=$(VENV)-old
-	$(VENV)-old/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "captum==0.7.0"
+	$(MAKE) $(VENV)-old/test.stamp VENV=$(VENV)-old CONSTRAINTS=constraints-old.txt
 	$(VENV)-old/bin/python -m pytest -q -n $(WORKERS) $(addprefix tests/,$(OF_CAPTUM))
 
 # Packages to compare with have their own requirements, so they are installed in a separate environment.

@@ -35,7 +35,7 @@ def example_seeds(seed: SeedType, batch: int) -> list[int]:
 
 def _of_64_bits(numbers: list[int]) -> int:
     """Makes one number of less than 64 bits, which a generator takes, of numbers of any size."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
 def draw_seeds(seed: SeedType, batch: int, draws: int) -> Tensor:
