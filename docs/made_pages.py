@@ -20,7 +20,9 @@ MADE = HERE / "made"
 TUTORIALS = HERE.parent / "tutorials"
 REFERENCE = {  # page of the reference -> modules on it
     "evaluation": ["captum_ext", "captum_ext.evaluation.comparison", "captum_ext.evaluation.advice"],
-    "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
+    "inputs": [
+        f"captum_ext.{name}" for name in ("baselines", "feature_masks", "layers", "perturbations", "truth_masks")
+    ],
     "llm": ["captum_ext.llm"],
     "plots": ["captum_ext.plots"],
     "engines": ["captum_ext.evaluation.engines"],

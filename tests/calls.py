@@ -240,7 +240,9 @@ def always(*values: Any) -> tuple[Maker, ...]:
     return tuple((lambda s, metric, value=value: value) for value in values)
 
 
+OF_ORDERS = (exported.oracle_normalized, exported.normalized_aopc)  # which search among few features
 SECOND_SEARCH = {exported.sensitivity_avg: "vertices", exported.oracle_normalized: "beam"}
+SECOND_SEARCH |= {exported.normalized_aopc: "greedy"}
 OF_THE_EXPLANATION = ("target", "additional_forward_args")  # which go through `kwargs`
 ARGUMENTS: dict[str, Argument] = {
     # Captum's
@@ -255,7 +257,7 @@ ARGUMENTS: dict[str, Argument] = {
         (lambda s, metric: each(s.inputs, lambda x: (5 * x).cos() / 4), *always(0.25)),
     ),
     "feature_mask": Argument(
-        lambda s, metric: groups_of(s) if metric is exported.oracle_normalized else LEFT_OUT,  # searched among few
+        lambda s, metric: groups_of(s) if metric in OF_ORDERS else LEFT_OUT,
         (lambda s, metric: groups_of(s),),
     ),
     "additional_forward_args": Argument(None, (lambda s, metric: scale_of(s),)),
@@ -291,7 +293,7 @@ ARGUMENTS: dict[str, Argument] = {
     "search": Argument(
         None,
         (
-            lambda s, metric: "exact" if metric is exported.oracle_normalized else "vertices",
+            lambda s, metric: "exact" if metric in OF_ORDERS else "vertices",
             lambda s, metric: SECOND_SEARCH.get(metric, "block"),
         ),
     ),

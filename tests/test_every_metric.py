@@ -37,6 +37,7 @@ from .calls import (
     CLASH,
     LEFT_OUT,
     METRICS,
+    OF_ORDERS,
     Case,
     Metric,
     Net,
@@ -67,7 +68,7 @@ NEEDS_VALUES = {  # compares, solves or draws weights: on a device without value
     exported.consistency,
     exported.input_invariance,
     exported.mu_fidelity,
-    exported.oracle_normalized,
+    *OF_ORDERS,
     exported.road,
     exported.road_accuracy,
     *(metric for metric in METRICS.values() if takes(metric, "explanation_factory")),
@@ -235,6 +236,8 @@ def test_numbers_of_half_precision_score_as_the_same_numbers_of_single_precision
 
     perturb = segment_removal if case.metric is exported.infidelity else lambda inputs: -inputs
     exact = {"baselines": 0.0, "perturb_func": perturb, "activation": None, "explanation_func": odd_map}
+    if case.metric is exported.normalized_aopc:
+        exact["search"] = "exact"  # others take outputs that differ by no more than their rounding for equal
     changes = {name: value for name, value in exact.items() if name in inspect.signature(case.metric).parameters}
 
     def score(dtype: torch.dtype) -> Tensor:
@@ -385,6 +388,10 @@ ROWS_OF_SEARCH = (
     "B F (F + 1) by search='greedy', at most 5 times as many by 'beam', B 2^F by 'exact'; and what the score costs for "
     "M methods and again for 2 + n_perturb_samples, or for 4 with lower='worst'"
 )
+ROWS_OF_LIMITS = (
+    "at most 5 B F (F + 1) by search='beam', B F (F + 1) by 'greedy', B 2^F by 'exact'; and 4 B + B (M + 4) (F - 1), "
+    "for M methods"
+)
 OF_A_CURVE = "2 B + M B (n_steps - 2), for M methods"
 
 
@@ -422,6 +429,11 @@ class Call:
         """How often the baselines are drawn."""
         drawn = callable(self.baselines) and takes(self.baselines, "seed")
         return self.n_perturb_samples if drawn else 1
+
+    @property
+    def of_search(self) -> int:
+        greedy = self.B * self.F * (self.F + 1)
+        return {"greedy": greedy, "beam": 5 * greedy, "exact": self.B * 2**self.F}[self.search]
 
     def of_score(self, methods: int) -> int:
         arguments = arguments_of_partial(self.score)
@@ -464,10 +476,9 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
     f"2 B + 2 M B (n_steps - 2), for M methods; at most 2 M B n_steps {INSIDE}": lambda c: (
         2 * c.M * c.B * c.n_steps if c.inside else 2 * c.B + 2 * c.M * c.B * (c.n_steps - 2)
     ),
+    ROWS_OF_LIMITS: lambda c: c.of_search + 4 * c.B + c.B * (c.M + 4) * (c.F - 1),
     ROWS_OF_SEARCH: lambda c: (
-        {"greedy": c.B * c.F * (c.F + 1), "beam": 5 * c.B * c.F * (c.F + 1), "exact": c.B * 2**c.F}[c.search]
-        + c.of_score(c.M)
-        + c.of_score(4 if c.lower == "worst" else 2 + c.n_perturb_samples)
+        c.of_search + c.of_score(c.M) + c.of_score(4 if c.lower == "worst" else 2 + c.n_perturb_samples)
     ),
     "explanations of 2 B rows": lambda c: 2 * c.B,
     "2 + 2 B, and explanations of 2 B rows": lambda c: 2 + 4 * c.B,
@@ -600,12 +611,14 @@ def unseen(metric: Metric, name: str, beside: str) -> bool:
     """Where an option must be without effect."""
     if metric in RELATIVE and name in ("activation", "same_class"):
         return True  # no copy is of another class
-    if metric is exported.oracle_normalized and name == "feature_mask":
+    if metric in OF_ORDERS and name == "feature_mask":
         return True  # a plain call has it
     if takes(metric, "truth_mask") and name == "feature_mask":
         return True  # it only says what is frozen
     if metric is exported.oracle_normalized and (name, beside) == ("search", "score"):
         return True  # a greedy order may be the best
+    if metric is exported.normalized_aopc and name == "search":
+        return True  # that of a beam is the best of so few
     if metric is exported.oracle_normalized and beside == "lower" and name in ("seed", "n_perturb_samples"):
         return True  # the worst order is not drawn
     if takes(metric, "explanation_func") and name == "n_perturb_samples":
@@ -1102,6 +1115,7 @@ OF_THEIR_PAPERS = {
     "minimal_subset": {"mode": "deletion"},
     "mu_fidelity": {"n": 0.2, "n_perturb_samples": 200, "correlation": "spearman"},
     "non_sensitivity": {"tolerance": 1e-5},
+    "normalized_aopc": {"search": "beam"},
     "oracle_normalized": {"search": "greedy"},
     "pointing_game": {"tolerance": 0, "sign": "all"},
     "relevance_mass_accuracy": {"sign": "positive"},

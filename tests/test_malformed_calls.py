@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from captum_ext.metrics import deletion, oracle_normalized, pointing_game, sensitivity_n
+from captum_ext.metrics import deletion, pointing_game, sensitivity_n
 
-from .calls import METRICS, Case, groups_of, takes, tiny
+from .calls import METRICS, OF_ORDERS, Case, groups_of, takes, tiny
 from .malformed import ANYTHING, GOOD, Malformed, complaints, drawn, labels, malformed_labels
 
 CALLS = 2500
@@ -62,7 +62,7 @@ NUMBERS = {
 def test_a_number_of_numpy_scores_as_the_number(metric):
     for name in NUMBERS.keys() & inspect.signature(metric).parameters.keys():
         value = 1 if metric is pointing_game and name == "tolerance" else NUMBERS[name]
-        beside = {"feature_mask": groups_of(tiny())} if name == "frozen" or metric is oracle_normalized else {}
+        beside = {"feature_mask": groups_of(tiny())} if name == "frozen" or metric in OF_ORDERS else {}
         expected = tiny().call(metric, **beside | {name: value})
         for kind in KINDS[type(value)]:
             score = tiny().call(metric, **beside | {name: kind(value)})

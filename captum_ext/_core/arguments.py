@@ -89,6 +89,17 @@ def as_given(tensors: Tensors, like: TensorOrTuple) -> TensorOrTuple:
     return tensors if isinstance(like, tuple) else tensors[0]
 
 
+def same_values(a: Tensors, b: Tensors) -> bool:
+    """Whether these are the same tensors, or copies of them, also on another device."""
+    return len(a) == len(b) and all(map(_is_copy, a, b))
+
+
+def _is_copy(a: Tensor, b: Tensor) -> bool:
+    if a.is_meta or b.is_meta or a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return a.data_ptr() == b.data_ptr() or torch.equal(a.to(b.device), b)
+
+
 def bare_if_single(tensors: Tensors) -> TensorOrTuple:
     """Returns what Captum passes to a `perturb_func`: a bare tensor for one input, a tuple for several."""
     return tensors[0] if len(tensors) == 1 else tensors

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .arguments import Tensors, as_args, batch_limit, of_rows
+from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, copied, frames_of_package, versions
 from .statistics import wide
@@ -113,6 +113,8 @@ class Forward:
         self.show_progress = check_flag("show_progress", show_progress)
         self.batch = len(inputs[0])
         self.batches = Batches(max_examples_per_batch, self.batch)
+        if additional_forward_args is None:
+            additional_forward_args = _known_of(forward_func, inputs)
         self.args, self.target = as_args(additional_forward_args, self.batch), as_target(target, self.batch)
         if self.target is not None:
             check_has_values("target", self.target, inputs[0])
@@ -173,6 +175,14 @@ class Forward:
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
+
+
+def _known_of(forward_func: Any, inputs: Tensors) -> Any:
+    """The further arguments that a model knows which made the inputs itself, as `layers.at_layer` does."""
+    own = getattr(forward_func, "inputs", None)
+    own = (own,) if isinstance(own, Tensor) else own
+    made = isinstance(own, tuple) and all(isinstance(t, Tensor) for t in own) and same_values(own, inputs)
+    return getattr(forward_func, "arguments", {}).get("additional_forward_args") if made else None
 
 
 def _gradients_of(score: Tensor, leaves: Tensors) -> Tensors | None:

@@ -13,7 +13,7 @@ from .checks import check_real, describe, shape
 from .home import CPU, HOME, moved
 
 
-def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
+def as_layer(layer: str | nn.Module, model: Callable[..., Any], name: str = "forward_func") -> nn.Module:
     """Returns the layer, which may be given by its name in the model."""
     if isinstance(layer, nn.Module):
         return layer
@@ -21,8 +21,7 @@ def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
         raise TypeError(f"`layer` must be a module or the name of one, got {describe(layer)}.")
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"`layer` can be a name only where `forward_func` is a module, got {type(model).__name__}. "
-            "Give the layer itself."
+            f"`layer` can be a name only where `{name}` is a module, got {type(model).__name__}. Give the layer itself."
         )
     layers = dict(model.named_modules())
     if layer not in layers:
@@ -31,20 +30,31 @@ def as_layer(layer: str | nn.Module, model: Callable[..., Any]) -> nn.Module:
 
 
 @contextmanager
+def value_seen(layer: nn.Module, of_input: bool, function: Callable[[Any], Any]) -> Iterator[None]:
+    """Calls the function with the output of the layer, or its tuple of inputs, whenever the layer is called.
+
+    What the function returns is taken instead, unless it is None. The hook is removed at the end.
+    """
+    register = layer.register_forward_pre_hook if of_input else layer.register_forward_hook
+    handle = register(lambda module, arguments, *output: function(output[0] if output else arguments))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def recorded(layer: nn.Module) -> Iterator[list[Any]]:
     """Yields a list that collects the outputs of the layer, call by call. The hook is removed at the end."""
     outputs: list[Any] = []
 
-    def note(module: nn.Module, arguments: Any, output: Any) -> None:
+    def note(output: Any) -> None:
         parts = output if isinstance(output, (tuple, list)) else (output,)
         # cloned, because the next layer may overwrite the output in place
         outputs.extend(p.detach().clone() if isinstance(p, Tensor) else p for p in parts)
 
-    handle = layer.register_forward_hook(note)
-    try:
+    with value_seen(layer, False, note):
         yield outputs
-    finally:
-        handle.remove()
 
 
 def joined_outputs(outputs: list[Any], rows: int) -> Tensor:

@@ -44,22 +44,16 @@ class Setting:
         frozen: FrozenType = None,
         show_progress: bool = False,
     ):
-        known = _known_of_inputs(forward_func, inputs)
-        args = known.get("additional_forward_args") if additional_forward_args is None else additional_forward_args
         self.methods = as_attributions(attributions, inputs, target)
         if hasattr(forward_func, "check_explained"):
             forward_func.check_explained(inputs, attributions)
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
         x = self.x.inputs
-        self.f = Forward(forward_func, x, target, args, activation, max_examples_per_batch, show_progress)
+        self.f = Forward(
+            forward_func, x, target, additional_forward_args, activation, max_examples_per_batch, show_progress
+        )
         self.phi = self.x.totals(aggregate)
 
     def unpack(self, scores: Tensor, noise: Callable[[], Noise] | None = None) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
         return self.methods.unpack(scores, self.f.dtype, noise=noise)
-
-
-def _known_of_inputs(forward_func: Any, inputs: Any) -> dict[str, Any]:
-    """What a model such as `captum_ext.llm.LogProbability` knows of the inputs that it made itself."""
-    own = getattr(forward_func, "inputs", None)
-    return getattr(forward_func, "arguments", {}) if own is not None and own is inputs else {}

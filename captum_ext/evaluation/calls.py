@@ -17,7 +17,7 @@ from .._core.target import logits_of
 from .axes import check_scores
 from .examples import Batch
 from .labels import check_fits, check_output, classes_of
-from .methods import Method, explanation_arguments, joined, set_arguments
+from .methods import Method, accepted, explanation_arguments, joined, set_arguments
 from .model import other_type
 from .names import HALVES, N_EFF, SCORES, STDERR
 from .randomness import per_example, seeded, seeds_by_index
@@ -136,7 +136,8 @@ class Calls:
         if explanation is not None and explanation.explain is not None:
             of_explanation = explanation_arguments(explanation.explain, batch, self.limit, self.limit or len(batch))
             explained = {"explanation_func": explanation.explain, "explanation_factory": explanation.factory}
-            arguments |= {k: v for k, v in explained.items() if k in takes} | of_explanation
+            arguments |= {k: v for k, v in explained.items() if k in takes}
+            arguments |= {k: v for k, v in of_explanation.items() if k not in batch.extra or accepted(metric, **{k: v})}
         arguments = {k: v for k, v in arguments.items() if k not in fixed}
         perturb_func = takes["perturb_func"].default if "perturb_func" in fixed else None
         # infidelity passes seeds on; sensitivity_max, which takes an `explanation_func`, draws as Captum does

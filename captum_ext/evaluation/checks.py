@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from .._core.card import configured, name_of
 from .._core.checks import EXPLANATIONS, check_choice, check_count, describe
 from .examples import Examples
@@ -34,8 +32,7 @@ def check_numbers(batch_size: Any, max_examples_per_batch: Any, seed: Any) -> tu
 
 def check_first(examples: Examples) -> None:
     """Checks the first example, so that data of a wrong form is refused before the model is called."""
-    extra = examples.batch(range(1), torch.device("cpu")).extra
-    for name in {*FILLED_IN, "max_examples_per_batch"} & {*extra}:
+    for name in {*FILLED_IN, "max_examples_per_batch"} & {*examples.extra()}:
         raise ValueError(
             f"`data` must not give `{name}` in its fourth part: evaluate fills it in for every metric. Targets and "
             "further arguments of the model are the second and third part; anything else needs another name."
@@ -74,7 +71,7 @@ def _check_metric(name: str, metric: Any, examples: Examples) -> None:
     }
     unset = sorted(required - FILLED_IN - set_arguments(metric))
     if unset:  # only then is an example loaded, which may take long
-        unset = sorted(set(unset) - set(examples.batch(range(1), torch.device("cpu")).extra))
+        unset = sorted(set(unset) - set(examples.extra()))
     if unset:
         raise TypeError(
             f"Metric {name!r} needs {', '.join(f'`{u}`' for u in unset)}: set it with functools.partial(metric, "

@@ -37,7 +37,7 @@ class Batch:
     inputs: Tensor | Tensors
     target: Any = None
     additional_forward_args: Any = None
-    extra: Mapping[str, Any] = field(default_factory=dict)  # arguments of metrics by name
+    extra: Mapping[str, Any] = field(default_factory=dict)  # arguments of metrics and methods by name
     attributions: Any = None  # of one method, or of several by name
 
     def __len__(self) -> int:
@@ -95,6 +95,10 @@ class Examples:
         parts = self._stacked(indices) if self.collate is None else self._collated(self.collate, indices)
         inputs, *rest = (to_device(p, device) for p in parts)
         return Batch(list(indices), tuple(inputs) if isinstance(inputs, list) else inputs, *rest)
+
+    def extra(self) -> Mapping[str, Any]:
+        """The own values of the first example, of which every example has the same names."""
+        return self.batch(range(1), torch.device("cpu")).extra
 
     def example(self, index: int) -> Any:
         return self._first if index == 0 else self._load(index)

@@ -63,6 +63,9 @@ def _checksum(row: Tensor) -> int:
     return zlib.crc32(row.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
 
 
+OF_A_DISTRIBUTION = ("DeepLiftShap", "GradientShap")  # Captum's methods whose baselines all examples share
+
+
 class Method:
     """A named explanation of the model: a function with Captum's arguments, or attributions stored for every example.
 
@@ -106,13 +109,25 @@ class Method:
 
 def explanation_arguments(explain: Callable[..., Any], batch: Batch, limit: int | None, rows: int) -> dict[str, Any]:
     """The batch's arguments for an explanation, and those that keep Captum's copies of `rows` within the limit."""
-    fixed = set_arguments(explain)
-    arguments = accepted(explain, target=batch.target, additional_forward_args=batch.additional_forward_args)
+    fixed, named = set_arguments(explain), inspect.signature(explain).parameters
+    arguments = {name: batch.extra[name] for name in own_arguments(explain, batch.extra)}
+    arguments |= accepted(explain, target=batch.target, additional_forward_args=batch.additional_forward_args)
     if limit is not None:
-        named = inspect.signature(explain).parameters
         copies = {"internal_batch_size": limit, "nt_samples_batch_size": max(limit // rows, 1)}
         arguments |= {name: value for name, value in copies.items() if name in named}
     return {name: value for name, value in arguments.items() if name not in fixed}
+
+
+def own_arguments(explain: Callable[..., Any], extra: Mapping[str, Any]) -> set[str]:
+    """The names of an example's own values that reach the explanation: of arguments that it takes by name.
+
+    Some take `baselines` as a distribution, which all examples share. A mask of which some ids are `frozen` would mean
+    something else without these.
+    """
+    names = {name for name, value in extra.items() if value is not None} & {*inspect.signature(explain).parameters}
+    if is_captums(explain, [kind + name for kind in ("", "Layer", "Neuron") for name in OF_A_DISTRIBUTION]):
+        names -= {"baselines"}
+    return names - ({"feature_mask"} if "frozen" in extra and "frozen" not in names else set())
 
 
 def joined(parts: list[Any]) -> Any:
@@ -158,8 +173,13 @@ def _is_file(method: Any) -> bool:
     return isinstance(method, (str, os.PathLike)) and os.path.isfile(method)
 
 
-def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
-    """A Captum class, a function of the model, a ready Captum object, or stored attributions."""
+def as_method(
+    name: str, method: Any, model: Any, examples: int, extra: Callable[[], Mapping[str, Any]] = dict
+) -> Method:
+    """A Captum class, a function of the model, a ready Captum object, or stored attributions.
+
+    `extra` tells the values that an example has of its own.
+    """
     if isinstance(method, str) and method.isidentifier() and not os.path.exists(method):
         raise ValueError(
             f"Method {name!r}: there is no file {method!r}. A string is the path of stored attributions; for a method "
@@ -181,20 +201,24 @@ def as_method(name: str, method: Any, model: Any, examples: int) -> Method:
             f"got {describe(method)}."
         )
     if (ready := _ready(method)) is not None:
-        return Method(name, _complete(ready, name))
-    return Method(name, _complete(_explanation(method, model, name), name), factory=method)
+        return Method(name, _complete(ready, name, extra))
+    return Method(name, _complete(_explanation(method, model, name), name, extra), factory=method)
 
 
-def _complete(explain: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _complete(explain: Callable[..., Any], name: str, extra: Callable[[], Mapping[str, Any]]) -> Callable[..., Any]:
     """Checks that the explanation needs nothing but what a batch has."""
     missing = missing_arguments(explain, ("target", "additional_forward_args"))
+    if missing:  # only then is an example loaded, which may take long
+        own = own_arguments(explain, extra())
+        missing = [argument for argument in missing if argument not in own]
     if not missing:
         return explain
     of_captum = type(getattr(explain, "__self__", None)).__name__
     made = f"{of_captum}(model).attribute" if hasattr(explain, "__self__") else "function"
     raise TypeError(
         f"Method {name!r} needs `{missing[0]}`, which no batch has. Set it: "
-        f"`lambda model: partial({made}, {missing[0]}=...)`."
+        f"`lambda model: partial({made}, {missing[0]}=...)`, or give each example its own, as "
+        f"{{{missing[0]!r}: ...}} in the fourth part of `data`."
     )
 
 

@@ -27,7 +27,7 @@ def parts_of(example: Any, where: str) -> Parts:
         raise ValueError(f"`data` must give {PARTS}, got {len(example)} parts in {where}.")
     if len(example) == 4 and not isinstance(example[3], Mapping):
         raise TypeError(
-            "The fourth part of `data` must be a mapping from names of metrics' arguments to the example's values, "
+            "The fourth part of `data` must be a mapping from names of arguments to the example's values, "
             f"got {type(example[3]).__name__} in {where}."
         )
     return tuple(example)

@@ -69,11 +69,11 @@ def evaluate(
         model: a module, or a function without arguments that returns one.
         data: a torch data set of `(inputs, target)`, `(inputs, target, additional_forward_args)` or `(inputs, target,
             additional_forward_args, extra)`, where inputs are a tensor or a tuple; or a `DataLoader` of one, of which
-            the data set, in its own order, and the `collate_fn` are used. `extra` maps names of metrics' arguments to
-            the example's values, such as ``{"truth_mask": mask, "feature_mask": segments}``; these are stacked, a row
-            per example. Without further arguments for the model, `additional_forward_args` is None. All examples must
-            have the parts of the first one, of the same types. What all share goes into the model, as in
-            ``functools.partial(model, edges=edges)``: of what a `collate_fn` gives, a tensor as long as the batch is
+            the data set, in its own order, and the `collate_fn` are used. `extra` maps names of arguments, of metrics
+            and of methods, to the example's values, such as ``{"truth_mask": mask, "feature_mask": segments}``; these
+            are stacked, a row per example. Without further arguments for the model, `additional_forward_args` is None.
+            All examples must have the parts of the first one, of the same types. What all share goes into the model, as
+            in ``functools.partial(model, edges=edges)``: of what a `collate_fn` gives, a tensor as long as the batch is
             taken to have a row per example.
         methods: name -> a Captum class, a function `model -> explanation` (a Captum object, or a function with Captum's
             arguments), a ready Captum object, or stored attributions (a tensor with a row per example, or a path that
@@ -83,8 +83,10 @@ def evaluate(
             are filled in by name: `forward_func`, `attributions`, `explanation_func` or `explanation_factory` (the
             method as it was given, if it is made from the model), `inputs`, `target`, `additional_forward_args`,
             `seed`, `max_examples_per_batch`, and each argument whose name is in the data's `extra`. An argument that
-            you set yourself is left alone; a name in `extra` that no metric takes is ignored, and one that is filled in
-            anyway, such as `target`, is refused.
+            you set yourself is left alone; a name in `extra` that nothing takes is ignored, and one that is filled in
+            anyway, such as `target`, is refused. A method gets what it takes by name as well, such as `baselines` and
+            `feature_mask`; but no mask that comes with `frozen` ids, unless it takes these too, and no `baselines` that
+            it takes as a distribution for all examples, as GradientShap does.
         target: which output of the model is explained. With `"data"` it is the one that the example's target says, a
             class index or a tuple of indices. With `"predicted"` it is the class with the largest output, which costs
             a row of the model per example and is the coordinate `target` of the result; a model with one output

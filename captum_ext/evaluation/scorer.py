@@ -48,8 +48,8 @@ class Scorer:
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
             self.examples = as_examples(job.data, job.target)
-            number = len(self.examples)
-            self.methods = {name: as_method(name, method, self.model, number) for name, method in job.methods.items()}
+            known = self.model, len(self.examples), self.examples.extra
+            self.methods = {name: as_method(name, method, *known) for name, method in job.methods.items()}
             self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed, job.stderr)
 
     def compute(self, places: range) -> Arrays:

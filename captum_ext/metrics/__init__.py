@@ -58,6 +58,7 @@ from .removal.deletion import removal_curves as removal_curves
 from .removal.irof import irof as irof
 from .removal.minimal_subset import minimal_subset as minimal_subset
 from .removal.monotonicity import monotonicity as monotonicity
+from .removal.normalized_aopc import normalized_aopc as normalized_aopc
 from .removal.oracle_normalized import oracle_normalized as oracle_normalized
 from .removal.rationales import comprehensiveness as comprehensiveness
 from .removal.rationales import log_odds as log_odds
@@ -126,6 +127,7 @@ __all__ = [
     "monotonicity_correlation",
     "mu_fidelity",
     "non_sensitivity",
+    "normalized_aopc",
     "optimal_explanation",
     "oracle_normalized",
     "pairwise_rank_agreement",

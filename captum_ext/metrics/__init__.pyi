@@ -555,6 +555,23 @@ def non_sensitivity(
     tolerance: float = 1e-05,
 ) -> Scores: ...
 
+def normalized_aopc(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    search: str = 'beam',
+) -> Scores: ...
+
 def optimal_explanation(
     forward_func: Callable[..., Any],
     perturb_func: Callable[..., Any],

@@ -13,12 +13,12 @@ from torch.testing import assert_close
 
 import captum_ext.metrics as exported
 
-from ..calls import LEFT_OUT, METRICS, Setting, small_step, takes
+from ..calls import LEFT_OUT, METRICS, OF_ORDERS, Setting, small_step, takes
 from .domains import Domain, domain, every_domain
 from .explained import masks_of
 
 OF_CLASSES = {exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy}
-COSTLY = {m for m in METRICS.values() if takes(m, "explanation_factory")} | {exported.oracle_normalized}
+COSTLY = {m for m in METRICS.values() if takes(m, "explanation_factory")} | {*OF_ORDERS}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from captum.attr import FeatureAblation, GradientShap, InputXGradient, IntegratedGradients
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
@@ -170,3 +171,81 @@ def test_large_whole_scores_keep_their_digits():
         return 2**24 + 1 + torch.zeros(len(inputs), dtype=torch.int64)
 
     assert (run(metrics={"large": large}).dataset["large"].values == 2**24 + 1).all()
+
+
+# ---- methods
+
+BASELINES = inputs(seed=7)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, N])
+def test_a_baseline_of_the_example_reaches_the_method_that_takes_it(batch_size):
+    result = run(
+        data=data(baselines=BASELINES),
+        methods={"ig": IntegratedGradients},
+        metrics={"sum": total},
+        batch_size=batch_size,
+    )
+    for i, x in enumerate(inputs()):
+        own = IntegratedGradients(Net().eval()).attribute(x[None], BASELINES[i : i + 1], target=i % 3)
+        assert_close(scores(result, "sum")[i : i + 1], total(own))
+
+
+def total(attributions):
+    return (attributions * torch.arange(1, 5)).sum(1)
+
+
+def test_a_feature_mask_of_the_example_reaches_the_method_and_one_that_is_set_stays():
+    one = torch.zeros(1, 4, dtype=torch.long)
+    methods = {
+        "own": FeatureAblation,
+        "set": lambda model: partial(FeatureAblation(model).attribute, feature_mask=one),
+        "none": InputXGradient,
+    }
+    result = run(data=data(feature_mask=GROUPS), methods=methods, metrics={"sum": total}, batch_size=3)
+    for i, x in enumerate(inputs()):
+        explain = partial(FeatureAblation(Net().eval()).attribute, x[None], target=i % 3)
+        assert_close(scores(result, "sum", "own")[i : i + 1], total(explain(feature_mask=GROUPS[i : i + 1])))
+        assert_close(scores(result, "sum", "set")[i : i + 1], total(explain(feature_mask=one)))
+    assert_close(scores(result, "sum", "none"), scores(run(methods=methods, metrics={"sum": total}), "sum", "none"))
+
+
+def test_a_mask_with_frozen_ids_does_not_reach_a_method_that_does_not_know_these():
+    result = run(
+        data=data(feature_mask=GROUPS, frozen=[0] * N), methods={"own": FeatureAblation}, metrics={"sum": total}
+    )
+    assert_close(scores(result, "sum"), scores(run(methods={"own": FeatureAblation}, metrics={"sum": total}), "sum"))
+
+
+def test_an_argument_that_a_method_needs_may_be_the_examples_own():
+    def needing(inputs, scale, target=None):
+        return inputs * scale
+
+    scale = 1 + torch.arange(N).double()[:, None]
+    result = run(data=data(scale=scale), methods={"it": lambda model: needing}, metrics={"sum": total})
+    assert_close(scores(result, "sum"), total(inputs() * scale))
+    with pytest.raises(
+        TypeError, match=r"'it' needs `scale`, which no batch has. .*, as \{'scale': \.\.\.\} in the fourth"
+    ):
+        run(data=data(other=scale), methods={"it": lambda model: needing}, metrics={"sum": total})
+    with pytest.raises(TypeError, match="'shap' needs `baselines`, which no batch has"):  # they would be everyone's
+        run(data=data(baselines=BASELINES), methods={"shap": GradientShap}, metrics={"sum": total})
+
+
+def test_a_metric_that_explains_gives_the_method_the_same_values():
+    shifted = {"sensitivity": partial(metrics.sensitivity_max, perturb_func=lambda x: x + 0.1, n_perturb_samples=1)}
+    result = run(data=data(baselines=BASELINES), methods={"ig": IntegratedGradients}, metrics=shifted, batch_size=3)
+    expected = shifted["sensitivity"](
+        IntegratedGradients(Net().eval()), inputs(), target=[i % 3 for i in range(N)], baselines=BASELINES
+    )
+    assert_close(scores(result, "sensitivity"), expected)
+
+
+def test_a_metric_that_explains_and_does_not_take_them_is_called_without():
+    def explained(explanation_func, inputs, target):
+        return explanation_func(inputs, target=target).sum(1)
+
+    result = run(data=data(baselines=BASELINES), methods={"ig": IntegratedGradients}, metrics={"it": explained})
+    assert_close(
+        scores(result, "it"), scores(run(methods={"ig": IntegratedGradients}, metrics={"it": explained}), "it")
+    )

@@ -55,8 +55,8 @@ def oracle_normalized(
     removal leaves the output highest. On this scale, examples can be averaged that differ in how much output there is
     to lose. The other arguments, errors and cost are as in `deletion_curve`.
 
-    With `lower="worst"`, 0 is the worst order that is found, among those of the search and their opposites. Normalised
-    AOPC (Edin et al. 2025) is ``partial(oracle_normalized, score=aopc, lower="worst", search="beam")``.
+    With `lower="worst"`, 0 is the worst order that is found, among those of the search and their opposites, as in
+    `normalized_aopc`.
 
     Args:
         score: a metric that takes the arguments of `deletion_curve` and returns `[B]`, such as `srg`, `deletion`,
