@@ -17,7 +17,11 @@ from ..calls import LEFT_OUT, METRICS, Setting, small_step, takes
 from .domains import Domain, domain, every_domain
 from .explained import masks_of
 
-OF_CLASSES = {exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy}
+OF_CLASSES = {
+    *(exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy),
+    *(exported.positive_fidelity, exported.negative_fidelity, exported.characterization_score),
+    exported.unfaithfulness,
+}
 COSTLY = {m for m in METRICS.values() if takes(m, "explanation_factory")} | {exported.oracle_normalized}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
