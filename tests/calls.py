@@ -187,6 +187,10 @@ def probabilities(output: Tensor) -> Tensor:
     return torch.softmax(output, 1)
 
 
+def flatter(output: Tensor) -> Tensor:
+    return torch.softmax(output / 2, 1)
+
+
 # ---- the table
 
 
@@ -279,7 +283,10 @@ ARGUMENTS: dict[str, Argument] = {
     "kwargs": Argument(),
     # ours, of several families
     "seed": Argument(lambda s, metric: s.example * 3 + 11, (lambda s, metric: s.example + 7,)),
-    "activation": Argument(*always(torch.sigmoid), always(probabilities)),  # some metrics need a probability
+    "activation": Argument(  # some metrics need a probability, and one of them those of all classes
+        lambda s, metric: probabilities if metric is exported.unfaithfulness else torch.sigmoid,
+        (lambda s, metric: flatter if metric is exported.unfaithfulness else probabilities,),
+    ),
     "aggregate": Argument(None, (other_than_default("aggregate", sum="mean", mean="sum"),)),
     "frozen": Argument(None, always([0, 5])),
     "n_steps": Argument(*always(6), always(8)),
@@ -318,6 +325,7 @@ ARGUMENTS: dict[str, Argument] = {
     "gap": Argument(None, always("relative", "signed")),
     "shares": Argument(None, always([1, 0.6], [2])),
     "share": Argument(None, always(0.4)),
+    "weight": Argument(None, always(0.3)),
     "rounding": Argument(None, always("floor")),
     "alpha": Argument(None, always(0.3)),
     # such that each of both decides at some size: the top k or all others

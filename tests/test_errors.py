@@ -30,6 +30,7 @@ from captum_ext._core.card import metric as with_card
 from captum_ext.metrics import (
     average_drop,
     average_gain,
+    characterization_score,
     default_perturb_func,
     deletion,
     deletion_curve,
@@ -42,9 +43,11 @@ from captum_ext.metrics import (
     insertion_curve,
     minimal_subset,
     mu_fidelity,
+    negative_fidelity,
     optimal_explanation,
     oracle_normalized,
     pointing_game,
+    positive_fidelity,
     random_logit,
     relative_representation_stability,
     removal_curves,
@@ -54,6 +57,7 @@ from captum_ext.metrics import (
     sensitivity_max,
     sensitivity_n,
     sparseness,
+    unfaithfulness,
 )
 
 from .calls import LEFT_OUT, METRICS, OF_ORDERS, Setting
@@ -157,6 +161,11 @@ def smaller(output: Any) -> Any:
     return (output / 100).sigmoid() if isinstance(output, torch.Tensor) else output
 
 
+def shares(output: Any) -> Any:
+    """Distributions over the classes."""
+    return output.float().softmax(1) if isinstance(output, torch.Tensor) and output.dim() == 2 else output
+
+
 MODULE = nn.Sequential(nn.Flatten(), nn.Linear(8, 4))  # for metrics that need parameters
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TorchScript is deprecated
@@ -200,6 +209,8 @@ def call(metric: Callable[..., Any], model: Any, **changes: Any) -> Any:
         own["layer"] = LEFT_OUT
     if not takes(metric, "target"):
         own["target"] = LEFT_OUT
+    if metric is unfaithfulness:
+        own["activation"] = shares
     own["reference_attributions"] = changes.get("attributions", phi)
     return Setting(model, x, torch.arange(B), MODULE, everyone=x, classes=4, own=own).call(metric, **changes)
 
@@ -249,7 +260,8 @@ MASSES = tuple(m for m in LOCALISATION if m not in RANKING)
 TOLERATING_A_SHARE = tuple(m for m in CALLING if takes(m, "tolerance"))
 SEARCHING = tuple(m for m in EVERY if takes(m, "search") and m not in (sensitivity_avg, *OF_ORDERS))
 ORDERED = tuple(m for m in EVERY if takes(m, "mode") and m is not minimal_subset)
-OF_ANY_OUTPUT = tuple(m for m in WITH_TARGET if m is not road_accuracy)
+FIDELITIES = (positive_fidelity, negative_fidelity, characterization_score)
+OF_ANY_OUTPUT = tuple(m for m in WITH_TARGET if m not in (road_accuracy, *FIDELITIES))
 HALVES = (x[:, :1], x[:, 1:])  # the inputs as a tuple of two
 HALVES_PHI = (phi[:, :1], phi[:, 1:])
 
@@ -817,15 +829,20 @@ BAD_OUTPUTS = [
     value(
         r"`forward_func` must return `\[rows, classes\]`, so that there is a prediction; got \(\d+, 4, 2\)",
         forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
-        only=(minimal_subset, road_accuracy),
+        only=(minimal_subset, road_accuracy, *FIDELITIES),
     ),
     value(
         "`threshold` is missing: `forward_func` returns one output per row, and the largest of one is always class 0. "
         "Give threshold=0 for a logit or 0.5 for a probability, or return an output for each class",
         forward_func=Model(lambda rows: LAYER(rows)[:, :1]),
-        only=(minimal_subset, road_accuracy),
+        only=(minimal_subset, road_accuracy, *FIDELITIES),
     ),
     value("`threshold` is missing", forward_func=Model(lambda rows: LAYER(rows)[:, 0]), only=(minimal_subset,)),
+    value(
+        r"`forward_func` must return `\[rows, classes\]`, a distribution over classes; got \(\d+, 4, 2\)",
+        forward_func=Model(lambda rows: rows.reshape(-1, 4, 2)),
+        only=(unfaithfulness,),
+    ),
     value(
         r"`threshold` is for models with one output per row; got \(\d+, 4\), whose largest is the prediction. Leave it",
         threshold=0,
@@ -834,7 +851,7 @@ BAD_OUTPUTS = [
         r"`target` is missing: the model's output has shape \(\d+, 4\), more than one value per row. "
         "Say which to explain, for example target=0",
         target=None,
-        only=WITH_TARGET,
+        only=tuple(m for m in WITH_TARGET if m not in FIDELITIES),  # to which it is the model's own prediction
     ),
     value(
         r"`target` is out of range: the model's output has shape \(\d+, 4\), got indices up to \[4\]",

@@ -459,6 +459,7 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
         c.B + c.B * c.F * c.draws
     ),
     "B + M B len(shares), for M methods": lambda c: c.B + c.M * c.B * c.n_shares,
+    "B + 2 M B len(shares), for M methods": lambda c: c.B + 2 * c.M * c.B * c.n_shares,
     "B + M B len(shares) n_perturb_samples, for M methods": lambda c: (
         c.B + c.M * c.B * c.n_shares * c.n_perturb_samples
     ),

@@ -16,7 +16,7 @@ from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, copied, frames_of_package, versions
 from .statistics import wide
-from .target import TargetType, as_target, check_output, logits_of, select_target
+from .target import TargetType, as_distribution, as_target, check_output, logits_of, select_target
 from .training import warn_of_training
 
 T = TypeVar("T")
@@ -124,12 +124,19 @@ class Forward:
 
     def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
         """`[total]`: the scores of all rows, in the type that statistics are computed in."""
+        return self._all(self.score, stream, total)
+
+    def distributions(self, stream: Iterable[Rows], total: int) -> Tensor:
+        """`[total, classes]`: the whole output of all rows, in the same type; no target is selected."""
+        return self._all(lambda rows, example: as_distribution(wide(self.output(rows, example))), stream, total)
+
+    def _all(self, function: Callable[[Tensors, Tensor], Tensor], stream: Iterable[Rows], total: int) -> Tensor:
         with torch.no_grad(), tqdm(total=total, unit="row", disable=not self.show_progress, desc=self._name) as bar:
-            scores = []
-            for batch in self.batches.map(self.score, stream):
-                scores.append(batch)
+            parts = []
+            for batch in self.batches.map(function, stream):
+                parts.append(batch)
                 bar.update(len(batch))
-            return torch.cat(scores)
+            return torch.cat(parts)
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         target = None if self.target is None else self.target[example.to(self.target.device)]

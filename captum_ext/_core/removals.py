@@ -16,7 +16,7 @@ from .forward import Forward
 from .setting import Setting
 from .sharing import shared
 from .statistics import area, wide
-from .subsets import Subsets, scores_without
+from .subsets import Subsets, distributions_without, scores_without
 
 ROUNDINGS = {"round": torch.round, "floor": torch.floor}  # of fractions of the features to numbers of them
 OPPOSITE = {"morf": "lerf", "lerf": "morf"}  # "most relevant first" and "least relevant first"
@@ -49,9 +49,7 @@ class Removals:
 
     def curves(self, counts: Tensor, *modes: str) -> Tensor:
         """`[methods, B, modes, points]`: scores without the first `counts [B, points]` features of each order."""
-        keys = self._keys(
-            counts[:, None], torch.tensor([list(OPPOSITE).index(mode) for mode in modes], device="cpu")[:, None]
-        )
+        keys = self._keys(counts, *modes)
         self._evaluate(keys.unique())
         return self.scores[torch.searchsorted(self.keys, keys)]
 
@@ -59,11 +57,20 @@ class Removals:
         """`[methods, B, points]`: the curves of one mode."""
         return self.curves(counts, mode)[:, :, 0]
 
+    def distributions(self, counts: Tensor, mode: str) -> Tensor:
+        """`[methods, B, points, classes]`: the whole outputs for the rows of a curve, which are distributions."""
+        keys, place = self._keys(counts, mode)[:, :, 0].unique(return_inverse=True)
+        found = distributions_without(self._rows(keys), self.x, self.f)
+        return found[place.to(found.device)]
+
     def unpack(self, scores: Tensor) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
         return self.x.attributions.unpack(scores, self.f.dtype)
 
-    def _keys(self, counts: Tensor, least_first: Tensor) -> Tensor:
+    def _keys(self, counts: Tensor, *modes: str) -> Tensor:
+        """`[methods, B, modes, points]`: numbers of rows; equal rows have the same."""
+        counts = counts[:, None]
+        least_first = torch.tensor([list(OPPOSITE).index(mode) for mode in modes], device="cpu")[:, None]
         methods, batch, width = self.ranks.shape
         shared_rows = (counts == 0) | (counts == self.sizes[:, None, None])
         ordering = (2 * torch.arange(methods, device="cpu")[:, None, None, None] + least_first) * ~shared_rows

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .draws import SeedType, draw_seeds, generator
 from .features import Features
-from .forward import Forward
+from .forward import Forward, Rows
 from .statistics import sum_of_parts, summable
 
 
@@ -49,8 +49,16 @@ class Subsets:
 
 def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
     """`[R]`: the model's score of every row."""
-    rows = ((x.without(removed, example), example) for removed, example in subsets.batches(lambda: f.batches.limit))
-    return f(rows, len(subsets))
+    return f(_rows_without(subsets, x, f), len(subsets))
+
+
+def distributions_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
+    """`[R, classes]`: the model's whole output for every row, which is a distribution."""
+    return f.distributions(_rows_without(subsets, x, f), len(subsets))
+
+
+def _rows_without(subsets: Subsets, x: Features, f: Forward) -> Iterator[Rows]:
+    return ((x.without(removed, example), example) for removed, example in subsets.batches(lambda: f.batches.limit))
 
 
 def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from .checks import check_finite, check_integer, check_real, describe, is_exact, is_integer, plain, shape
 
+ROUNDING = 0.01  # by which the sum of a distribution may differ from 1, as small types round
 NO_CLASS = -1  # stands for the predicted class where an output is nan
 TargetType = None | int | Tensor | tuple[int, ...] | list[int] | list[tuple[int, ...]] | np.integer[Any]
 
@@ -124,6 +125,23 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
                 f"got indices up to {target.amax(0).tolist()}."
             )
     return output[(torch.arange(rows, device=output.device), *target.unbind(1))]
+
+
+def as_distribution(output: Tensor) -> Tensor:
+    """`[rows, classes]`, with a sum of 1: nan in rows that are no distribution.
+
+    A single output per row is the probability of the second of two classes.
+    """
+    if output.numel() == len(output):
+        output = output.reshape(-1, 1)
+        output = torch.cat((1 - output, output), 1)
+    if output.dim() != 2:
+        raise ValueError(
+            f"`forward_func` must return `[rows, classes]`, a distribution over classes; got {shape(output)}."
+        )
+    total = output.sum(1, keepdim=True)
+    valid = (output >= 0).all(1, keepdim=True) & ((total - 1).abs() <= ROUNDING)
+    return (output / total).where(valid, torch.nan)
 
 
 def check_threshold(threshold: float | None) -> None:

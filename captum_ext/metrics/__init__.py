@@ -55,6 +55,9 @@ from .removal.deletion import deletion_curve as deletion_curve
 from .removal.deletion import insertion as insertion
 from .removal.deletion import insertion_curve as insertion_curve
 from .removal.deletion import removal_curves as removal_curves
+from .removal.graph_fidelity import characterization_score as characterization_score
+from .removal.graph_fidelity import negative_fidelity as negative_fidelity
+from .removal.graph_fidelity import positive_fidelity as positive_fidelity
 from .removal.irof import irof as irof
 from .removal.minimal_subset import minimal_subset as minimal_subset
 from .removal.monotonicity import monotonicity as monotonicity
@@ -71,6 +74,7 @@ from .removal.srg import srg as abpc
 from .removal.srg import srg as srg
 from .removal.stochastic_rationales import stochastic_comprehensiveness as stochastic_comprehensiveness
 from .removal.stochastic_rationales import stochastic_sufficiency as stochastic_sufficiency
+from .removal.unfaithfulness import unfaithfulness as unfaithfulness
 from .robustness.consistency import consistency as consistency
 from .robustness.local_lipschitz import continuity as continuity
 from .robustness.local_lipschitz import local_lipschitz as local_lipschitz
@@ -95,6 +99,7 @@ __all__ = [
     "average_drop",
     "average_gain",
     "average_precision",
+    "characterization_score",
     "completeness",
     "comprehensiveness",
     "consistency",
@@ -126,6 +131,7 @@ __all__ = [
     "monotonicity",
     "monotonicity_correlation",
     "mu_fidelity",
+    "negative_fidelity",
     "non_sensitivity",
     "normalized_aopc",
     "optimal_explanation",
@@ -134,6 +140,7 @@ __all__ = [
     "parameter_randomization",
     "parameter_randomization_curve",
     "pointing_game",
+    "positive_fidelity",
     "random_logit",
     "rank_agreement",
     "rank_correlation",
@@ -160,5 +167,6 @@ __all__ = [
     "stochastic_sufficiency",
     "sufficiency",
     "top_k_intersection",
+    "unfaithfulness",
     "with_stderr",
 ]

@@ -104,6 +104,24 @@ def average_gain(
     show_progress: bool = False,
 ) -> Scores: ...
 
+def characterization_score(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    shares: SizeType = ...,
+    threshold: float | None = None,
+    weight: float = 0.5,
+) -> Scores: ...
+
 def completeness(
     forward_func: Callable[..., Any],
     inputs: InputsType,
@@ -536,6 +554,23 @@ def mu_fidelity(
     seed: SeedType = None,
 ) -> Scores: ...
 
+def negative_fidelity(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    shares: SizeType = ...,
+    threshold: float | None = None,
+) -> Scores: ...
+
 def non_sensitivity(
     forward_func: Callable[..., Any],
     inputs: InputsType,
@@ -645,6 +680,23 @@ def parameter_randomization_curve(
     weights_seed: int = 0,
     **kwargs: Any,
 ) -> Tensor: ...
+
+def positive_fidelity(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
+    target: TargetType = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    shares: SizeType = ...,
+    threshold: float | None = None,
+) -> Scores: ...
 
 def rank_agreement(
     inputs: InputsType,
@@ -1008,6 +1060,22 @@ def sufficiency(
     feature_mask: FeatureMaskType = None,
     additional_forward_args: Any = None,
     target: TargetType = None,
+    max_examples_per_batch: int | None = None,
+    *,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    aggregate: str = 'mean',
+    frozen: FrozenType = None,
+    show_progress: bool = False,
+    shares: SizeType = ...,
+) -> Scores: ...
+
+def unfaithfulness(
+    forward_func: Callable[..., Any],
+    inputs: InputsType,
+    attributions: AttributionsType,
+    baselines: BaselinesType = None,
+    feature_mask: FeatureMaskType = None,
+    additional_forward_args: Any = None,
     max_examples_per_batch: int | None = None,
     *,
     activation: Callable[[Tensor], Tensor] | None = None,

@@ -17,7 +17,11 @@ from ..calls import LEFT_OUT, METRICS, OF_ORDERS, Setting, small_step, takes
 from .domains import Domain, domain, every_domain
 from .explained import masks_of
 
-OF_CLASSES = {exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy}
+OF_CLASSES = {
+    *(exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy),
+    *(exported.positive_fidelity, exported.negative_fidelity, exported.characterization_score),
+    exported.unfaithfulness,
+}
 COSTLY = {m for m in METRICS.values() if takes(m, "explanation_factory")} | {*OF_ORDERS}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from captum_ext import evaluate
-from captum_ext.metrics import minimal_subset, oracle_normalized, road_accuracy
+from captum_ext.metrics import minimal_subset, negative_fidelity, oracle_normalized, positive_fidelity, road_accuracy
 
 
 def normal(*shape, seed=0):
@@ -39,6 +39,8 @@ SCORES = {
     "minimal_subset by insertion": partial(minimal_subset, n_steps=10, mode="insertion"),
     "road_accuracy of class 0": partial(road_accuracy, target=0),
     "road_accuracy of class 1": partial(road_accuracy, target=1, baselines=0.0, mode="lerf"),
+    "positive_fidelity": positive_fidelity,
+    "negative_fidelity of class 1": partial(negative_fidelity, target=1),
     "road_accuracy of each": partial(road_accuracy, target=torch.arange(12) % 2),
 }
 
