@@ -10,11 +10,23 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation as Evaluation
     from .evaluation import IncompleteRun as IncompleteRun
     from .evaluation import attribute_dataset as attribute_dataset
+    from .evaluation import changed_attribution as changed_attribution
     from .evaluation import evaluate as evaluate
     from .evaluation import load as load
     from .evaluation import random_attribution as random_attribution
+    from .evaluation import shuffled_attribution as shuffled_attribution
 
-__all__ = ["Evaluation", "IncompleteRun", "__version__", "attribute_dataset", "evaluate", "load", "random_attribution"]
+__all__ = [
+    "Evaluation",
+    "IncompleteRun",
+    "__version__",
+    "attribute_dataset",
+    "changed_attribution",
+    "evaluate",
+    "load",
+    "random_attribution",
+    "shuffled_attribution",
+]
 
 
 def __getattr__(name: str) -> Any:

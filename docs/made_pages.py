@@ -19,7 +19,10 @@ HERE = Path(__file__).parent
 MADE = HERE / "made"
 TUTORIALS = HERE.parent / "tutorials"
 REFERENCE = {  # page of the reference -> modules on it
-    "evaluation": ["captum_ext", "captum_ext.evaluation.comparison", "captum_ext.evaluation.advice"],
+    "evaluation": [
+        "captum_ext",
+        *(f"captum_ext.evaluation.{name}" for name in ("comparison", "meta_evaluation", "advice")),
+    ],
     "inputs": [
         f"captum_ext.{name}" for name in ("baselines", "feature_masks", "layers", "perturbations", "truth_masks")
     ],
@@ -35,6 +38,7 @@ TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations"
 MEMBERS = {  # for modules without `__all__`
     "captum_ext.evaluation.comparison": ", ".join(OFFERED),
     "captum_ext.evaluation.advice": "advice",
+    "captum_ext.evaluation.meta_evaluation": "meta_evaluation",
 }
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 

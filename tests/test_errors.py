@@ -31,6 +31,7 @@ from captum_ext.metrics import (
     average_drop,
     average_gain,
     characterization_score,
+    coherency,
     default_perturb_func,
     deletion,
     deletion_curve,
@@ -514,7 +515,7 @@ BAD_ARGUMENTS = [
         r"`inputs` must be of a floating point type, as maps scale them, got \['torch.int64'\]. For "
         r"token ids give the embeddings",
         inputs=x.long(),
-        only=(average_drop, average_gain, increase_in_confidence),
+        only=(average_drop, average_gain, increase_in_confidence, coherency),
     ),
     # fills
     value(
@@ -954,6 +955,16 @@ BAD_EXPLANATIONS = [
     value(
         r"`explanation_func` must return a row for each .*, got shape \(6, 2, 2\)",
         explanation_func=lambda r: (r, r.flatten(0, 1)),
+    ),
+    value(
+        r"`explanation_func` must return the shape of `inputs` \(3, 2, 2, 2\) or size 1 along .*, got \(3, 8\)",
+        (coherency,),
+        explanation_func=lambda r: r.flatten(1),
+    ),
+    value(
+        "`explanation_func` must return one tensor for each of the 1 tensors of `inputs`, got 2",
+        (coherency,),
+        explanation_func=lambda r: (r, r),
     ),
 ]
 

@@ -174,21 +174,23 @@ def as_attributions(attributions: AttributionsType, inputs: InputsType, target: 
 
 def attribution_maps(value: TensorOrTuple, inputs: Tensors, name: str) -> Tensors:
     maps = as_tuple(as_tensors(value), name)
-    if len(maps) != len(inputs):
-        raise ValueError(
-            f"`{name}` must have one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}."
-        )
+    check_are_maps(maps, inputs, f"`{name}` must have")
     for a, x in zip(maps, inputs):
-        if not _is_map_of(a, x):
-            spanned = f" or size 1 along some axes, such as {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
-            raise ValueError(
-                f"`{name}` must have the shape of `inputs` {shape(x)}{spanned}, got {shape(a)}.{_other_shape(a, x)}"
-            )
         check_has_values(name, a, x)
         check_not_nan(name, a)
     return tuple(
         (a if a.is_floating_point() else a.to(torch.get_default_dtype())).to(x.device) for a, x in zip(maps, inputs)
     )
+
+
+def check_are_maps(maps: Tensors, inputs: Tensors, must: str) -> None:
+    """Checks that there is a map for each tensor of the inputs, of its shape or of one with size 1 along some axes."""
+    if len(maps) != len(inputs):
+        raise ValueError(f"{must} one tensor for each of the {len(inputs)} tensors of `inputs`, got {len(maps)}.")
+    for a, x in zip(maps, inputs):
+        if not _is_map_of(a, x):
+            spanned = f" or size 1 along some axes, such as {(len(x), 1, *x.shape[2:])}" if x.dim() > 2 else ""
+            raise ValueError(f"{must} the shape of `inputs` {shape(x)}{spanned}, got {shape(a)}.{_other_shape(a, x)}")
 
 
 def _is_map_of(a: Tensor, x: Tensor) -> bool:

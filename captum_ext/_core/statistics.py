@@ -156,6 +156,17 @@ def _inversions(values: Tensor) -> Tensor:
     return count
 
 
+def between_rows(correlate: Callable[..., Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """`[rows]`: the correlation over all elements of each row; nan where a row is constant."""
+    a, b = wide(a), wide(b)
+    return correlate(a, b, torch.ones_like(a, dtype=torch.bool), _rounding(a), _rounding(b))
+
+
+def _rounding(values: Tensor) -> Tensor:
+    """By how much equal elements may differ from their mean."""
+    return values.abs().amax(-1) * torch.finfo(values.dtype).eps * 16
+
+
 def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
     """Ranks from 0 over the places `where`; equal values share their mean rank."""
     values = values.masked_fill(~where, torch.inf).contiguous()

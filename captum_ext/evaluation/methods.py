@@ -19,6 +19,8 @@ from .._core.checks import as_tensors, describe, explained, is_exact, missing_ar
 from .attributions_file import StoredArray, open_attributions
 from .examples import Batch, Tensors
 
+METHOD = "a Captum class or object, a function of the model, a tensor or a path"
+
 
 def random_attribution(forward_func: Any = None, *, seed: int = 0) -> Callable[..., Any]:
     """The control: attributions that are standard normal noise, for `methods={"random": random_attribution, ...}`.
@@ -44,13 +46,22 @@ def _random_maps(
     inputs: Tensor | Tensors, *, seed: int, of_prompts: bool = False, additional_forward_args: Any = None, **_: Any
 ) -> Tensor | Tensors:
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
-    numbers = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    telling = (*tensors, *numbers) if of_prompts and isinstance(numbers[0], Tensor) else tensors
-    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in telling))
-    generators = [torch.Generator().manual_seed(zlib.crc32(repr((seed, row)).encode())) for row in contents]
+    generators = generators_of(tensors, seed, additional_forward_args if of_prompts else None)
     noise = (torch.stack([_noise(x, g) for g in generators]) for x in tensors)
     maps = tuple(e.to(x.device if is_exact(x) else x) for e, x in zip(noise, tensors))
     return maps[0] if isinstance(inputs, Tensor) else maps
+
+
+def generators_of(inputs: Tensors, seed: int, numbers: Any = None) -> list[torch.Generator]:
+    """One for each example, by its contents and the seed; `numbers` tell apart what has the same contents."""
+    numbers = numbers if isinstance(numbers, tuple) else (numbers,)
+    telling = (*inputs, *numbers) if isinstance(numbers[0], Tensor) else inputs
+    contents = zip(*([_checksum(row) for row in x.detach().cpu()] for x in telling))
+    return [generator_of(seed, row) for row in contents]
+
+
+def generator_of(*drawn_by: Any) -> torch.Generator:
+    return torch.Generator().manual_seed(zlib.crc32(repr(drawn_by).encode()))
 
 
 def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -151,8 +162,7 @@ def draws_at_random(explain: Callable[..., Any]) -> bool:
 
 def is_captums(explain: Callable[..., Any], classes: list[str]) -> bool:
     """Whether this is the `attribute` of an object of one of Captum's classes."""
-    while isinstance(explain, functools.partial):
-        explain = explain.func
+    explain = _innermost(explain)
     attr = sys.modules.get("captum.attr")  # an object of Captum's exists only if Captum was imported
     kinds = tuple(getattr(attr, name) for name in classes if hasattr(attr, name))
     return isinstance(getattr(explain, "__self__", None), kinds)
@@ -187,7 +197,7 @@ def as_method(
         )
     if isinstance(method, (str, os.PathLike)):
         method = open_attributions(Path(method), name)
-    if _is_stored(method):
+    if is_stored(method):
         for a in method if isinstance(method, tuple) else (method,):
             if len(a) != examples:
                 raise ValueError(
@@ -196,13 +206,10 @@ def as_method(
                 )
         return Method(name, None, method)
     if not callable(method) and not hasattr(method, "attribute"):
-        raise TypeError(
-            f"Method {name!r} must be a Captum class or object, a function of the model, a tensor or a path, "
-            f"got {describe(method)}."
-        )
-    if (ready := _ready(method)) is not None:
+        raise TypeError(f"Method {name!r} must be {METHOD}, got {describe(method)}.")
+    if (ready := ready_explanation(method)) is not None:
         return Method(name, _complete(ready, name, extra))
-    return Method(name, _complete(_explanation(method, model, name), name, extra), factory=method)
+    return Method(name, _complete(explanation_made(method, model, name), name, extra), factory=method)
 
 
 def _complete(explain: Callable[..., Any], name: str, extra: Callable[[], Mapping[str, Any]]) -> Callable[..., Any]:
@@ -222,15 +229,22 @@ def _complete(explain: Callable[..., Any], name: str, extra: Callable[[], Mappin
     )
 
 
-def _ready(method: Any) -> Callable[..., Any] | None:
+def ready_explanation(method: Any) -> Callable[..., Any] | None:
     """The explanation of a ready-made object, or of its `attribute`; None if it must be made from the model."""
-    function = method.func if isinstance(method, functools.partial) else method
-    if hasattr(getattr(function, "__self__", None), "attribute"):  # with or without some arguments set
-        return method
-    return method.attribute if hasattr(method, "attribute") and not isinstance(method, type) else None
+    if hasattr(method, "attribute") and not isinstance(method, type):
+        return method.attribute
+    of_object = hasattr(getattr(_innermost(method), "__self__", None), "attribute")
+    return method if of_object else None  # with or without some arguments set
 
 
-def _explanation(method: Any, model: Any, name: str) -> Callable[..., Any]:
+def _innermost(function: Any) -> Any:
+    """What a partial function calls, or maps that are changed."""
+    while hasattr(function, "func"):
+        function = function.func
+    return function
+
+
+def explanation_made(method: Any, model: Any, name: str) -> Callable[..., Any]:
     try:
         made = method(model)
     except Exception as error:
@@ -256,7 +270,7 @@ def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
     return {k: v for k, v in arguments.items() if v is not None and (takes_all or k in parameters)}
 
 
-def _is_stored(value: Any) -> bool:
+def is_stored(value: Any) -> bool:
     parts = value if isinstance(value, tuple) and value else (value,)
     return all(hasattr(p, "shape") and hasattr(p, "__getitem__") and _has_rows_of_numbers(p) for p in parts)
 

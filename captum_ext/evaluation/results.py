@@ -16,7 +16,7 @@ import xarray as xr
 from .._core.checks import check_choice, describe
 from .._core.estimates import FEW, Noise, few_draws
 from .._core.guard import frames_of_package
-from . import comparison, display, tables_for_text
+from . import comparison, display, meta_evaluation, tables_for_text
 from .advice import advice
 from .axes import common_lengths, named_axes, place_label
 from .files import as_path, check_writable
@@ -110,6 +110,14 @@ class Evaluation:
         It needs the scores' standard errors: `evaluate(..., stderr=True)`.
         """
         return comparison.reliability(self.dataset)
+
+    def meta_evaluation(self, disrupted: Any = None, harmless: Any = None, **options: Any) -> pd.DataFrame:
+        """How each metric takes a change of the maps, such as `shuffled_attribution`.
+
+        `disrupted` and `harmless` are results for changed maps, or mappings from the name of a change to results: see
+        `captum_ext.evaluation.meta_evaluation.meta_evaluation`.
+        """
+        return meta_evaluation.meta_evaluation(self.dataset, disrupted, harmless, **options)
 
     def certainty(
         self, until: str | Mapping[str, str] | None = None, *, alpha: float | None = None, within: float | None = None

@@ -13,6 +13,7 @@ from .available import available as available
 from .axioms.completeness import completeness as completeness
 from .axioms.input_invariance import input_invariance as input_invariance
 from .complexity.effective_complexity import effective_complexity as effective_complexity
+from .complexity.share_shown import share_shown as share_shown
 from .complexity.sparseness import entropy as entropy
 from .complexity.sparseness import sparseness as sparseness
 from .effects.faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
@@ -75,6 +76,7 @@ from .removal.srg import srg as srg
 from .removal.stochastic_rationales import stochastic_comprehensiveness as stochastic_comprehensiveness
 from .removal.stochastic_rationales import stochastic_sufficiency as stochastic_sufficiency
 from .removal.unfaithfulness import unfaithfulness as unfaithfulness
+from .robustness.coherency import coherency as coherency
 from .robustness.consistency import consistency as consistency
 from .robustness.local_lipschitz import continuity as continuity
 from .robustness.local_lipschitz import local_lipschitz as local_lipschitz
@@ -100,6 +102,7 @@ __all__ = [
     "average_gain",
     "average_precision",
     "characterization_score",
+    "coherency",
     "completeness",
     "comprehensiveness",
     "consistency",
@@ -155,6 +158,7 @@ __all__ = [
     "sensitivity_avg",
     "sensitivity_max",
     "sensitivity_n",
+    "share_shown",
     "sign_agreement",
     "signed_rank_agreement",
     "smooth_mprt",

@@ -15,6 +15,7 @@ from captum_ext._core.sizes import SizeType
 from captum_ext._core.target import TargetType
 from captum_ext.metrics.available import available as available
 from captum_ext.metrics.axioms.input_invariance import input_invariance as input_invariance
+from captum_ext.metrics.complexity.share_shown import share_shown as share_shown
 from captum_ext.metrics.effects.infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from captum_ext.metrics.localisation.auc_roc import auc_roc as auc_roc
 from captum_ext.metrics.localisation.aup import aup as aup
@@ -29,6 +30,7 @@ from captum_ext.metrics.metric import metric as metric
 from captum_ext.metrics.randomisation._similarity import SimilarityType
 from captum_ext.metrics.randomisation.efficient_mprt import efficient_mprt as efficient_mprt
 from captum_ext.metrics.randomisation.random_logit import random_logit as random_logit
+from captum_ext.metrics.robustness.coherency import coherency as coherency
 from captum_ext.metrics.robustness.consistency import Discretize
 from captum_ext.metrics.with_stderr import with_stderr as with_stderr
 from collections.abc import Callable

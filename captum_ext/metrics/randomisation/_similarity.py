@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 from ..._core.arguments import Tensors, bare_if_single, flat
 from ..._core.checks import check_flag, check_function, check_has_values, check_real, describe, shape
 from ..._core.guard import called
-from ..._core.statistics import pearson, ratio, spearman, to_unit, wide
+from ..._core.statistics import between_rows, pearson, ratio, spearman, to_unit, wide
 
 SimilarityType = str | Callable[[Any, Any], Tensor]
 WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM, as are scikit-image's defaults
@@ -50,13 +50,7 @@ def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors)
 
 def _correlation(correlate: Callable[..., Tensor], a: Tensors, b: Tensors) -> Tensor:
     """Over all elements, across the tensors of a tuple; nan where a map is constant."""
-    x, y = wide(flat(a)), wide(flat(b))
-    return correlate(x, y, torch.ones_like(x, dtype=torch.bool), _rounding(x), _rounding(y))
-
-
-def _rounding(values: Tensor) -> Tensor:
-    """By how much equal elements may differ from their mean."""
-    return values.abs().amax(-1) * torch.finfo(values.dtype).eps * 16
+    return between_rows(correlate, flat(a), flat(b))
 
 
 def _ssim(a: Tensors, b: Tensors) -> Tensor:

@@ -17,11 +17,11 @@ from ..._core.arguments import (
     as_attributions,
     as_baselines,
     as_tuple,
-    flat,
 )
 from ..._core.card import metric
 from ..._core.checks import check_floating
 from ..._core.forward import Forward, Rows, warn_of_logits, whole
+from ..._core.scaled import seen_through
 from ..._core.setting import Setting
 from ..._core.sharing import shared
 from ..._core.signature import arguments_like
@@ -162,20 +162,9 @@ def _through_maps(
     def rows() -> Iterator[Rows]:
         yield whole(x)
         for maps in methods.maps:
-            least, most = wide(flat(maps)).aminmax(dim=1)
-            constant.append(most == least)
-            weights = (_scaled(m, least, most) for m in maps)
-            yield (
-                tuple(base + w.to(t) * (t - base) for t, w, base in zip(x, weights, b)),
-                torch.arange(len(x[0]), device="cpu"),
-            )
+            through, is_constant = seen_through(maps, x, b)
+            constant.append(is_constant)
+            yield through, torch.arange(len(x[0]), device="cpu")
 
     f_x, f_shown = f(rows(), (1 + n_methods) * len(x[0])).reshape(1 + n_methods, -1).split((1, n_methods))
     return _Shown(methods, f, f_x[0], f_shown.masked_fill(torch.stack(constant).to(f_shown.device), torch.nan))
-
-
-def _scaled(of_tensor: Tensor, least: Tensor, most: Tensor) -> Tensor:
-    """The map scaled to 0..1, where `least` and `most` are those of each example's whole map."""
-    extent = (most - least).where(most > least, 1)
-    least, extent = (t.reshape(-1, *[1] * (of_tensor.dim() - 1)) for t in (least, extent))
-    return (wide(of_tensor) - least) / extent

@@ -1,0 +1,117 @@
+"""Methods whose maps are changed on purpose, to see how a metric takes it: shuffled, or by a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._core.checks import as_tensors, check_count, check_function, describe, explained
+from .attributions_file import open_attributions
+from .examples import Tensors
+from .methods import METHOD, explanation_made, generator_of, generators_of, is_stored, ready_explanation
+
+Change = Callable[[Tensors, list[torch.Generator]], Tensors]  # of the maps, with a generator for each example
+
+
+def shuffled_attribution(method: Any, *, seed: int = 0) -> Any:
+    """The same method with the values of each map in random order: as large, and at other places.
+
+    It is a method for `evaluate`, as `method` is. A metric that takes notice of where the values are scores it lower
+    than the method itself: see :meth:`Evaluation.meta_evaluation`. The order depends on `seed` and on the example
+    alone: on its values, as in `random_attribution`, or on its index where the attributions are stored. Batches,
+    processes and order do not matter. The values of each tensor of a tuple stay in that tensor.
+
+    A metric that explains other inputs too, such as `sensitivity_max`, finds them shuffled in another order, so it sees
+    maps that change at random. Of stored attributions it can have none.
+
+    Args:
+        method: any form of a method that `evaluate` takes. Stored attributions are shuffled at once.
+        seed: a whole number; another one gives another order.
+
+    Example:
+        >>> mixed = shuffled_attribution(torch.arange(6.0).reshape(2, 3))
+        >>> mixed.sort(1).values
+        tensor([[0., 1., 2.],
+                [3., 4., 5.]])
+    """
+    return _changed(method, _shuffled, check_count("seed", seed, least=0))
+
+
+def changed_attribution(method: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same method with a function applied to its maps, such as ``functools.partial(torch.mul, other=3)``.
+
+    It is a method for `evaluate`, as `method` is: what a metric should not take notice of, for
+    :meth:`Evaluation.meta_evaluation`, or any step that comes after an explanation, such as a threshold.
+
+    Args:
+        method: any form of a method that `evaluate` takes. Stored attributions are changed at once.
+        change: gets a tensor of maps with a row per example, each tensor of a tuple by itself, and returns as many
+            rows. Worker processes need a function that can be pickled, one of a module.
+
+    Example:
+        >>> changed_attribution(torch.tensor([[-1.0, 2.0]]), torch.abs)
+        tensor([[1., 2.]])
+    """
+    check_function("change", change, "a function of maps")
+    return _changed(method, functools.partial(_each, function=change), 0)
+
+
+class ChangedMaps:
+    """An explanation whose maps are changed; to callers it has the arguments of the explanation `func`."""
+
+    def __init__(self, func: Callable[..., Any], change: Change, seed: int, of_prompts: bool):
+        self.func, self.change, self.seed, self.of_prompts = func, change, seed, of_prompts
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.func)
+
+    def __call__(self, inputs: Tensor | Tensors, **kwargs: Any) -> Tensor | Tensors:
+        maps = explained(self.func, inputs, kwargs, "The method whose maps are changed")
+        numbers = kwargs.get("additional_forward_args") if self.of_prompts else None
+        x = inputs if isinstance(inputs, tuple) else (inputs,)
+        return _of_maps(maps, self.change, generators_of(x, self.seed, numbers))
+
+
+def _changed(method: Any, change: Change, seed: int) -> Any:
+    if isinstance(method, (str, os.PathLike)):
+        method = tuple(a[list(range(len(a)))] for a in open_attributions(Path(method), Path(method).stem))
+        method = method[0] if len(method) == 1 else method
+    if is_stored(method):
+        stored = as_tensors(method)
+        rows = len(stored[0] if isinstance(stored, tuple) else stored)
+        return _of_maps(stored, change, [generator_of(seed, index) for index in range(rows)])
+    if (ready := ready_explanation(method)) is not None:
+        return ChangedMaps(ready, change, seed, False)
+    if not callable(method):
+        raise TypeError(f"`method` must be {METHOD}, got {describe(method)}.")
+    return functools.partial(_made_and_changed, method=method, change=change, seed=seed)
+
+
+def _made_and_changed(model: Any, *, method: Any, change: Change, seed: int) -> ChangedMaps:
+    explain = explanation_made(method, model, "whose maps are changed")
+    return ChangedMaps(explain, change, seed, hasattr(model, "interpretable_inputs"))
+
+
+def _of_maps(maps: Tensor | Tensors, change: Change, generators: list[torch.Generator]) -> Tensor | Tensors:
+    return change(maps, generators) if isinstance(maps, tuple) else change((maps,), generators)[0]
+
+
+def _shuffled(maps: Tensors, generators: list[torch.Generator]) -> Tensors:
+    return tuple(torch.stack([_in_random_order(row, g) for row, g in zip(m, generators)]) for m in maps)
+
+
+def _in_random_order(values: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(values.numel(), generator=generator, device="cpu").to(values.device)
+    return values.reshape(-1)[order].reshape(values.shape)
+
+
+def _each(maps: Tensors, generators: list[torch.Generator], *, function: Callable[[Tensor], Tensor]) -> Tensors:
+    return tuple(function(m.clone()) for m in maps)
