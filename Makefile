@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-old test-peers check doctest benchmark benchmark-certainty test-captum readme stubs docs tutorials clean
+.PHONY: help demo test test-faults test-old test-peers check doctest benchmark benchmark-certainty benchmark-published test-captum readme stubs docs tutorials clean
 
 help:
 	@echo "make demo        score six explanations of a pretrained network by five metrics, on four photographs"
@@ -22,6 +22,7 @@ help:
 	@echo "make docs        build the documentation in docs/_build/html; warnings and broken internal links are errors"
 	@echo "make benchmark   compare the time and memory of the metrics with those of the bare model"
 	@echo "make benchmark-certainty   measure error bars, the stop rule and the cheaper estimators, an hour; it resumes"
+	@echo "make benchmark-published   compute published numbers anew and write the tables of docs/concepts/published-numbers.md"
 	@echo "make test-captum CAPTUM=path   run Captum's own tests, from a checkout of its source, on this package's two metrics"
 
 # Each set of extras has a stamp file, so that a changed setup.cfg leads to a new installation.
@@ -73,6 +74,9 @@ benchmark-certainty: $(VENV)/tutorials.stamp
 	$(BIN)/python benchmarks/certainty.py coverage
 	$(BIN)/python benchmarks/certainty.py estimators
 	$(BIN)/python benchmarks/certainty.py photographs --crops 2
+
+benchmark-published: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/published.py --write
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py
