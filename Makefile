@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help dist demo test test-faults test-old test-peers check doctest benchmark benchmark-certainty test-captum readme stubs docs tutorials clean
+.PHONY: help dist demo test test-faults test-old peers test-peers check doctest benchmark benchmark-certainty benchmark-published side-by-side test-captum readme stubs docs tutorials clean
 
 help:
 	@echo "make demo        score six explanations of a pretrained network by five metrics, on four photographs"
@@ -24,6 +24,8 @@ help:
 	@echo "make docs        build the documentation in docs/_build/html; warnings and broken internal links are errors"
 	@echo "make benchmark   compare the time and memory of the metrics with those of the bare model"
 	@echo "make benchmark-certainty   measure error bars, the stop rule and the cheaper estimators, an hour; it resumes"
+	@echo "make benchmark-published   compute published numbers anew and write the tables of docs/concepts/published-numbers.md"
+	@echo "make side-by-side TORCHXAI=path   compare scores with Quantus and torchxai, from a checkout of its source, and closed forms"
 	@echo "make test-captum CAPTUM=path   run Captum's own tests, from a checkout of its source, on this package's two metrics"
 
 # Each set of extras has a stamp file, so that a changed setup.cfg leads to a new installation.
@@ -65,10 +67,15 @@ test-old:
 	$(VENV)-old/bin/python -m pytest -q -n $(WORKERS) $(addprefix tests/,$(OF_CAPTUM))
 
 # Packages to compare with have their own requirements, so they are installed in a separate environment.
-test-peers:
+peers:
 	$(MAKE) $(VENV)-peers/test.stamp VENV=$(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "quantus==0.6.0"
-	$(VENV)-peers/bin/python -m pytest -q tests/peers
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "quantus==0.6.0" pydantic overrides
+
+test-peers: peers
+	TORCHXAI_SOURCE=$(TORCHXAI) $(VENV)-peers/bin/python -m pytest -q tests/peers
+
+side-by-side: peers
+	$(VENV)-peers/bin/python benchmarks/side_by_side.py --torchxai "$(TORCHXAI)" --write
 
 benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/overhead.py
@@ -82,6 +89,9 @@ benchmark-certainty: $(VENV)/tutorials.stamp
 	$(BIN)/python benchmarks/certainty.py coverage
 	$(BIN)/python benchmarks/certainty.py estimators
 	$(BIN)/python benchmarks/certainty.py photographs --crops 2
+
+benchmark-published: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/published.py --write
 
 test-captum: $(VENV)/test.stamp
 	CAPTUM_SOURCE=$(CAPTUM) $(BIN)/python -m pytest -q tests/peers/test_captums_own_tests.py

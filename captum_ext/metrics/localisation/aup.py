@@ -11,7 +11,7 @@ from ..._core.card import metric
 from ..._core.statistics import to_unit, wide
 from ._positions import Positions, Ranking, at_positions
 
-REFERENCE = "Crabbe and van der Schaar 2021, arXiv:2106.05001"
+REFERENCE = "Crabbe and van der Schaar 2021, arXiv:2106.05303"
 
 
 @metric(higher_is_better=True, range=(0, 1), rows="none", reference=REFERENCE)
@@ -55,7 +55,7 @@ def aup(
     equals the truth has less than 1 there. They score all examples together.
 
     Reference: Crabbe and van der Schaar 2021, "Explaining Time Series Predictions with Dynamic Masks",
-    arXiv:2106.05001.
+    arXiv:2106.05303.
 
     Example:
         >>> phi = torch.tensor([[[4.0, 3.0, 0.0, 1.0]]])
@@ -106,7 +106,7 @@ def aur(
     examples together.
 
     Reference: Crabbe and van der Schaar 2021, "Explaining Time Series Predictions with Dynamic Masks",
-    arXiv:2106.05001.
+    arXiv:2106.05303.
 
     Example:
         >>> phi = torch.tensor([[[4.0, 3.0, 0.0, 1.0]]])
