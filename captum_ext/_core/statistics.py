@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from . import home
 from .checks import is_exact
@@ -115,44 +116,79 @@ def spearman(a: Tensor, b: Tensor, where: Tensor, resolution_a: Tensor, resoluti
 def kendall(a: Tensor, b: Tensor, where: Tensor, resolution_a: Tensor, resolution_b: Tensor) -> Tensor:
     """Kendall's tau-b: the pairs that both sides order alike, less those that they order differently, as a share.
 
-    It is nan where either side is constant (as in `pearson`) or has a nan. The time grows with `n log(n)^2`, and no
-    table of pairs is made.
+    It is nan where either side is constant (as in `pearson`) or has a nan.
     """
     values = pearson(a, b, where, resolution_a, resolution_b)
-    (a, tied_a), (b, tied_b) = (_ranks_and_ties(side, where) for side in (a, b))
-    steps = 2 * a.shape[-1] + 1
-    together = (a * steps + b).sort(-1).values  # by a, and by b where a is tied
-    pairs = where.sum(-1) * (where.sum(-1) - 1) // 2
-    untied = pairs - tied_a - tied_b + _ties(together, together // steps < steps - 1)
-    tau = wide(untied - 2 * _inversions(together % steps)) / (wide(pairs - tied_a) * wide(pairs - tied_b)).sqrt()
-    return torch.where(values.isnan(), values, tau)
+    pairs = count_pairs(a, b, where)
+    untied = pairs.all - pairs.tied_in_a - pairs.tied_in_b + pairs.tied_in_both
+    most = wide(pairs.all - pairs.tied_in_a) * wide(pairs.all - pairs.tied_in_b)
+    return torch.where(values.isnan(), values, wide(untied - 2 * pairs.discordant) / most.sqrt())
 
 
-def _ranks_and_ties(values: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers in the order of the values, the same and the highest for all other places; and how many pairs tie."""
-    ranks = (2 * mean_ranks(values, where)).long().masked_fill(~where, 2 * values.shape[-1])
-    ordered = ranks.sort(-1).values
-    return ranks, _ties(ordered, ordered < 2 * values.shape[-1])
+class Pairs(NamedTuple):
+    """Numbers of pairs of places; a discordant pair is ordered one way by `a` and the other way by `b`."""
+
+    all: Tensor
+    tied_in_a: Tensor
+    tied_in_b: Tensor
+    tied_in_both: Tensor
+    discordant: Tensor
 
 
-def _ties(ordered: Tensor, where: Tensor) -> Tensor:
-    """Counts the pairs of equal values among the places `where`."""
-    first, after = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
-    return ((after - first - 1) * where).sum(-1) // 2
+def count_pairs(a: Tensor, b: Tensor, where: Tensor) -> Pairs:
+    """Counts pairs of the places `where` exactly, by sorting, in `n log(n)` steps and without a table of pairs."""
+    a, b, where = torch.broadcast_tensors(a, b, where)
+    a, b = (side.masked_fill(~where, torch.inf) for side in (a, b))  # the other places come last, so none is discordant
+    order = _sorting(a, first=_sorting(b))  # by a, and by b where a is tied
+    a, b, where = (values.gather(-1, order) for values in (a, b, where))
+    order = _sorting(b)  # by b, and by a where b is tied
+    new_in_a = _differs_from_previous(a)
+    n = where.sum(-1)
+    return Pairs(
+        n * (n - 1) // 2,
+        _ties(new_in_a, where),
+        _ties(_differs_from_previous(b.gather(-1, order)), where.gather(-1, order)),
+        _ties(new_in_a | _differs_from_previous(b), where),
+        _inversions(order),
+    )
 
 
-def _inversions(values: Tensor) -> Tensor:
-    """Counts the pairs of which the first is larger, of integers of at least 0.
+def _sorting(values: Tensor, first: Tensor | None = None) -> Tensor:
+    """The order that sorts values; equal ones stay in the order `first`, or else in their own."""
+    if first is None:
+        return values.argsort(dim=-1, stable=True)
+    return first.gather(-1, _sorting(values.gather(-1, first)))
 
-    Such a pair differs first, from the highest bit on, in a bit that only the first has.
+
+def _differs_from_previous(ordered: Tensor) -> Tensor:
+    return pad(ordered[..., 1:] != ordered[..., :-1], (1, 0), value=True)
+
+
+def _ties(starts: Tensor, where: Tensor) -> Tensor:
+    """Counts the pairs of places `where` in the same run; `starts` is true at the first place of each run."""
+    before = where.cumsum(-1) - where.long()
+    of_earlier_runs = (before * starts).cummax(-1).values
+    return ((before - of_earlier_runs) * where).sum(-1)
+
+
+def _inversions(permutation: Tensor) -> Tensor:
+    """Counts the pairs of which the first is larger, in permutations of 0, ..., n - 1.
+
+    Such a pair differs first, from the highest bit on, in a bit that only the first has. Values that agree above that
+    bit form a block, which has as many values with the bit as without it; those without it then move to its front.
     """
-    count = torch.zeros_like(values[..., 0])
-    for bit in range(int(values.max()).bit_length() if values.numel() else 0):
-        higher, order = (values >> bit + 1).sort(dim=-1, stable=True)
-        has = (values >> bit & 1).gather(-1, order)
-        before = torch.nn.functional.pad(has.cumsum(-1), (1, 0))  # how many places before have the bit
-        since = before[..., :-1] - before.gather(-1, torch.searchsorted(higher, higher))
-        count = count + ((1 - has) * since).sum(-1)
+    n, bits = permutation.shape[-1], (permutation.shape[-1] - 1).bit_length()
+    place = torch.arange(1 << bits, dtype=torch.int32, device=permutation.device)
+    values = torch.cat((permutation.int(), place[n:].expand(*permutation.shape[:-1], -1)), -1)
+    count = torch.zeros_like(permutation[..., 0])
+    for bit in reversed(range(bits)):
+        half = 1 << bit
+        has = values >> bit & 1
+        before = has.cumsum(-1, dtype=torch.int32) - has  # how many earlier places have the bit
+        blocks_before = (place >> bit + 1) * half  # as many of those are in earlier blocks
+        count = count + ((before - blocks_before) * (1 - has)).sum(-1)
+        moved = blocks_before + torch.where(has.bool(), half + before, place - before)
+        values = torch.empty_like(values).scatter_(-1, moved.long(), values)
     return count
 
 

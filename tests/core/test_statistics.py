@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from captum_ext._core.statistics import (
     CORRELATIONS,
     area,
+    count_pairs,
     kendall,
     mean_ranks,
     pearson,
@@ -171,6 +172,26 @@ def test_kendall_of_many_places_needs_no_table_of_pairs():
     exactly(correlate("kendall", rise, rise**3), expected([1.0]))
     exactly(correlate("kendall", rise, -rise), expected([-1.0]))
     closely(correlate("kendall", rise, rise.roll(2**15)), expected([1 - 2**16 / (2**16 - 1)]))
+
+
+@given(n=st.integers(1, 40), levels=st.sampled_from([1, 2, 5, 1000]), seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_pairs_are_counted_as_in_a_table_of_them_also_among_ties_and_infinite_values(dtype, n, levels, seed):
+    drawn = torch.Generator().manual_seed(seed)
+    a, b = torch.randint(levels, (2, 3, n), generator=drawn).to(dtype)
+    a[a == levels - 1], b[b == 0] = torch.inf, -torch.inf
+    where = torch.rand(3, n, generator=drawn) < 0.8
+    for got, p, q, w in zip(torch.stack(count_pairs(a, b, where), -1), a, b, where):
+        first, second = ((v[w][:, None] > v[w]).int() - (v[w][:, None] < v[w]).int() for v in (p, q))
+        tables = (first * 0 == 0, first == 0, second == 0, (first == 0) & (second == 0), first * second < 0)
+        assert got.tolist() == [int(t.triu(1).sum()) for t in tables]
+
+
+def test_pairs_of_a_long_series_are_counted_exactly():
+    """Two orders of 2 ** 19 places whose halves are swapped differ in 2 ** 36 pairs, more than an int32 can count."""
+    rise = torch.arange(2**19).float()[None]
+    pairs = count_pairs(rise, rise.roll(2**18), torch.ones_like(rise, dtype=torch.bool))
+    assert [int(count) for count in pairs] == [2**18 * (2**19 - 1), 0, 0, 0, 2**36]
 
 
 def test_a_nan_in_a_series_is_no_number_in_its_correlation_alone():

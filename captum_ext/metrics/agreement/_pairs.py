@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ..._core.arguments import (
     Attributions,
@@ -23,7 +22,7 @@ from ..._core.arguments import (
 from ..._core.checks import check_choice
 from ..._core.features import SIGNS, Features
 from ..._core.sizes import SizeType, as_sizes
-from ..._core.statistics import wide
+from ..._core.statistics import count_pairs, wide
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,13 @@ class Pair:
         shares = wide(found) / sizes
         return self.unpack(shares[..., 0] if one_size else shares)
 
+    @property
+    def share_of_agreeing_pairs(self) -> Scores:
+        """The share of pairs of features that both sides order alike, or both tie."""
+        pairs = count_pairs(*self.importances, self.where)
+        tied_in_one = pairs.tied_in_a + pairs.tied_in_b - 2 * pairs.tied_in_both
+        return self.unpack(wide(pairs.all - pairs.discordant - tied_in_one) / pairs.all)
+
     def unpack(self, scores: Tensor) -> Scores:
         return self.methods.unpack(scores)
 
@@ -92,39 +98,3 @@ def beside_reference(
     features = Features(inputs, Attributions(None, (reference, *methods.maps)), None, feature_mask, frozen)
     totals = features.totals(aggregate, ["reference_attributions", *methods.labels])  # [1 + methods, B, F]
     return Pair(methods, features, totals[1:], totals[:1], sign)
-
-
-def agreeing_pairs(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
-    """How many pairs of features both sides order alike, or both tie; over the last axis, in n log(n)^2 steps."""
-    n = where.sum(-1)
-    a, b = _below(a, where), _below(b, where)
-    both = a * (a.shape[-1] + 1) + b
-    in_order = both.sort(-1).values % (a.shape[-1] + 1)  # b, sorted by a and then by b
-    tied_in_one = _ties(a, where) + _ties(b, where) - 2 * _ties(both, where)
-    return n * (n - 1) // 2 - _inversions(in_order) - tied_in_one
-
-
-def _below(values: Tensor, where: Tensor) -> Tensor:
-    """How many values are below each; outside `where`, more than there are."""
-    in_order = values.masked_fill(~where, torch.inf).sort(-1).values
-    return torch.searchsorted(in_order, values.contiguous()).masked_fill(~where, values.shape[-1])
-
-
-def _ties(values: Tensor, where: Tensor) -> Tensor:
-    """How many pairs of features have equal values."""
-    in_order = values.sort(-1).values
-    equal = torch.searchsorted(in_order, values, right=True) - torch.searchsorted(in_order, values)
-    return ((equal - 1) * where).sum(-1) // 2
-
-
-def _inversions(values: Tensor) -> Tensor:
-    """How many pairs are in descending order, counted while sorted blocks are merged two by two."""
-    size, width = values.shape[-1], 1
-    blocks = pad(values, (0, (1 << (size - 1).bit_length()) - size), value=size + 1)
-    count = torch.zeros_like(values[..., 0])
-    while width < blocks.shape[-1]:
-        halves = blocks.unflatten(-1, (-1, 2, width))
-        first, second = (half.contiguous() for half in halves.unbind(-2))
-        count = count + (width - torch.searchsorted(first, second, right=True)).sum((-1, -2))
-        blocks, width = halves.flatten(-2).sort(-1).values.flatten(-2), 2 * width
-    return count

@@ -9,8 +9,8 @@ import torch
 from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.signature import arguments_like
-from ..._core.statistics import mean_ranks, pearson, wide
-from ._pairs import agreeing_pairs, beside_reference
+from ..._core.statistics import mean_ranks, pearson
+from ._pairs import beside_reference
 
 
 @metric(
@@ -99,6 +99,4 @@ def pairwise_rank_agreement(**arguments: Any) -> Scores:
         >>> pairwise_rank_agreement(phi, phi, other)
         tensor([0.6667])
     """
-    pair = beside_reference(**arguments)
-    n = pair.where.sum(-1)
-    return pair.unpack(2 * wide(agreeing_pairs(*pair.importances, pair.where)) / (n * (n - 1)))
+    return beside_reference(**arguments).share_of_agreeing_pairs
