@@ -59,9 +59,19 @@ def test_too_few_examples_are_said_to_be_so(stored, tmp_path, capsys):
     assert 'not shown to be better than low"' not in written
 
 
-def test_report_leaves_alone_what_is_there(stored, capsys):
-    assert main(["report", str(stored), "-o", str(stored)]) == 1
+def test_report_leaves_alone_what_is_there_unless_forced_and_the_results_always(stored, capsys):
+    pytest.importorskip("jinja2")
+    page = stored.parent / "page.html"
+    page.write_text("mine")
+    assert main(["report", str(stored), "-o", str(page)]) == 1
     assert "exists already" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    assert main(["report", str(stored), "-o", str(page), "--examples", "0", "--baseline", "low", "--force"]) == 0
+    assert page.read_text().startswith("<!doctype html>")
+    before = stored.read_bytes()
+    assert main(["report", str(stored), "-o", str(stored), "--force"]) == 1
+    assert "is where the results are" in capsys.readouterr().err
+    assert stored.read_bytes() == before
 
 
 def test_metrics_lists_every_metric_with_its_better_side(capsys, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._core.checks import check_flag
 from .._core.printing import printable
 from .._token_texts import JOINERS, LEGEND, css
 from .._version import __version__
@@ -33,11 +34,14 @@ def write(
     baseline: str = "random",
     confidence: float = 0.95,
     tokens: Any = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes the report of a dataset of scores to `path`: see `captum_ext.Evaluation.report`."""
     (charts, gallery), environment = _drawing(), _environment()
     check(dataset, baseline, confidence, n_examples)
-    target = check_writable(path)
+    target = check_writable(path, check_flag("overwrite", overwrite))
+    if target.is_dir():
+        raise FileExistsError(f"`path` {target} is a folder; give the name of a file for the page.")
     dataset, baseline = presentable(dataset), printable(baseline)
     found = tables(dataset, baseline, confidence)
     page = environment.get_template("page.html").render(

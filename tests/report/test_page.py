@@ -246,6 +246,16 @@ def test_what_is_there_already_is_left_alone(tmp_path):
         result().report(tmp_path / "nowhere" / "page.html")
 
 
+def test_with_overwrite_a_file_is_replaced_and_a_folder_is_not(tmp_path):
+    (tmp_path / "page.html").write_text("an earlier page")
+    result().report(tmp_path / "page.html", n_examples=0, overwrite=True)
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    with pytest.raises(FileExistsError, match="is a folder; give the name of a file"):
+        result().report(tmp_path, n_examples=0, overwrite=True)
+    with pytest.raises(TypeError, match="`overwrite` must be True or False, got str 'yes'"):
+        result().report(tmp_path / "page.html", n_examples=0, overwrite="yes")
+
+
 def test_the_page_is_whole_or_absent(tmp_path, monkeypatch):
     def broken(self, text, **options):
         self.open("w").write(text[:100])
