@@ -144,7 +144,7 @@ def summary_text(dataset: xr.Dataset, **options: Any) -> str:
     blocks = [_summary_block(str(name), rows) for name, rows in table.groupby(labels(table), sort=False)]
     legend = (
         f"{headline(dataset)}. Mean with its {options.get('confidence', 0.95):.0%} interval over examples; "
-        f"* best mean, ~ not distinguishable from it{TOO_FEW if table['undecided'].any() else ''}."
+        f"* best mean, = not distinguishable from it{TOO_FEW if table['undecided'].any() else ''}."
     )
     if table["share_of_draws"].notna().any():
         legend += "\nBy draws: the share of the variance between examples that is noise of the metric's random draws."
@@ -166,7 +166,7 @@ def _summary_block(name: str, rows: pd.DataFrame) -> str:
 def _mark(row: Any) -> str:
     if row.rank == 1:
         return "*"
-    return "?" if row.undecided else "~" if row.tied_with_best else " "
+    return "?" if row.undecided else "=" if row.tied_with_best else " "
 
 
 def as_html(dataset: xr.Dataset) -> str:

@@ -19,9 +19,9 @@ from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
 from ..evaluation.score import GROUP, Score, presentable
 from .findings import check, findings
+from .records import WORD_START
 from .tables import tables
 
-WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_/.])(?=\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 

@@ -107,7 +107,7 @@ def test_the_summary_has_a_block_per_metric_with_the_best_first():
     head, best, close, low, _, legend = display.summary_text(dataset, n_resamples=200).splitlines()
     assert head == "up ↑"
     assert best.split()[:2] == ["best", "*"]
-    assert close.split()[:2] == ["close", "~"]
+    assert close.split()[:2] == ["close", "="]
     assert low.startswith("    low   ")
     assert low.endswith("2% undefined")
     assert "95% interval" in legend
@@ -137,4 +137,4 @@ def test_too_few_examples_are_said_to_be_so_and_are_no_tie(examples):
     _, *rows, _, legend = display.summary_text(dataset, n_resamples=10).splitlines()
     mark = "" if examples >= 7 else "?"  # two tests: 2 * 2 / 2^5 is not below 0.05
     assert [row.split()[1].strip("-.0123456789") for row in rows] == ["*", mark, mark]
-    assert legend.endswith("* best mean, ~ not distinguishable from it, ? too few examples to tell.") == bool(mark)
+    assert legend.endswith("* best mean, = not distinguishable from it, ? too few examples to tell.") == bool(mark)
