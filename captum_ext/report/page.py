@@ -50,6 +50,7 @@ def write(
         **vars(findings(dataset, found)),
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
+        few_bands=charts.plots.FEW_BANDS,
         gallery=gallery.examples(dataset, _of_examples(dataset, found.scores), data, attributions, n_examples, tokens),
         token_legend=LEGEND,
         token_css=css(".tokens"),
