@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "--examples", type=int, default=12, metavar="N", help="how many examples to show (default: %(default)s)"
     )
     added.add_argument("--baseline", default="random", metavar="METHOD", help="the control (default: %(default)s)")
+    added.add_argument("--force", action="store_true", help="replace a page that is there already")
     added = command(metrics, "list the metrics, or explain one")
     added.add_argument("name", nargs="?", help="the metric to explain")
     return top
@@ -99,8 +100,14 @@ def report(options: argparse.Namespace) -> None:
     from .evaluation import load
 
     page = Path(options.output or Path(options.result).with_suffix(".html"))
+    if page.absolute() == Path(options.result).absolute():
+        raise ValueError(f"--output {page} is where the results are; choose another page.")
     load(options.result).report(
-        page, attributions=options.attributions, n_examples=options.examples, baseline=options.baseline
+        page,
+        attributions=options.attributions,
+        n_examples=options.examples,
+        baseline=options.baseline,
+        overwrite=options.force,
     )
     print(printable(str(page)))
 

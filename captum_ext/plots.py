@@ -1,9 +1,19 @@
 """Figures of an evaluation, and attributions drawn on their images and texts (`maps`, `tokens`).
 
-Every other function takes an `Evaluation` or its `xarray.Dataset`. All but `tokens` return a matplotlib `Figure`.
-Without `ax` they make a new figure, which pyplot does not keep open: a notebook shows it when it is the last value of a
-cell, and a script saves it with `savefig`. With `ax` they draw on these axes and return their figure. Methods keep
-their colour through all figures of a dataset. Needs matplotlib: `pip install "captum-ext[plots]"`.
+Every other function takes an `Evaluation` or its `xarray.Dataset`. All but `tokens` draw on the matplotlib axes `ax`,
+or on those of a new figure, and return them: a notebook shows the figure, and a script saves it with
+`ax.figure.savefig`. Methods keep their colour through all figures of a dataset. Needs matplotlib:
+`pip install "captum-ext[plots]"`.
+
+In the examples, `result` is that of
+
+>>> from captum.attr import InputXGradient, Saliency
+>>> from captum_ext import evaluate, metrics, random_attribution
+>>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+>>> data = [(torch.randn(8), 0) for _ in range(12)]
+>>> methods = {"saliency": Saliency, "input x gradient": InputXGradient, "random": random_attribution}
+>>> scores = {"deletion": metrics.deletion, "insertion": metrics.insertion, "deletion curve": metrics.deletion_curve}
+>>> result = evaluate(model, data, methods, scores)
 """
 
 from __future__ import annotations
@@ -21,16 +31,32 @@ from ._token_texts import TokenTexts, as_values
 from .evaluation import comparison
 from .evaluation.axes import plain_axis, with_place
 from .evaluation.display import arrow
-from .evaluation.score import Score, curves_of, labels, methods_of, metrics_of, own_axes, presentable, scores
-from .evaluation.statistics import Floats
+from .evaluation.score import (
+    Score,
+    curves_of,
+    grouped,
+    groups_of,
+    labels,
+    methods_of,
+    metrics_of,
+    own_axes,
+    presentable,
+    scores,
+)
+from .evaluation.statistics import Floats, intervals, resampled_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, distinct in any kind of colour vision; yellow is left out, which is faint on white
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-LINES, HATCHES, MARKERS = ("-", "--", ":", "-."), ("", "//", "..", "xx"), "osD^"  # for each turn of the colours
+# One for each method. Any two differ in each kind of colour vision, and all stand out from white (tests/test_plots.py).
+COLORS = (
+    *("#0072b2", "#d55e00", "#009e73", "#bc1b86", "#000000", "#ae86bc"),
+    *("#6b0000", "#435e1b", "#8643ff", "#1b365e", "#6b0094", "#000dc9"),
+)
+LINES, MARKERS = ("-", "--", ":", "-."), "osD^"  # for each turn of the colours
+FEW_BANDS = 6  # more methods have whiskers in place of bands, which would hide each other
+PLACES = 25  # at which an interval of a running mean is computed
+N_RESAMPLES = 2000  # as in the tables
 AXES = {"fraction": "fraction of features", "n": "features in a subset, n"}
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "all": np.abs,
@@ -41,12 +67,18 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
 STARS, UNDECIDED = ((0.001, "***"), (0.01, "**"), (0.05, "*")), "?"
 
 
-def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Figure:
+def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None = None) -> Axes:
     """The mean curve of each method over a metric's own axis.
 
-    The band is the normal interval of the mean over examples. Also for a metric with several sizes `n`. A metric with
-    two axes has several curves of each method, in the method's colour, and another kind of line for each. The legend
-    lists the lines from top to bottom, by their mean height.
+    Around it is the bootstrap interval of the mean over examples, as in the tables: a band, or with more than six
+    methods whiskers, each method's at places of its own. Also for a metric with several sizes `n`. A metric with two
+    axes has several curves of each method, in the method's colour, and another kind of line for each. The names stand
+    at the ends of the lines.
+
+    Example:
+        >>> ax = curves(result, "deletion curve")
+        >>> ax.get_ylabel()
+        'output for the class'
     """
     dataset = _dataset(results)
     variable = _variable(dataset, metric)
@@ -54,19 +86,29 @@ def curves(results: Any, metric: str, confidence: float = 0.95, ax: Axes | None 
         having = ", ".join(repr(name) for name in metrics_of(dataset) if own_axes(dataset[name]))
         raise ValueError(f"`metric` {metric!r} has one score an example, no curve; curves here: {having}.")
     axis = own_axes(variable)[-1]
-    figure, ax = _axes(ax, (7, 4))
+    ax = _axes(ax, (7, 4))
     for k, (place, _, curve) in enumerate(curves_of(variable.astype(np.float64))):
-        values = curve.transpose("attribution", "example", axis).values
         styles = [_turned(style, k) for style in _styles(dataset)]
-        for name, rows, style in zip(methods_of(dataset), np.where(np.isfinite(values), values, np.nan), styles):
-            frame = pd.DataFrame(rows)  # [examples, points]; its reductions skip nan
-            name, half_width = with_place(name, place), _z(confidence) * frame.sem()
-            _line_with_band(ax, variable[axis].values, frame.mean(), half_width, name, style)
+        means, low, high = _mean_curves(curve.transpose("attribution", axis, "example").values, dataset, confidence)
+        for i, (name, style) in enumerate(zip(methods_of(dataset), styles)):
+            _line(ax, variable[axis].values, means[i], with_place(name, place), style)
+            _interval(ax, variable[axis].values, low[i], high[i], style["color"], (i, len(styles)))
     ax.set_xlabel(AXES.get(plain_axis(axis), axis))
-    ax.set_ylabel(_with_direction(variable))
-    ax.set_title(f"Mean over examples, {confidence:.0%} band", fontsize="medium")
-    _legend(ax)
-    return figure
+    ax.set_ylabel(printable(str(variable.attrs.get("drawn", _with_direction(variable)))))
+    ax.set_title(f"{variable.name}: mean over examples, {confidence:.0%} interval", fontsize="medium")
+    _names_at_ends(ax)
+    return ax
+
+
+def _mean_curves(values: Floats, dataset: xr.Dataset, confidence: float) -> tuple[Floats, Floats, Floats]:
+    """Means of `[methods, points, examples]` and their intervals, `[methods, points]` each; groups count as one."""
+    check_fraction("confidence", confidence, open_ends=True)
+    groups, rows = groups_of(dataset), np.where(np.isfinite(values), values, np.nan).reshape(-1, values.shape[-1])
+    rows = rows if groups is None else grouped(rows, groups)
+    bounds = intervals(rows, resampled_means(rows, N_RESAMPLES, 0), confidence)
+    means = pd.DataFrame(rows.T).mean().to_numpy()  # skips nan
+    mean, low, high = (part.reshape(values.shape[:2]) for part in (means, *np.array(bounds).T))
+    return mean, low, high
 
 
 def _turned(style: dict[str, Any], k: int) -> dict[str, Any]:
@@ -74,29 +116,42 @@ def _turned(style: dict[str, Any], k: int) -> dict[str, Any]:
     return {**style, "linestyle": LINES[(LINES.index(style["linestyle"]) + k) % len(LINES)]}
 
 
-def _line_with_band(
-    ax: Axes, x: Any, mean: pd.Series[float], half_width: pd.Series[float], name: str, style: dict[str, Any]
-) -> None:
+def _line(ax: Axes, x: Any, mean: Any, name: str, style: dict[str, Any]) -> None:
     ax.plot(x, mean, label=name, marker="o" if len(x) < 12 else "", markersize=4, **style)
-    ax.fill_between(x, mean - half_width, mean + half_width, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
+def _interval(ax: Axes, x: Any, low: Floats, high: Floats, color: str, number: tuple[int, int]) -> None:
+    """A band, or of many lines whiskers, of the i-th line of so many."""
+    i, count = number
+    if count <= FEW_BANDS:
+        ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+        return
+    step = max(1, min(count, len(x) // 3))
+    own = slice(i % step, None, step)
+    ax.vlines(np.asarray(x)[own], low[own], high[own], color=color, linewidth=1)
+
+
+def distributions(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Axes:
     """The scores of each method over the examples: violin, quartiles and median, with the best median on top.
 
     `at` chooses the place on the metric's own axis, if it has one.
+
+    Example:
+        >>> ax = distributions(result, "deletion")
+        >>> ax.get_xlabel()
+        'deletion (lower is better ↓)'
     """
     score = _score(results, metric, at)
     names, styles = methods_of(_dataset(results)), _styles(_dataset(results))
     medians = pd.DataFrame(score.oriented.T).median().fillna(-np.inf).to_numpy()
     order = np.argsort(-medians, kind="stable")[::-1]  # drawn from below
-    figure, ax = _axes(ax, (7, 1.2 + 0.45 * len(names)))
+    ax = _axes(ax, (7, 1.2 + 0.45 * len(names)))
     for y, i in enumerate(order):
         _violin(ax, score.values[i][np.isfinite(score.values[i])], y, styles[i]["color"])
     ax.set_yticks(range(len(names)), [names[i] for i in order])
     ax.set_xlabel(_with_arrow(score.label, score.higher_is_better))
     ax.grid(axis="x", alpha=0.3)
-    return figure
+    return ax
 
 
 def _violin(ax: Axes, values: Floats, y: int, color: str) -> None:
@@ -119,19 +174,24 @@ def examples(
     n_examples: int = 12,
     confidence: float = 0.95,
     ax: Axes | None = None,
-) -> Figure:
+) -> Axes:
     """The scores of each method on single examples, evenly spread over the results.
 
     The bars are intervals by the standard errors of `evaluate(..., stderr=True)`: how far the score of that example
     would move with other random draws. A score without a standard error has no bar. `at` chooses the place on the
     metric's own axis, if it has one.
+
+    Example:
+        >>> ax = examples(result, "deletion", n_examples=4)
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['0', '4', '7', '11']
     """
     score, dataset = _score(results, metric, at), _dataset(results)
     count = dataset.sizes["example"]
     shown = np.unique(np.linspace(0, count - 1, min(check_count("n_examples", n_examples), count)).round().astype(int))
     reach = np.full(score.values.shape, np.nan) if score.noise is None else _z(confidence) * np.sqrt(score.noise)
     names, places = methods_of(dataset), np.arange(len(shown))
-    figure, ax = _axes(ax, (2.5 + 0.5 * len(shown), 4))
+    ax = _axes(ax, (2.5 + 0.5 * len(shown), 4))
     for i, (name, style) in enumerate(zip(names, _styles(dataset))):
         x = places + 0.6 * ((i + 0.5) / len(names) - 0.5)  # side by side
         marker = {"fmt": MARKERS[i // len(COLORS) % len(MARKERS)], "color": style["color"], "label": name}
@@ -142,117 +202,123 @@ def examples(
     if score.noise is not None:
         ax.set_title(f"{confidence:.0%} intervals over the random draws", fontsize="medium")
     _beside(ax, *ax.get_legend_handles_labels())
-    return figure
+    return ax
 
 
-def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Figure:
+def ranks(results: Any, metric: Any = None, ax: Axes | None = None) -> Axes:
     """Methods by metrics: the mean over examples of a method's rank on the example.
 
     Rank 1 is the best, and the best method is on top.
+
+    Example:
+        >>> ax = ranks(result)
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['deletion', 'insertion']
     """
     table = comparison.mean_ranks(_dataset(results), metric)
     grid = _pivot(table, "rank")
     grid = grid.loc[grid.mean(axis=1).sort_values(kind="stable").index]
-    figure, ax = _axes(ax, _grid_size(grid))
-    _heat_map(ax, grid, "viridis_r", 1, max(len(grid), 2), "mean rank over examples (1 = best)", "{:.1f}")
-    return figure
+    ax = _axes(ax, _grid_size(grid))
+    _heat_map(ax, grid, "viridis_r", 1, max(len(grid), 2), "mean rank over examples (1 = best)", "{:.1f}".format)
+    return ax
 
 
-def metric_correlation(results: Any, ax: Axes | None = None) -> Figure:
+def metric_correlation(results: Any, ax: Axes | None = None) -> Axes:
     """Whether the metrics rank the methods alike: Spearman's correlation over methods, averaged over examples.
 
     The numbers are those of :func:`captum_ext.evaluation.comparison.agreement`.
+
+    Example:
+        >>> ax = metric_correlation(result)
+        >>> ax.figure.savefig("agreement.pdf")  # doctest: +SKIP
     """
     found = scores(_dataset(results))
     grid = comparison.as_matrix(comparison.agreement_of(found), found)
-    figure, ax = _axes(ax, _grid_size(grid))
-    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of metrics over methods", "{:.2f}")
-    return figure
+    ax = _axes(ax, _grid_size(grid))
+    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of metrics over methods", "{:.2f}".format)
+    return ax
 
 
-def method_correlation(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Figure:
-    """Whether methods do well on the same examples: Spearman's correlation over examples of their scores."""
+def method_correlation(results: Any, metric: str, at: float | None = None, ax: Axes | None = None) -> Axes:
+    """Whether methods do well on the same examples: Spearman's correlation over examples of their scores.
+
+    Example:
+        >>> ax = method_correlation(result, "deletion")
+        >>> ax.get_title()
+        'deletion'
+    """
     score, names = _score(results, metric, at), methods_of(_dataset(results))
     grid = pd.DataFrame(score.values.T, columns=names).corr(method="spearman", min_periods=3)
-    figure, ax = _axes(ax, _grid_size(grid))
-    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of methods over examples", "{:.2f}")
+    ax = _axes(ax, _grid_size(grid))
+    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of methods over examples", "{:.2f}".format)
     ax.set_title(score.label, fontsize="medium")
-    return figure
+    return ax
 
 
 def significance(
     results: Any, metric: Any = None, baseline: str = "random", ax: Axes | None = None, **options: Any
-) -> Figure:
-    """The effect of every method against `baseline`, with a bar per metric.
+) -> Axes:
+    """The effect of every method against `baseline` on every metric, the best method on top.
 
     `options` are those of :func:`captum_ext.evaluation.comparison.compare`. Stars mark the corrected p: `*` below
-    0.05, `**` below 0.01, `***` below 0.001; a bar without a star is pale. A question mark in place of stars says that
-    there are too few examples for any outcome to be significant.
+    0.05, `**` below 0.01, `***` below 0.001; an effect without a star is pale. A question mark in place of stars says
+    that there are too few examples for any outcome to be significant.
+
+    Example:
+        >>> ax = significance(result)
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['input x gradient', 'saliency']
     """
-    dataset = _dataset(results)
-    table = comparison.compare(dataset, metric, baseline, **options)
-    effects, p, undecided = (_pivot(table, column) for column in ("effect", "p_corrected", "undecided"))
-    order = effects.mean(axis=1).sort_values(ascending=False, kind="stable").index[::-1]
-    effects = effects.loc[order]
-    metrics, height = list(effects), 0.8 / len(effects.columns)
-    figure, ax = _axes(ax, (7, 1.4 + len(effects) * max(0.4, 0.2 * len(metrics))))
-    for k, name in enumerate(metrics):
-        y = np.arange(len(effects)) + 0.4 - height * (k + 0.5)  # the first metric on top, as in the legend
-        marks = [_stars(value, unclear) for value, unclear in zip(p[name][order], undecided[name][order])]
-        _bars(ax, y, height, effects[name], marks, _fill(k))
-    ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_xlim(-1.2 if effects.min().min() < 0 else -0.05, 1.2)
-    ax.set_yticks(range(len(effects)), list(effects.index))
-    ax.set_xlabel(f"effect against {printable(baseline)}: rank-biserial correlation (better →)")
-    legend = "corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none of these"
-    unclear = "   ?: too few examples to tell" if undecided.to_numpy().any() else ""
-    ax.set_title(legend + unclear, fontsize="small")
-    pyplot = _matplotlib().pyplot
-    _beside(ax, [pyplot.Rectangle((0, 0), 1, 1, **_fill(k)) for k in range(len(metrics))], metrics)
-    return figure
+    table = comparison.compare(_dataset(results), metric, baseline, **options)
+    table["mark"] = [_stars(p, unclear) for p, unclear in zip(table["p_corrected"], table["undecided"])]
+    effects, marks = _pivot(table, "effect"), _pivot(table, "mark")
+    order = effects.mean(axis=1).sort_values(ascending=False, kind="stable").index
+    effects, marks = effects.loc[order], marks.loc[order].to_numpy()
+    ax = _axes(ax, _grid_size(effects))
+    label = f"effect against {printable(baseline)} (1: better on every example)"
+    _heat_map(ax, effects, "PuOr", -1, 1, label, "{:+.2f}".format, marks)
+    unclear = "   ?: too few examples to tell" if (marks == UNDECIDED).any() else ""
+    ax.set_title(f"corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none{unclear}", fontsize="small")
+    return ax
 
 
 def _stars(p: float, undecided: bool) -> str:
     return next((mark for level, mark in STARS if p < level), UNDECIDED if undecided else "")
 
 
-def _bars(
-    ax: Axes, y: Any, height: float, effects: pd.Series[float], marks: Sequence[str], fill: dict[str, Any]
-) -> None:
-    for place, effect, mark in zip(y, effects.fillna(0), marks):
-        ax.barh(place, effect, height * 0.9, alpha=0.3 if mark in ("", UNDECIDED) else 1, **fill)
-        side = "left" if effect >= 0 else "right"
-        offset = (4 if effect >= 0 else -4, -2)
-        ax.annotate(mark, (effect, place), offset, textcoords="offset points", va="center", ha=side, fontsize="small")
-
-
-def _fill(k: int) -> dict[str, Any]:
-    hatch = HATCHES[k // len(COLORS) % len(HATCHES)]
-    return {"facecolor": COLORS[k % len(COLORS)], "hatch": hatch, "edgecolor": "white"}
-
-
 def convergence(
     results: Any, metric: str, at: float | None = None, confidence: float = 0.95, ax: Axes | None = None
-) -> Figure:
+) -> Axes:
     """The mean over the first k examples for growing k: whether more examples would change the picture.
 
-    The band is the normal interval of that mean. Examples come in the order of the dataset;
-    `dataset.isel(example=permutation)` gives another order.
+    The band, or with more than six methods whiskers, is the bootstrap interval of that mean, as in the tables. Examples
+    come in the order of the dataset; `dataset.isel(example=permutation)` gives another order.
+
+    Example:
+        >>> ax = convergence(result, "deletion")
+        >>> ax.get_xlabel()
+        'examples'
     """
+    check_fraction("confidence", confidence, open_ends=True)
     score, dataset = _score(results, metric, at), _dataset(results)
-    first = pd.DataFrame(score.values.T).expanding()  # [examples, methods]
-    means, half_widths = first.mean(), _z(confidence) * first.std() / np.sqrt(first.count())
-    k = np.arange(1, len(means) + 1)
-    figure, ax = _axes(ax, (7, 4))
+    means = pd.DataFrame(score.values.T).expanding().mean()  # [examples, methods]
+    k = np.unique(np.linspace(1, len(means), min(PLACES, len(means))).round().astype(int))
+    low, high = np.moveaxis(np.array([_running_interval(score.values[:, :count], confidence) for count in k]), -1, 0)
+    ax = _axes(ax, (7, 4))
     for i, (name, style) in enumerate(zip(methods_of(dataset), _styles(dataset))):
-        _line_with_band(ax, k, means[i], half_widths[i], name, style)
-    settled = k > min(len(k) - 1, max(4, len(k) // 10))  # the first few examples would set the scale
-    _limit_y(ax, (means - half_widths)[settled], (means + half_widths)[settled])
+        _line(ax, np.arange(1, len(means) + 1), means[i], name, style)
+        _interval(ax, k, low[:, i], high[:, i], style["color"], (i, len(score.methods)))
+    settled = k > min(len(means) - 1, max(4, len(means) // 10))  # the first few examples would set the scale
+    _limit_y(ax, pd.DataFrame(low[settled]), pd.DataFrame(high[settled]))
     ax.set_xlabel("examples")
     ax.set_ylabel(f"running mean of {_with_arrow(score.label, score.higher_is_better)}")
-    ax.set_title(f"Mean of the first examples, {confidence:.0%} band", fontsize="medium")
-    _legend(ax)
-    return figure
+    ax.set_title(f"Mean of the first examples, {confidence:.0%} interval", fontsize="medium")
+    _names_at_ends(ax)
+    return ax
+
+
+def _running_interval(values: Floats, confidence: float) -> list[tuple[float, float]]:
+    return intervals(values, resampled_means(values, N_RESAMPLES, 0), confidence)
 
 
 def maps(
@@ -261,21 +327,32 @@ def maps(
     sign: str = "all",
     outlier_perc: float = 2,
     ax: Any = None,
+    *,
+    names: Sequence[str] | None = None,
     **options: Any,
-) -> Figure:
+) -> Any:
     """Images with their attributions beside them: a row per example, a column per method.
 
     `inputs` are images [B, C, H, W] with 1 or 3 channels. `attributions` maps the name of each method to its maps
     [B, C or 1, H, W], whose channels are summed. Both are tensors or arrays. An image with values outside [0, 1] is
     stretched to that range. The maps are drawn by Captum's `visualize_image_attr`, and `sign`, `outlier_perc` and
     further options such as `method="blended_heat_map"` are Captum's; with both signs shown, purple is positive and
-    orange negative. `ax`, if given, holds B x (methods + 1) axes.
+    orange negative, as a key below the maps says, and each map has a scale of its own. `names` stand beside the images,
+    such as the class and its probability. `ax`, if given, holds B x (methods + 1) axes, and such an array comes back.
+
+    Example:
+        >>> image = torch.rand(1, 3, 8, 8)
+        >>> axes = maps(image, {"random": torch.randn(1, 1, 8, 8)}, names=["tabby cat, 93 %"])
+        >>> axes.shape, axes[0, 0].get_ylabel()
+        ((1, 2), 'tabby cat, 93 %')
     """
     check_choice("sign", sign, SHOWN)
     _check_maps(attributions)
     images = [_displayable(image) for image in _images("inputs", inputs)]
     pictures = {name: _images(f"attributions[{name!r}]", value, len(images)) for name, value in attributions.items()}
-    figure, axes = _axes_grid(ax, len(images), len(pictures) + 1)
+    if names is not None and (isinstance(names, str) or len(names) != len(images)):
+        raise ValueError(f"`names` must be a name for each of {len(images)} images, got {describe(names)}.")
+    axes = _axes_grid(ax, len(images), len(pictures) + 1)
     for row, image in zip(axes, images):
         row[0].imshow(image, cmap="gray", vmin=0, vmax=1)
     for column, values in enumerate(pictures.values(), 1):
@@ -285,7 +362,20 @@ def maps(
         one.set_title(printable(str(title)), fontsize="medium")
     for one in axes.flat:
         one.set(xticks=[], yticks=[])
-    return figure
+    for row, name in zip(axes, names or []):
+        row[0].set_ylabel(printable(str(name)), fontsize="small")
+    if sign == "all" and "cmap" not in options:
+        _key_of_signs(axes)
+    return axes
+
+
+def _key_of_signs(axes: Any) -> None:
+    """Under the maps, what their colours mean."""
+    colors = _matplotlib().cm.ScalarMappable(_matplotlib().colors.Normalize(-1, 1), "PuOr")
+    bar = axes.flat[0].figure.colorbar(
+        colors, ax=list(axes.flat), location="bottom", shrink=0.4, aspect=30, pad=0.02, ticks=[-1, 0, 1]
+    )
+    bar.ax.set_xticklabels(["against the output", "0", "for the output"], fontsize="small")
 
 
 def _check_maps(attributions: Any) -> None:
@@ -378,46 +468,58 @@ def _matplotlib() -> Any:
 
 
 def _new_figure(size: tuple[float, float]) -> Any:
-    """A figure made by pyplot, so that a notebook knows how to show it, and closed, so that none is left open."""
-    pyplot = _matplotlib().pyplot
-    figure = pyplot.figure(figsize=size, layout="constrained")
-    pyplot.close(figure)
-    return figure
+    """A figure made by pyplot, so that a notebook shows it."""
+    return _matplotlib().pyplot.figure(figsize=size, layout="constrained")
 
 
-def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Any, Axes]:
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     _matplotlib()
-    figure = _new_figure(size) if ax is None else ax.figure
-    ax = figure.add_subplot() if ax is None else ax
+    ax = _new_figure(size).add_subplot() if ax is None else ax
     if ax.name == "rectilinear":
         ax.spines[["top", "right"]].set_visible(False)
-    return figure, ax
+    return ax
 
 
-def _axes_grid(ax: Any, rows: int, columns: int) -> tuple[Any, Any]:
+def _axes_grid(ax: Any, rows: int, columns: int) -> Any:
     _matplotlib()
     if ax is None:
-        figure = _new_figure((1.9 * columns, 2.0 * rows + 0.2))
-        return figure, figure.subplots(rows, columns, squeeze=False)
+        return _new_figure((1.9 * columns, 2.0 * rows + 0.6)).subplots(rows, columns, squeeze=False)
     axes = np.asarray(ax, dtype=object)
     if axes.size != rows * columns:
         raise ValueError(
             f"`ax` must hold {rows} x {columns} axes, a row per example, input and methods; got {axes.size}."
         )
-    return axes.flat[0].figure, axes.reshape(rows, columns)
+    return axes.reshape(rows, columns)
 
 
-def _heat_map(ax: Axes, grid: pd.DataFrame, cmap: str, low: float, high: float, title: str, form: str) -> None:
+def _heat_map(
+    ax: Axes,
+    grid: pd.DataFrame,
+    cmap: str,
+    low: float,
+    high: float,
+    title: str,
+    form: Callable[[float], str],
+    marks: Any = None,
+) -> None:
+    """Numbers on their colours; with marks, those that have no star are pale."""
+    values = grid.to_numpy(dtype=np.float64)
+    marks = np.full(values.shape, "", dtype=object) if marks is None else marks
+    pale = np.isin(marks, ["", UNDECIDED]) & bool((marks != "").any() or title.startswith("effect"))
     ax.spines[:].set_visible(False)
-    image = ax.imshow(grid.to_numpy(dtype=np.float64), cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    image = ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto", alpha=np.where(pale, 0.3, 1.0))
     ax.set_xticks(range(grid.shape[1]), list(grid), rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(grid.shape[0]), list(grid.index))
     ax.tick_params(length=0)
-    ax.figure.colorbar(image, ax=ax, label=title)
-    for (i, j), value in np.ndenumerate(grid.to_numpy(dtype=np.float64)):
-        dark = np.isfinite(value) and image.cmap(image.norm(value))[:3] @ np.array([0.3, 0.6, 0.1]) < 0.5
-        text = form.format(value) if np.isfinite(value) else "–"
+    ax.figure.colorbar(_matplotlib().cm.ScalarMappable(image.norm, image.cmap), ax=ax, label=title)
+    for (i, j), value in np.ndenumerate(values):
+        dark = np.isfinite(value) and not pale[i, j] and _lightness(image.cmap(image.norm(value))) < 0.5
+        text = form(value) + marks[i, j] if np.isfinite(value) else "–"
         ax.text(j, i, text, ha="center", va="center", color="white" if dark else "black", fontsize="small")
+
+
+def _lightness(rgba: Any) -> float:
+    return float(np.dot(rgba[:3], [0.3, 0.6, 0.1]))
 
 
 def _grid_size(grid: pd.DataFrame) -> tuple[float, float]:
@@ -431,16 +533,61 @@ def _pivot(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return wide.loc[table["attribution"].unique(), list(dict.fromkeys(names))]
 
 
-def _legend(ax: Axes) -> None:
-    """A legend beside the axes, with the lines from top to bottom."""
+def _names_at_ends(ax: Axes) -> None:
+    """The names of the lines right of their ends, as far apart as their letters need; a legend if there is no room."""
     lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
-    lines = sorted(lines, key=lambda line: -_height(line))
-    _beside(ax, lines, [str(line.get_label()) for line in lines])
+    size = _matplotlib().rcParams["font.size"] * 0.9
+    step = 1.25 * size / 72 * ax.figure.dpi / max(ax.get_window_extent().height, 1)  # share of the height of the axes
+    if len(lines) * step > 1.1:
+        lines = sorted(lines, key=lambda line: -_end(line)[1])
+        _beside(ax, lines, [str(line.get_label()) for line in lines])
+        return
+    ax.get_ylim()  # makes the limits final
+    heights = [ax.transLimits.transform((0, _end(line)[1]))[1] for line in lines]
+    for line, height in zip(lines, _apart(np.nan_to_num(heights, nan=0, neginf=0), step)):
+        arrow: dict[str, Any] = {
+            "arrowstyle": "-",
+            "color": line.get_color(),
+            "shrinkA": 1,
+            "shrinkB": 1,
+            "relpos": (0, 0.5),
+        }
+        arrow |= {"linestyle": line.get_linestyle(), "linewidth": 1.5}
+        end = _end(line) if np.isfinite(_end(line)[1]) else (1.02, height)
+        coords = "data" if np.isfinite(_end(line)[1]) else "axes fraction"
+        ax.annotate(
+            *(str(line.get_label()), end, (1.06, height), coords, "axes fraction", arrow),
+            va="center",
+            fontsize=size,
+            annotation_clip=False,
+        )
 
 
-def _height(line: Any) -> float:
-    y = np.asarray(line.get_ydata(), dtype=np.float64)
-    return float(y[np.isfinite(y)].mean()) if np.isfinite(y).any() else -np.inf
+def _end(line: Any) -> tuple[float, float]:
+    """The last point of a line; of one without points, below all others."""
+    x, y = (np.asarray(data, dtype=np.float64) for data in (line.get_xdata(), line.get_ydata()))
+    known = np.flatnonzero(np.isfinite(y))
+    return (float(x[known[-1]]), float(y[known[-1]])) if len(known) else (np.nan, -np.inf)
+
+
+def _apart(heights: Floats, step: float) -> Floats:
+    """Places in the same order, nearest to the heights, at least a step apart and if possible between 0 and 1."""
+    order = np.argsort(heights, kind="stable")
+    blocks: list[list[float]] = []
+    for height in heights[order].clip(0, 1).tolist():
+        blocks.append([height])
+        while len(blocks) > 1 and _lowest(blocks[-2], step) + len(blocks[-2]) * step > _lowest(blocks[-1], step):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    places = np.concatenate([_lowest(block, step) + step * np.arange(len(block)) for block in blocks])
+    inside = np.minimum(np.maximum(places, step * np.arange(len(places))), 1 - step * np.arange(len(places))[::-1])
+    found = np.empty(len(places))
+    found[order] = inside
+    return found
+
+
+def _lowest(block: list[float], step: float) -> float:
+    """Where the lowest of neighbours stands that are a step apart, with the mean height that they should have."""
+    return float(np.mean(block) - step * (len(block) - 1) / 2)
 
 
 def _beside(ax: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:

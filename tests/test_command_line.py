@@ -38,7 +38,7 @@ def test_report_writes_a_page_beside_the_results_or_where_it_is_told(stored, cap
     assert capsys.readouterr().out == f"{stored.with_suffix('.html')}\n"
     written = stored.with_suffix(".html").read_text()
     assert "low" in written
-    assert written.count("<caption") == 1
+    assert written.count("<caption id=") == 1
     assert main(["report", str(stored), "-o", str(stored.parent / "page.html"), "--examples", "0"]) == 0
     assert (stored.parent / "page.html").exists()
 
@@ -66,9 +66,19 @@ def test_report_refuses_a_control_that_is_not_there(stored, capsys):
     assert not stored.with_suffix(".html").exists()
 
 
-def test_report_leaves_alone_what_is_there(stored, capsys):
-    assert main(["report", str(stored), "-o", str(stored)]) == 1
+def test_report_leaves_alone_what_is_there_unless_forced_and_the_results_always(stored, capsys):
+    pytest.importorskip("jinja2")
+    page = stored.parent / "page.html"
+    page.write_text("mine")
+    assert main(["report", str(stored), "-o", str(page)]) == 1
     assert "exists already" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    assert main(["report", str(stored), "-o", str(page), "--examples", "0", "--baseline", "low", "--force"]) == 0
+    assert page.read_text().startswith("<!doctype html>")
+    before = stored.read_bytes()
+    assert main(["report", str(stored), "-o", str(stored), "--force"]) == 1
+    assert "is where the results are" in capsys.readouterr().err
+    assert stored.read_bytes() == before
 
 
 def test_metrics_lists_every_metric_with_its_better_side(capsys, monkeypatch):

@@ -43,7 +43,8 @@ def result():
 SCORE, CURVE = f"score0{BAD[0]}", f"curve0{BAD[0]}"
 
 
-def texts_of(figure):
+def texts_of(drawn):
+    figure = drawn.flat[0].figure if hasattr(drawn, "flat") else drawn.figure
     return "\n".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
 
 

@@ -32,9 +32,9 @@ from .statistics import (
     CORRECTIONS,
     SIDES,
     Floats,
-    bca,
     corrected,
     fisher_mean,
+    intervals,
     krippendorff_alpha,
     least_p,
     rank_biserial,
@@ -84,15 +84,15 @@ def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
     frame = pd.DataFrame(score.values.T)  # its reductions skip nan
     ranks = ranks_of(score.turned(means))  # [resamples, methods]
     observed = frame.mean().to_numpy()
-    intervals = [bca(v[np.isfinite(v)], m[np.isfinite(m)], confidence) for v, m in zip(score.values, means.T)]
+    spans = intervals(score.values, means, confidence)
     rank_intervals = [rank_interval(r[np.isfinite(r)], confidence) for r in ranks.T]
     ties = _ties(score, confidence)
     return _rows(
         score,
         score.methods,
         mean=observed,
-        low=[low for low, _ in intervals],
-        high=[high for _, high in intervals],
+        low=[low for low, _ in spans],
+        high=[high for _, high in spans],
         median=frame.median().to_numpy(),
         rank=ranks_of(score.turned(observed)),
         rank_low=[low for low, _ in rank_intervals],

@@ -45,6 +45,20 @@ def written_aside(path: Path, room: int = 0, durable: bool = True) -> Iterator[P
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields where to write what comes to `path`; what is there now is there until the new file or folder is whole."""
+    if not os.path.lexists(path):
+        yield path
+        return
+    new, old = unfinished(path), unfinished(path)
+    yield new
+    if new.is_dir() or path.is_dir():  # which no system exchanges at once
+        os.replace(path, old)
+    os.replace(new, path)
+    _remove(old)
+
+
+@contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder that only the user can read, removed afterwards; those that killed processes left are removed first."""
     folder = unfinished(Path(tempfile.gettempdir()).absolute() / "captum_ext")
@@ -116,11 +130,15 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def check_writable(path: str | os.PathLike[str]) -> Path:
-    """The absolute path, at which nothing is yet, in a folder that can be written to."""
+def check_writable(path: str | os.PathLike[str], overwrite: bool | None = None) -> Path:
+    """The absolute path, at which nothing is yet unless it may be overwritten, in a folder that can be written to.
+
+    `overwrite` is None where the caller's call has no such argument, so that the error does not speak of it.
+    """
     path = as_path(path).absolute()
-    if os.path.lexists(path):  # also a link to nothing, in place of which the result would be put
-        raise FileExistsError(f"`path` {path} exists already; choose another or remove it first.")
+    if os.path.lexists(path) and not overwrite:  # also a link to nothing, in place of which the result would be put
+        hint = "" if overwrite is None else ", or give overwrite=True"
+        raise FileExistsError(f"`path` {path} exists already; choose another or remove it first{hint}.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise NotADirectoryError(
             f"`path` {path} cannot be written: {path.parent} is not a folder that can be written to."

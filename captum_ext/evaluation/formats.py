@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from .checksums import check_seal, check_self_contained, inside, seal
-from .files import escaped, unescaped, written_aside
+from .files import check_writable, escaped, unescaped, written_aside
 
 METADATA = "metadata.json"  # of a folder of CSV files
 CHECKED = {"fletcher32": True}  # HDF5's own checksum, which every reader checks
@@ -34,6 +35,14 @@ def load_any(path: Path) -> xr.Dataset:
     """The results at a path, in any of the formats, if they are as they were saved."""
     check_seal(path)
     return format_of(path).load(path)
+
+
+def check_replaceable(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """The absolute path, at which nothing is, or with `overwrite` a file, or a folder of results."""
+    target = check_writable(path, overwrite)
+    if target.is_dir() and not any(known.recognises(target) for known in FORMATS.values()):
+        raise FileExistsError(f"`path` {target} is a folder that holds something else; choose another `path`.")
+    return target
 
 
 def format_of(path: Path) -> Format:

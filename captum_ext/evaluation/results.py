@@ -13,14 +13,14 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from .._core.checks import check_choice, describe
+from .._core.checks import check_choice, check_flag, describe
 from .._core.estimates import FEW, Noise, few_draws
 from .._core.guard import frames_of_package
 from . import comparison, display, meta_evaluation, tables_for_text
 from .advice import advice
 from .axes import common_lengths, named_axes, place_label
-from .files import as_path, check_writable
-from .formats import FORMATS, load_any
+from .files import as_path, replacing
+from .formats import FORMATS, check_replaceable, load_any
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, N_EFF, OF, STDERR
 from .score import GROUP, failures_of, metrics_of, own_axes, part_of
@@ -48,15 +48,19 @@ class Evaluation:
         """
         return failures_of(self.dataset)
 
-    def save(self, path: str | os.PathLike[str], format: str = "hdf5") -> None:
+    def save(self, path: str | os.PathLike[str], format: str = "hdf5", *, overwrite: bool = False) -> None:
         """Writes the results, whole or not at all.
 
         `"hdf5"` is a file that h5py, xarray and netCDF read; `"csv"` is a folder of tables; `"zarr"` is a folder that
         xarray reads in parts (needs ``pip install "captum-ext[zarr]"``). Each has checksums, which `load` compares; for
         the files of a folder they are in `SHA256SUMS`.
+
+        With `overwrite`, a file at `path` is replaced, and so is a folder of results, but no other folder.
         """
         check_choice("format", format, FORMATS)
-        FORMATS[format].save(self.dataset, check_writable(path))
+        target = check_replaceable(path, check_flag("overwrite", overwrite))
+        with replacing(target) as place:
+            FORMATS[format].save(self.dataset, place)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A tidy table with a row per score.
@@ -186,6 +190,7 @@ class Evaluation:
         n_examples: int = 12,
         baseline: str = "random",
         confidence: float = 0.95,
+        overwrite: bool = False,
     ) -> None:
         """Writes the results as one page: a single HTML file, whole or not at all.
 
@@ -194,7 +199,7 @@ class Evaluation:
         `pip install "captum-ext[report]"`.
 
         Args:
-            path: where to write; nothing may be there yet.
+            path: where to write; nothing may be there yet, unless `overwrite` is True.
             data: the data set that was evaluated, to show its inputs: images `[1 or 3, H, W]`, or vectors.
             attributions: what to show as maps. A mapping from a method's name to a tensor (or array, or tuple of them)
                 with a row per example of the data set, or to a path that `attribute_dataset` wrote; or one such path
@@ -206,10 +211,11 @@ class Evaluation:
             n_examples: how many examples to show, evenly spread over the data set.
             baseline: the method that the others should beat.
             confidence: the level of the intervals, and of the test whether a method is distinguishable from the best.
+            overwrite: whether to replace a file at `path`, such as an earlier report.
         """
         from ..report import write
 
-        write(self.dataset, path, data, attributions, n_examples, baseline, confidence, tokens)
+        write(self.dataset, path, data, attributions, n_examples, baseline, confidence, tokens, overwrite)
 
     def __repr__(self) -> str:
         return display.as_text(self.dataset)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .._core.card import arguments_of_partial, card_of, name_of
+from .._core.card import Card, arguments_of_partial, card_of, name_of
 from .._core.checks import check_choice, check_count, check_flag
 from .checks import FILLED_IN, check_arguments, check_first, check_methods, check_numbers
 from .course import Course, course_of
@@ -253,4 +253,16 @@ def _attributes(metric: Callable[..., Any]) -> dict[str, Any]:
     if card is None:
         return attributes
     direction = card.direction(arguments)
-    return attributes | {"reference": card.reference} | ({} if direction is None else {"higher_is_better": direction})
+    attributes |= {"reference": card.reference, "family": card.family, **_what_is_drawn(card, arguments)}
+    return attributes | ({} if direction is None else {"higher_is_better": direction})
+
+
+def _what_is_drawn(card: Card, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What the numbers of a curve are, for its axis, where they are outputs of the model."""
+    if card.higher_is_better is not None or not card.on_scale_of_output:
+        return {}
+    made_by = described(arguments.get("activation"))
+    name = str(made_by.get("function") if isinstance(made_by, dict) else made_by).split(" ")[0].rpartition(".")[2]
+    known = {"None": "output for the class", "log_softmax": "log-probability of the class"}
+    known |= dict.fromkeys(("softmax", "Softmax", "sigmoid", "Sigmoid"), "probability of the class")
+    return {"drawn": known.get(name, "output for the class, after the activation")}

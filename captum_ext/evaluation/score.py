@@ -140,8 +140,8 @@ def _scores_of(name: str, dataset: xr.Dataset, methods: list[str], groups: Seque
     for axis, at, values in points(dataset[name], "attribution", "example"):
         values, of_draws = np.where(np.isfinite(values), values, np.nan), None if noise is None else next(noise)
         if groups is not None:
-            of_draws = None if of_draws is None else _means(of_draws, groups) / _known(of_draws, groups)
-            values = _means(values, groups)
+            of_draws = None if of_draws is None else grouped(of_draws, groups) / _known(of_draws, groups)
+            values = grouped(values, groups)
         yield Score(name, axis, at, higher, methods, values, of_draws)
 
 
@@ -173,7 +173,7 @@ def groups_of(dataset: xr.Dataset) -> list[int] | None:
     return [numbers[label] for label in labels]
 
 
-def _means(values: Floats, groups: Sequence[int]) -> Floats:
+def grouped(values: Floats, groups: Sequence[int]) -> Floats:
     """`[methods, groups]`: over the defined values of each group; nan without one."""
     sums = np.stack([np.bincount(groups, row) for row in np.where(np.isfinite(values), values, 0)])
     with np.errstate(invalid="ignore"):

@@ -59,6 +59,11 @@ def bca(values: Floats, means: Floats, confidence: float) -> tuple[float, float]
     return float(low), float(high)
 
 
+def intervals(values: Floats, means: Floats, confidence: float) -> list[tuple[float, float]]:
+    """The BCa interval of the mean of each row `[rows, examples]`, from the resampled means of its defined values."""
+    return [bca(v[np.isfinite(v)], m[np.isfinite(m)], confidence) for v, m in zip(values, means.T)]
+
+
 def ranks_of(means: Floats) -> Floats:
     """`[..., methods]`: 1 for the largest; equal ones share the better rank; nan for nan."""
     tolerance = TIE * np.fmax.reduce(np.abs(means), axis=-1, keepdims=True)[..., None]

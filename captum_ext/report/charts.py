@@ -14,14 +14,13 @@ import xarray as xr
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 
 from .. import plots
 from ..evaluation.axes import plain_axis, with_place
 from ..evaluation.display import number_format
 from ..evaluation.score import curves_of, metrics_of, own_axes
 
-SIZE = (4.6, 3.1)  # inches; small, so that its text can be read on a phone
+SIZE = (5.4, 3.3)  # inches; small, so that its text can be read on a phone
 VIEW_BOX = f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}"
 INK = "#010203"  # stands for the text's colour, which CSS knows
 STYLE: Any = {
@@ -89,10 +88,7 @@ def _svg(dataset: xr.Dataset, name: str, confidence: float) -> str:
         figure = Figure(figsize=SIZE, layout="constrained")
         ax = figure.add_subplot()
         plots.curves(dataset, name, confidence, ax)
-        for legend in ax.findobj(Legend):
-            legend.remove()  # the page has one for all charts
-        axis = plain_axis(str(own_axis(dataset[name])))
-        ax.set(title="", ylabel="", xlabel=plots.AXES.get(axis, axis))
+        ax.set_title("")
         ax.grid(alpha=0.25)
         figure.savefig(file, format="svg", transparent=True, metadata=NO_METADATA)
     _, _, svg = file.getvalue().partition("<svg")

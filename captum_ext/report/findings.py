@@ -50,22 +50,30 @@ def overview(tables: Tables, n_failures: int = 0) -> Overview:
     methods = tables.methods
     if tables.summary is None:
         verdict = "No metric here has a better side, so no method can be called the best."
-        return Overview(verdict, caveats, methods, [], [0] * len(methods), False)
-    columns = list(_columns(tables.summary, tables.against_control))
-    leads = [sum(c.cells[i].best or c.cells[i].tied for c in columns) for i in range(len(methods))]
+        return Overview(verdict, caveats, methods, [], [0] * len(methods), 0, False)
+    columns = list(_columns(tables, tables.summary))
+    counted = [column for column in columns if column.tells] or columns
+    leads = [sum(c.cells[i].best or c.cells[i].tied for c in counted) for i in range(len(methods))]
     verdict = words.verdict(tables, columns, leads)
-    return Overview(verdict, caveats, methods, columns, leads, tables.against_control is not None)
+    return Overview(verdict, caveats, methods, columns, leads, len(counted), tables.against_control is not None)
 
 
-def _columns(summary: pd.DataFrame, against_control: pd.DataFrame | None) -> Iterator[Column]:
-    marks = {} if against_control is None else _marks(against_control)
+def _columns(tables: Tables, summary: pd.DataFrame) -> Iterator[Column]:
+    marks = {} if tables.against_control is None else _marks(tables.against_control)
     for label, rows in summary.groupby("label", sort=False):
         span = rows[["low", "mean", "high"]].to_numpy(dtype=np.float64)
         form = display.number_format(span)
         cells = [
             _cell(row, span, form, marks.get((label, row.attribution), (False, False))) for row in rows.itertuples()
         ]
-        yield Column(str(label), rows["axis"].iloc[0], bool(rows["higher_is_better"].iloc[0]), cells)
+        axis, higher = rows["axis"].iloc[0], bool(rows["higher_is_better"].iloc[0])
+        family = tables.families.get(str(rows["metric"].iloc[0]), "")
+        yield Column(str(label), axis, higher, family, cells, _tells(cells, tables))
+
+
+def _tells(cells: list[Cell], tables: Tables) -> bool:
+    among_the_best = {name for name, cell in zip(tables.methods, cells) if cell.best or cell.tied}
+    return tables.baseline not in among_the_best and any(cell.worse for cell in cells)
 
 
 def _marks(table: pd.DataFrame) -> dict[tuple[str, str], tuple[bool, bool]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._core.checks import check_flag
 from .._core.printing import printable
 from .._token_texts import JOINERS, LEGEND, css
 from .._version import __version__
@@ -18,9 +19,9 @@ from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
 from ..evaluation.score import GROUP, Score, presentable
 from .findings import check, findings
+from .records import WORD_START
 from .tables import tables
 
-WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_/.])(?=\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
@@ -33,11 +34,14 @@ def write(
     baseline: str = "random",
     confidence: float = 0.95,
     tokens: Any = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes the report of a dataset of scores to `path`: see `captum_ext.Evaluation.report`."""
     (charts, gallery), environment = _drawing(), _environment()
     check(dataset, baseline, confidence, n_examples)
-    target = check_writable(path)
+    target = check_writable(path, check_flag("overwrite", overwrite))
+    if target.is_dir():
+        raise FileExistsError(f"`path` {target} is a folder; give the name of a file for the page.")
     dataset, baseline = presentable(dataset), printable(baseline)
     found = tables(dataset, baseline, confidence)
     page = environment.get_template("page.html").render(
@@ -46,6 +50,7 @@ def write(
         **vars(findings(dataset, found)),
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
+        few_bands=charts.plots.FEW_BANDS,
         gallery=gallery.examples(dataset, _of_examples(dataset, found.scores), data, attributions, n_examples, tokens),
         token_legend=LEGEND,
         token_css=css(".tokens"),

@@ -26,6 +26,7 @@ class Tables:
     baseline: str
     confidence: float
     scores: list[Score]
+    families: dict[str, str]  # metric -> family, where the results say it
     summary: pd.DataFrame | None
     against_control: pd.DataFrame | None
     agreement: pd.DataFrame | None
@@ -42,6 +43,7 @@ def tables(dataset: xr.Dataset, baseline: str, confidence: float) -> Tables:
         baseline,
         confidence,
         found,
+        {str(name): str(v.attrs["family"]) for name, v in dataset.data_vars.items() if "family" in v.attrs},
         _labelled(comparison.summary_of(found, confidence)) if found else None,
         _labelled(comparison.compare_of(found, baseline, alpha=ALPHA)) if has_control else None,
         comparison.agreement_of(found) if len(found) > 1 and len(methods) > 2 else None,

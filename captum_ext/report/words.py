@@ -28,19 +28,29 @@ def verdict(tables: Tables, columns: list[Column], leads: list[int]) -> str:
     methods, most = tables.methods, max(leads)
     if len(methods) == 1:
         return f"Only {methods[0]} was evaluated, so there is nothing to compare it with."
-    if most == 0:
+    if not any(np.isfinite(cell.value) for c in columns for cell in c.cells):
         return "No method has a score."
     leaders = [name for name, count in zip(methods, leads) if count == most]
     leading = f"{_listed(leaders)} leads: the best" if len(leaders) == 1 else f"{_listed(leaders)} lead: each the best"
-    where = _share(most, len(columns), noun)
     if _nothing_decided(columns):
+        where = _share(most, len(columns), noun)
         return f"{_too_few(tables, columns)}; by the means alone {leading} on {where}."
-    if min(leads) == len(columns):
-        return f"On these {tables.examples} {tables.noun}s no method can be distinguished from the best on any {noun}."
-    alone = _alone(columns, methods.index(leaders[0])) if len(leaders) == 1 else 0
+    told = [c for c in columns if c.tells]
+    if not told:
+        return f"On these {tables.examples} {tables.noun}s {_untold(tables, columns, noun)}."
+    where = _share(most, len(told), noun) + (" that tell methods apart" if len(told) < len(columns) else "")
+    where = where.replace(f"the one {noun} that tell ", f"the one {noun} that tells ")
+    alone = _alone(told, methods.index(leaders[0])) if len(leaders) == 1 else 0
     if alone == most:
         return f"{leading} on {where}."
     return f"{leading}, or not distinguishable from the best, on {where}{f' (alone on {alone})' if alone else ''}."
+
+
+def _untold(tables: Tables, columns: list[Column], noun: str) -> str:
+    """What is said where no column tells methods apart: all are alike, or the control is among the best."""
+    if any(cell.worse for c in columns for cell in c.cells):
+        return f"the control {tables.baseline} is among the best on every {noun} on which methods differ"
+    return f"no method can be distinguished from the best on any {noun}"
 
 
 def _nothing_decided(columns: list[Column]) -> bool:

@@ -353,8 +353,8 @@ def test_tables_figures_and_the_report_show_each_curve(both, tmp_path):
     )
     assert "Without a better side: curves, table, cube" in repr(both)
     assert set(both.summary()["metric"]) == {"deletion"}
-    figure = plots.curves(both, "curves")
-    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    ax = plots.curves(both, "curves")
+    lines = {line.get_label(): line for line in ax.get_lines()}
     assert set(lines) == {f"{m} (order={o})" for m in ("random", "second") for o in ("morf", "lerf")}
     mean = both.dataset["curves"].sel(attribution="random", order="lerf").mean("example")
     np.testing.assert_allclose(lines["random (order=lerf)"].get_ydata(), mean, rtol=1e-5)

@@ -243,6 +243,39 @@ def test_an_existing_path_is_refused_and_kept(format, whole, tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("before", ["a file", *FORMATS])
+def test_with_overwrite_a_file_and_results_are_replaced(before, format, whole, tmp_path):
+    part = Evaluation(whole.dataset.isel(example=[0]))
+    (tmp_path / "r").write_text("mine") if before == "a file" else part.save(tmp_path / "r", before)
+    whole.save(tmp_path / "r", format, overwrite=True)
+    assert load(tmp_path / "r").dataset.identical(whole.dataset)
+    assert [f.name for f in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_cannot_be_written_replaces_nothing(format, whole, tmp_path, monkeypatch):
+    part = Evaluation(whole.dataset.isel(example=[0]))
+    part.save(tmp_path / "r", format)
+    monkeypatch.setattr(formats, "seal", crash_after(formats.seal))
+    with pytest.raises(Crash):
+        whole.save(tmp_path / "r", format, overwrite=True)
+    monkeypatch.undo()
+    assert load(tmp_path / "r").dataset.identical(part.dataset)
+    assert [f.name for f in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_other_folder_is_replaced(format, whole, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is a folder that holds something else"):
+        whole.save(tmp_path / "r", format, overwrite=True)
+    assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
+    with pytest.raises(TypeError, match="`overwrite` must be True or False, got int 1"):
+        whole.save(tmp_path / "s", format, overwrite=1)
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_path_in_no_folder_is_refused(format, whole, tmp_path):
     with pytest.raises(NotADirectoryError, match="is not a folder that can be written to"):
         whole.save(tmp_path / "none" / "r", format)

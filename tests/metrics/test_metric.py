@@ -88,8 +88,8 @@ def test_an_evaluation_ranks_it_in_its_direction_and_leaves_a_curve_out(run):
     for _, rows in table.groupby("metric"):
         assert rows.sort_values("mean")["rank"].tolist() == [1, 2]
     assert "largest share ↓" in repr(result)
-    assert plots.curves(result, "curve").axes
-    assert plots.ranks(result).axes
+    assert plots.curves(result, "curve").has_data()
+    assert plots.ranks(result).has_data()
 
 
 def test_two_workers_give_the_numbers_of_one(run):

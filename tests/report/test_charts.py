@@ -66,4 +66,4 @@ def test_the_callers_settings_of_matplotlib_and_figures_stay_as_they_are():
 def test_the_style_sheet_has_a_colour_for_each_of_the_plots():
     css = (charts.__file__.rsplit("/", 1)[0]) + "/templates/style.css"
     with open(css) as file:
-        assert set(re.findall(r"--series-(\d):", file.read())) == {str(i) for i in range(len(plots.COLORS))}
+        assert set(re.findall(r"--series-(\d+):", file.read())) == {str(i) for i in range(len(plots.COLORS))}

@@ -8,8 +8,12 @@ import shutil
 import subprocess
 from html import escape, unescape
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
+
+from captum_ext import Evaluation
 
 from .runs import EVIL, METHODS, images, maps, result
 
@@ -18,6 +22,7 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
 
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
+UP = {"higher_is_better": True}
 OPTIONS += ["--virtual-time-budget=3000"]
 
 
@@ -36,6 +41,11 @@ def answer(html, script, folder, width=None):
         reading = "document.body.dataset.answer = document.querySelector('iframe').contentDocument.body.dataset.answer"
         frame = f'<iframe srcdoc="{escape(page)}" style="border: 0; width: {width}px; height: 800px"></iframe>'
         page = f"<!doctype html><body>{frame}<script>onload = () => {{ {reading} }}</script></body>"
+    return dumped(page, folder)
+
+
+def dumped(page, folder):
+    """What a page leaves as its answer, and what the console says."""
     (folder / "asked.html").write_text(page)
     command = [BROWSER, *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", f"file://{folder}/asked.html"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -116,7 +126,8 @@ def test_examples_are_sorted_by_a_metric_of_a_method_and_back(html, tmp_path):
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_reaches_beyond_the_edge_and_buttons_are_large_enough(width, html, tmp_path):
     script = """
-      const sizes = [...document.querySelectorAll('button, select')].map(e => e.getBoundingClientRect().height);
+      const shown = [...document.querySelectorAll('button, select')].filter(e => e.checkVisibility());
+      const sizes = shown.map(e => e.getBoundingClientRect().height);
       const page = document.documentElement;
       return [page.scrollWidth, page.clientWidth, Math.min(...sizes)];
     """
@@ -124,6 +135,30 @@ def test_nothing_reaches_beyond_the_edge_and_buttons_are_large_enough(width, htm
     assert window == width
     assert content <= window
     assert smallest >= 24  # WCAG 2.2, target size
+
+
+WIDTHS = [320, 390, 768, 1000, 1120, 1200, 1280, 1920]
+
+
+def test_of_many_methods_and_metrics_no_score_is_cut_at_any_width(tmp_path):
+    rng, axes = np.random.default_rng(0), ("attribution", "example")
+    names = ["sensitivity-max", "seg-sensitivity-n", "relevance_mass_accuracy", "effective_complexity"]
+    variables = {f"{name}{i}": (axes, rng.normal(size=(12, 9)), UP) for i in (1, 2, 3) for name in names[: 4 - i // 2]}
+    methods = [f"IntegratedGradients{i}" for i in range(12)]
+    Evaluation(xr.Dataset(variables, {"attribution": methods, "example": range(9)})).report(
+        tmp_path / "page.html", baseline=methods[0], n_examples=0
+    )
+    html = (tmp_path / "page.html").read_text()
+    frames = "".join(f'<iframe srcdoc="{escape(html)}" style="width: {w}px; border: 0"></iframe>' for w in WIDTHS)
+    script = """
+      const cut = box => [...box.querySelectorAll('.scores, .scores .scroll')].some(e => e.scrollWidth > e.clientWidth);
+      const table = page => page.querySelector('.sortable').checkVisibility();
+      document.body.dataset.answer = JSON.stringify([...document.querySelectorAll('iframe')].map(
+        e => [cut(e.contentDocument), table(e.contentDocument)]));
+    """
+    seen = dumped(f"<!doctype html><body>{frames}<script>onload = () => {{ {script} }}</script></body>", tmp_path)[0]
+    assert [cut for cut, _ in seen] == [False] * len(WIDTHS)
+    assert [table for _, table in seen] == [width >= 1280 for width in WIDTHS]  # else a ranking for each metric
 
 
 def test_texts_wrap_within_a_phone(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import captum_ext.report
-from captum_ext import Evaluation
+from captum_ext import Evaluation, plots
 from captum_ext._core.printing import printable
 
 from .runs import EVIL, METHODS, Page, images, maps, page_of, result
@@ -169,9 +169,10 @@ def test_text_and_lines_stand_out_from_what_is_behind_them(mode):
     assert min(contrast(c["--best-ink"], c["--best"]), contrast(c["--ink"], c["--best"])) >= 4.5
     for strongest in ("--along", "--against"):
         assert contrast(c["--ink"], mixed(c[strongest], c["--paper"], 0.4)) >= 4.5, strongest
-    for i in range(7):
+    for i in range(len(plots.COLORS)):
         assert contrast(c[f"--series-{i}"], c["--paper"]) >= 3, i
-    assert len({c[f"--series-{i}"] for i in range(7)}) == 7
+    if mode == "light":
+        assert tuple(c[f"--series-{i}"] for i in range(len(plots.COLORS))) == plots.COLORS
 
 
 def test_the_contrast_is_that_of_wcag():
@@ -180,7 +181,7 @@ def test_the_contrast_is_that_of_wcag():
 
 
 def test_every_colour_of_the_page_is_the_style_sheets(page):
-    outside = CSS.split("--series-6: #ffffff;")[1].split("@media print")[0]
+    outside = CSS.split("--series-11: #0d865e;")[1].split("@media print")[0]
     assert not re.search(r"#[0-9a-fA-F]{3,6}\b", outside)
     drawn = "".join(node.attributes.get("style", "") for node in page.walk())
     assert set(re.findall(r"#[0-9a-f]{6}", drawn)) <= {"#b0b0b0"}  # the grid's grey, on either ground
@@ -208,7 +209,8 @@ def test_one_or_two_methods_are_no_obstacle(methods, tmp_path):
 @pytest.mark.parametrize("examples", [1, 2])
 def test_one_or_two_examples_are_no_obstacle(examples, tmp_path):
     page = page_of(result(examples), tmp_path, images(examples))
-    assert len(page.all("caption")) == examples
+    captions = sum("id" in caption.attributes for caption in page.all("caption"))
+    assert captions == examples
     assert bool(page.all("div", class_="controls")) == (examples > 1)
 
 
@@ -244,6 +246,16 @@ def test_what_is_there_already_is_left_alone(tmp_path):
     assert (tmp_path / "page.html").read_text() == "mine"
     with pytest.raises(NotADirectoryError, match="is not a folder"):
         result().report(tmp_path / "nowhere" / "page.html")
+
+
+def test_with_overwrite_a_file_is_replaced_and_a_folder_is_not(tmp_path):
+    (tmp_path / "page.html").write_text("an earlier page")
+    result().report(tmp_path / "page.html", n_examples=0, overwrite=True)
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    with pytest.raises(FileExistsError, match="is a folder; give the name of a file"):
+        result().report(tmp_path, n_examples=0, overwrite=True)
+    with pytest.raises(TypeError, match="`overwrite` must be True or False, got str 'yes'"):
+        result().report(tmp_path / "page.html", n_examples=0, overwrite="yes")
 
 
 def test_the_page_is_whole_or_absent(tmp_path, monkeypatch):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from captum_ext import Evaluation
 from captum_ext.evaluation import comparison
 from captum_ext.report.findings import findings
 from captum_ext.report.tables import tables
 
-from .runs import result, scored
+from .runs import page_of, result, scored
 
 N = 20
 RNG = np.random.default_rng(0)
@@ -55,6 +56,51 @@ def test_where_none_can_be_told_from_the_best_none_is_named():
     assert verdict(scored(one=NOISE)) == (
         "On these 20 examples no method can be distinguished from the best on any metric."
     )
+
+
+def test_the_headline_counts_only_metrics_that_tell_methods_apart():
+    alike, lost = NOISE, CLEAR[[1, 0, 3, 2]]  # on the last, the control is better than c
+    three = scored(one=CLEAR, two=CLEAR[[1, 0, 2, 3]], three=alike)
+    assert verdict(three) == (
+        "a and b lead: each the best, or not distinguishable from the best, on 1 of 2 metrics that tell methods apart."
+    )
+    assert verdict(scored(one=CLEAR, three=alike)) == "a leads: the best on the one metric that tells methods apart."
+    best = CLEAR[[3, 1, 2, 0]]
+    found = overview(scored(one=CLEAR, two=best, three=lost))
+    assert [column.tells for column in found.columns] == [True, False, True]
+    assert (found.leads, found.counted) == ([1, 1, 0, 0], 2)
+    assert verdict(scored(two=best)) == (
+        "On these 20 examples the control random is among the best on every metric on which methods differ."
+    )
+
+
+def test_marks_are_where_something_is_distinguishable(tmp_path):
+    dataset = scored(one=CLEAR, two=NOISE)
+    page = page_of(Evaluation(dataset), tmp_path, n_examples=0)
+    one, two = ([row.all("td")[i] for row in page.all("table", class_="sortable")[0].all("tr")[1:]] for i in (1, 2))
+    assert [cell.attributes.get("class") for cell in one] == ["best", None, None, None]
+    assert [cell.text.strip()[0] for cell in two] == ["="] * 4
+    assert not any("class" in cell.attributes for cell in two)
+    assert "≈" not in page.text
+    (tmp_path / "alike").mkdir()
+    alike = page_of(Evaluation(scored(one=NOISE)), tmp_path / "alike", n_examples=0)
+    heads = [node.text.split()[0] for node in alike.all("table", class_="sortable")[0].all("th", scope="col")]
+    assert heads == ["Method", "one"]  # the same for all is not said of each
+    assert "★" not in alike.text
+
+
+def test_metrics_stand_by_their_families():
+    dataset = scored(one=CLEAR, two=CLEAR, three=CLEAR)
+    assert [(name, len(columns)) for name, columns in overview(dataset).families] == [("", 3)]
+    for name, family in (("one", "removal"), ("two", "effects"), ("three", "removal")):
+        dataset[name].attrs["family"] = family
+    found = overview(dataset)
+    assert [(name, [c.label for c in of]) for name, of in found.families] == [
+        ("removal", ["one", "three"]),
+        ("effects", ["two"]),
+    ]
+    assert [c.label for c in found.columns] == ["one", "two", "three"]
+    assert found.columns[0].ranking == [0, 1, 2, 3]
 
 
 def test_a_few_examples_tell_nothing():
