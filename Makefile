@@ -63,6 +63,7 @@ test-peers:
 
 benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/batch_size.py
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/scaling.py
 
