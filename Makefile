@@ -79,6 +79,7 @@ side-by-side: peers
 
 benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/batch_size.py
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/scaling.py
 

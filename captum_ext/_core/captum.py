@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, check_rows, flat, of_rows
-from .checks import describe, explained, is_exact, missing_arguments, plain, shape
+from .checks import describe, is_exact, missing_arguments, plain, shape
 from .guard import Guard, tensors_in, versions
+from .memory import ExplainedWithinMemory
 from .statistics import at_least_float32, score_type
 from .target import as_target
 from .training import model_behind
@@ -44,6 +45,7 @@ class Explanation:
             as_target(kwargs.get("target"), len(as_tuple(inputs)[0]))  # raises about forms that it does not take
         self.like, self.kwargs = inputs, kwargs
         self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
+        self.explained = ExplainedWithinMemory(self.function)
         self.batch = len(as_tuple(inputs)[0])
         self.reference_baselines = takes_a_distribution(self.function, kwargs)
         self._check_rows()
@@ -54,7 +56,7 @@ class Explanation:
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
         before = versions(rows)
         with torch.enable_grad():
-            result = explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
+            result = self.explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
         self.guarded.note(versions(rows) != before)
         parts = result if isinstance(result, tuple) else (result,)
         shapes = [shape(part)[1:] for part in parts]

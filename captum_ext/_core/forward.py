@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, copied, frames_of_package, versions
+from .memory import is_out_of_memory, rows_per_call, warn_of_memory
 from .statistics import wide
 from .target import TargetType, as_distribution, as_target, check_output, logits_of, select_target
 from .training import warn_of_training
@@ -22,7 +23,6 @@ from .training import warn_of_training
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
 OF_BACKWARD = ("requires grad", "derivative", "backward")  # what errors say where a model has no gradient
-OutOfMemory = torch.cuda.OutOfMemoryError
 
 
 def whole(inputs: Tensors) -> Rows:
@@ -62,8 +62,9 @@ class Batches:
         try:
             yield function(rows, example)
             return
-        except OutOfMemory:
-            if len(example) == 1 or versions(rows) != before:  # rows that the model wrote into cannot be tried again
+        except RuntimeError as error:
+            # Rows that the model wrote into cannot be tried again.
+            if not is_out_of_memory(error) or len(example) == 1 or versions(rows) != before:
                 raise
         half = -(-len(example) // 2)
         self._halve(half)
@@ -72,11 +73,7 @@ class Batches:
 
     def _halve(self, limit: int) -> None:
         if limit < self.limit:
-            warnings.warn(
-                f"Out of memory: going on with batches of {limit} rows. "
-                f"Set `max_examples_per_batch` to {limit} or less to avoid this.",
-                stacklevel=frames_of_package(),
-            )
+            warn_of_memory(f"batches of {limit} rows", f"`max_examples_per_batch` to {limit} or less")
             self.limit = limit
 
 
@@ -112,6 +109,8 @@ class Forward:
         self.forward_func, self.activation = forward_func, activation
         self.show_progress = check_flag("show_progress", show_progress)
         self.batch = len(inputs[0])
+        if max_examples_per_batch is None:
+            max_examples_per_batch = rows_per_call(forward_func, inputs)
         self.batches = Batches(max_examples_per_batch, self.batch)
         if additional_forward_args is None:
             additional_forward_args = _known_of(forward_func, inputs)
@@ -169,10 +168,8 @@ class Forward:
             try:
                 score = self.score(tuple(t.clone() for t in leaves), example)  # the model may write into clones
                 return _gradients_of(score, leaves), example
-            except OutOfMemory:
-                raise
             except (RuntimeError, NotImplementedError) as error:
-                if not any(sign in str(error) for sign in OF_BACKWARD):
+                if is_out_of_memory(error) or not any(sign in str(error) for sign in OF_BACKWARD):
                     raise
                 raise ValueError(
                     f"{wanted_by} needs the gradient of {self.model.name}, which failed: {error} "

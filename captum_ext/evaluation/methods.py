@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._core.checks import as_tensors, describe, explained, is_exact, missing_arguments
+from .._core.checks import as_tensors, describe, is_exact, missing_arguments
+from .._core.memory import ExplainedWithinMemory
 from .attributions_file import StoredArray, open_attributions
 from .examples import Batch, Tensors
 
@@ -91,6 +92,7 @@ class Method:
         factory: Callable[..., Any] | None = None,
     ):
         self.name, self.explain, self.stored, self.factory = name, explain, stored, factory
+        self.explained = ExplainedWithinMemory(explain)
         self.draws = explain is not None and draws_at_random(explain)
         # FeaturePermutation swaps the values of examples, so it cannot be called for one alone.
         self.compares_examples = explain is not None and is_captums(explain, ["FeaturePermutation"])
@@ -113,7 +115,7 @@ class Method:
         parts = []
         for part in batch.split(limit or len(batch)):
             arguments = explanation_arguments(self.explain, part, limit, len(part))
-            result = explained(self.explain, part.inputs, arguments, f"Method {self.name!r}")
+            result = self.explained(self.explain, part.inputs, arguments, f"Method {self.name!r}")
             parts.append(_map(lambda t: t.detach(), result))
         return joined(parts)
 

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from .._core.checks import check_choice
 from .._core.interpretable import attribution_of, checked_presence, is_alike, is_interpretable, is_result, presence
+from .._core.memory import WIDTH, width
 from .answers import (
     as_answers,
     as_fields,
@@ -120,8 +121,12 @@ class LogProbability(nn.Module):
         if len(counts) > 1:
             self.inputs.known_features = self.feature_mask, -1  # type: ignore[attr-defined]
         self._scores, self._positions = TokenScores(share_prefix), learned_positions(model)
+        self.row_elements: int | None = None  # for a limit of the rows in a call; a provider gets one at a time anyway
         if not is_remote(model):
-            for ids in self.prompt_ids(self.inputs):
+            prompts = self.prompt_ids(self.inputs)
+            longest = max(len(ids) + len(answer) for ids, answer in zip(prompts, self.answers))
+            self.row_elements = longest * width(model, default=WIDTH)
+            for ids in prompts:
                 warn_of_two_beginnings(ids, tokenizer)
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ def test_any_stream_is_cut_into_full_batches_with_the_rows_in_order(sizes, limit
 
 
 @pytest.mark.parametrize(("batch", "limit"), [(1, 64), (64, 64), (65, 65), (300, 300)])
-def test_without_a_limit_a_call_has_the_batch_or_64_rows(batch, limit):
+def test_without_a_limit_an_explanation_gets_the_batch_or_64_rows(batch, limit):
     assert Batches(None, batch).limit == limit
 
 
@@ -78,12 +78,12 @@ def test_a_limit_must_be_a_positive_integer(limit, error):
 
 
 @EACH
-@pytest.mark.parametrize("limit", [None, 1, 2, 3, 5, 64])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 64])
 def test_no_metric_exceeds_the_limit_and_only_its_last_call_is_short(metric, limit, x, phi, smooth):
     model = Recorder(smooth)
     score = metric(model, x, phi, max_examples_per_batch=limit)
-    assert all(size == (limit or 64) for size in model.sizes[:-1])
-    assert model.sizes[-1] <= (limit or 64)
+    assert all(size == limit for size in model.sizes[:-1])
+    assert model.sizes[-1] <= limit
     assert_close(score, metric(smooth, x, phi), rtol=1e-12, atol=1e-12)
 
 

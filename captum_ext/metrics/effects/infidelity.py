@@ -89,7 +89,7 @@ def infidelity(
             `functools.partial`. All methods share the gradient of each example. It helps the more the further an
             explanation is from the gradient.
         seed: an int, or one per example, for a `perturb_func` that takes a seed; None follows `torch.manual_seed`.
-        max_examples_per_batch: the most rows in one model call; by default `max(B, 64)`.
+        max_examples_per_batch: the most rows in one model call; by default as many as are fast on the device.
 
     Returns:
         `[B]` in squared units of the output, or a mapping name -> `[B]`. Lower is better; 0 is a perfect explanation.

@@ -1,0 +1,109 @@
+"""How many rows a call of the model gets where the caller sets no limit, and what happens if memory runs out."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from .arguments import Tensors
+from .checks import explained
+from .guard import frames_of_package, versions
+from .home import HOME
+
+# On a CPU a call is fast while its rows fit into the caches, and slow if it has too few of them.
+ELEMENTS, FEWEST, MOST = 2**20, 4, 1024
+ON_ACCELERATOR = 64
+WIDTH = 768  # of a token id inside a model whose embedding cannot be found
+# What torch's errors say if a CPU, or a device without an error type of its own, has no more memory.
+SIGNS_OF_NO_MEMORY = ("DefaultCPUAllocator", "out of memory")
+
+
+def rows_per_call(forward_func: Any, inputs: Tensors) -> int:
+    """Returns the most rows in a call of the model that metrics make without a limit.
+
+    On a CPU it depends on the elements of a row and on the model alone, so that the last bits of scores do not depend
+    on the batch.
+    """
+    if _device_type(forward_func, inputs) != "cpu":
+        return max(len(inputs[0]), ON_ACCELERATOR)
+    return min(max(ELEMENTS // row_elements(forward_func, inputs), FEWEST), MOST)
+
+
+def row_elements(forward_func: Any, inputs: Tensors) -> int:
+    """Returns the number of elements of a row of inputs, where a token id counts as many as its embedding has.
+
+    A `forward_func` whose rows are larger inside, such as prompts, says so by its own `row_elements`.
+    """
+    own: int | None = getattr(forward_func, "row_elements", None)
+    if own is not None:
+        return own
+    of_ids = 1 if all(x.is_floating_point() for x in inputs) else width(forward_func, default=1)
+    return sum(x[0].numel() * (1 if x.is_floating_point() else of_ids) for x in inputs)
+
+
+def width(model: Any, default: int) -> int:
+    """Returns the size of the model's largest embedding, or `default` for a module that has none."""
+    if not isinstance(model, nn.Module):
+        return WIDTH
+    return max((m.embedding_dim for m in model.modules() if isinstance(m, nn.Embedding)), default=default)
+
+
+def _device_type(forward_func: Any, inputs: Tensors) -> str:
+    """Where the model computes: its parameters' device, or else that of its inputs."""
+    own = next(forward_func.parameters(), None) if isinstance(forward_func, nn.Module) else None
+    if own is not None:
+        return own.device.type
+    return (HOME.get() or inputs[0].device).type
+
+
+class ExplainedWithinMemory:
+    """Calls an explanation as Captum does; once memory runs out, with fewer copies of the rows at a time inside it."""
+
+    def __init__(self, explanation: Any):
+        self.explanation = explanation
+        self.fewer: dict[str, int] = {}  # what was set since memory ran out
+
+    def __call__(self, function: Callable[..., Any], inputs: Any, kwargs: dict[str, Any], name: str) -> Any:
+        """Calls `function`, which calls the explanation."""
+        before = versions(inputs)
+        try:
+            return explained(function, inputs, kwargs | self.fewer, name)
+        except RuntimeError as error:
+            fewer = self._still_fewer(inputs, kwargs | self.fewer)
+            if not is_out_of_memory(error) or not fewer or versions(inputs) != before:
+                raise
+        self.fewer |= fewer
+        settings = " and ".join(f"`{setting}={number}`" for setting, number in fewer.items())
+        warn_of_memory(f"{settings} in {name}", "it")
+        return self(function, inputs, kwargs, name)
+
+    def _still_fewer(self, inputs: Any, kwargs: dict[str, Any]) -> dict[str, int]:
+        """The arguments that the explanation takes and that can still be lowered, with the least that works."""
+        rows = len(inputs[0] if isinstance(inputs, tuple) else inputs)
+        least = {"internal_batch_size": rows, "nt_samples_batch_size": 1, "perturbations_per_eval": 1}
+        now = {name: kwargs.get(name, p.default) for name, p in _parameters(self.explanation).items() if name in least}
+        return {name: least[name] for name, value in now.items() if value is None or value > least[name]}
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # built-ins without a signature
+        return {}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS_OF_NO_MEMORY)
+
+
+def warn_of_memory(smaller: str, setting: str) -> None:
+    warnings.warn(
+        f"Out of memory: going on with {smaller}. Set {setting} to avoid this.", stacklevel=frames_of_package()
+    )
