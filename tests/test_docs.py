@@ -72,6 +72,25 @@ def test_every_family_is_explained_and_has_a_picture(tmp_path):
     assert (tmp_path / "drawn" / "one.svg").read_text().startswith("<?xml")
 
 
+def test_the_decision_has_every_family_and_metrics_of_each():
+    page = (DOCS / "which-metric.md").read_text()
+    rows = re.findall(r"^\| \[.*?\]\(#.*?\) \| (.+?) \| (.+?) \|$", page, re.M)
+    assert {family for family, _ in rows} == set(metrics.available().families())
+    for family, names in rows:
+        assert f"Family: {{ref}}`{family} <family-{made_pages.file_name(family)}>`" in page
+        named = re.findall(r"`(\w+)`", names)
+        assert len(named) in (2, 3)
+        assert {getattr(metrics, name).card.family for name in named} == {family}
+
+
+def test_the_glossary_has_a_sentence_or_two_for_each_word_and_no_word_twice():
+    entries = re.findall(r"^(\w.*)\n  (.+)$", (DOCS / "glossary.md").read_text(), re.M)
+    words = [word for word, _ in entries]
+    assert len(words) > 40
+    assert words == sorted(set(words), key=str.lower)
+    assert [word for word, said in entries if not said.endswith(".")] == []
+
+
 @EVERY_DOCUMENT_AND_README
 def test_relative_links_lead_to_files(file):
     text = re.sub(r"```.*?```", "", file.read_text(), flags=re.S)
