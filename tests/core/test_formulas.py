@@ -29,7 +29,9 @@ def test_a_formula_in_characters(latex, text):
 
 
 def test_a_formula_of_its_own_is_indented_and_joined():
-    assert as_text("Before.\n\n.. math:: a\n    = b\n\nAfter `c`, :func:`d`.") == "Before.\n\n    a = b\n\nAfter `c`, `d`."
+    assert (
+        as_text("Before.\n\n.. math:: a\n    = b\n\nAfter `c`, :func:`d`.") == "Before.\n\n    a = b\n\nAfter `c`, `d`."
+    )
 
 
 @pytest.mark.parametrize("name", DOCSTRINGS)
