@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help dist demo test test-faults test-old peers test-peers check doctest benchmark benchmark-certainty benchmark-published side-by-side test-captum readme stubs docs tutorials clean
 
 help:
-	@echo "make demo        score six explanations of a pretrained network by five metrics, on four photographs"
+	@echo "make demo        score explanations of a pretrained network, on photographs, and of a digit classifier"
 	@echo "make test        run the tests"
 	@echo "make dist        build the distributions, and run the tests of the unpacked source distribution"
 	@echo "make test-faults run the tests in which workers, drivers and machines die or hang, or the disk is full"

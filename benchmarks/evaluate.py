@@ -24,7 +24,7 @@ from overhead import machine, marked, table
 from torch import Tensor, nn
 
 from captum_ext import evaluate, metrics, random_attribution
-from captum_ext.demo import photographs
+from captum_ext.demo.pictures import photographs
 from captum_ext.evaluation.examples import Examples
 
 

@@ -30,9 +30,9 @@ from captum.attr import (
     ShapleyValueSampling,
     TextTokenInput,
 )
-from planted_facts import VOCABULARY, drawn, tokenizer
 
 from captum_ext import Evaluation, attribute_dataset, evaluate, llm, metrics, random_attribution
+from captum_ext.demo.facts import VOCABULARY, drawn, tokenizer
 
 PROMPTS, MOST_FACTS, KILLED_AFTER = 40, 5, 3  # shards
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -16,7 +16,8 @@ import torch
 from kept import kept, markdown
 from torch import Tensor, nn
 
-from captum_ext import baselines, demo, feature_masks, metrics
+from captum_ext import baselines, feature_masks, metrics
+from captum_ext.demo import pictures as demo
 
 GRADIENT = 3  # a forward and a backward pass of about twice the work, in model rows
 PHOTOGRAPHS = 8

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .metrics.available import Catalogue
 
 EXAMPLES = """examples:
-  captum-ext demo                              six explanations of a real network, by five metrics
+  captum-ext demo                              explanations of photographs and of digits: which can be trusted
+  captum-ext demo --text                       the same of a language model whose answers hang on one known fact
   captum-ext show scores.h5                    the scores that `evaluate(..., path="scores.h5")` kept, in the terminal
   captum-ext report scores.h5 -o report.html   the same scores as one page for a browser
   captum-ext metrics                           the list of metrics
@@ -63,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    added = command(demo, "explain four photographs and score the explanations")
+    added = command(demo, "score explanations of photographs and digits, or of a language model's answers")
+    added.add_argument("--text", action="store_true", help="of a language model, in about a minute")
     added.add_argument(
         "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
@@ -85,9 +87,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def demo(options: argparse.Namespace) -> None:
-    from . import demo as photographs
+    from .demo import main
 
-    photographs.main(options.output)
+    main(options.output, options.text)
 
 
 def show(options: argparse.Namespace) -> None:

