@@ -27,4 +27,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "baselines", "evaluation", "feature_masks", "llm", "metrics", "perturbations", "truth_masks"]
+    return [
+        *__all__,
+        "baselines",
+        "evaluation",
+        "feature_masks",
+        "llm",
+        "metrics",
+        "outputs",
+        "perturbations",
+        "truth_masks",
+    ]

@@ -21,6 +21,7 @@ TUTORIALS = HERE.parent / "tutorials"
 REFERENCE = {  # page of the reference -> modules on it
     "evaluation": ["captum_ext", "captum_ext.evaluation.comparison", "captum_ext.evaluation.advice"],
     "inputs": [f"captum_ext.{name}" for name in ("baselines", "feature_masks", "perturbations", "truth_masks")],
+    "outputs": ["captum_ext.outputs"],
     "llm": ["captum_ext.llm"],
     "plots": ["captum_ext.plots"],
     "engines": ["captum_ext.evaluation.engines"],
@@ -29,7 +30,12 @@ REFERENCE = {  # page of the reference -> modules on it
         for name in ("", ".data", ".masking", ".masking.image", ".functional", ".functional.metrics", ".result")
     ],
 }
-TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations", "llm": "Language models"}
+TITLES = {
+    "attribench": "AttriBench",
+    "inputs": "Masks, fills and perturbations",
+    "llm": "Language models",
+    "outputs": "Segmentation and detection",
+}
 MEMBERS = {  # for modules without `__all__`
     "captum_ext.evaluation.comparison": ", ".join(OFFERED),
     "captum_ext.evaluation.advice": "advice",

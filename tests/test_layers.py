@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "truth_masks": ("_core",),
     "baselines": ("_core",),
     "perturbations": ("_core",),
+    "outputs": ("_core",),
     "llm": ("llm", "_core"),
     "evaluation": (
         *("evaluation", "_core.card", "_core.checks", "_core.estimates", "_core.guard", "_core.printing"),
