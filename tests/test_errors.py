@@ -1468,7 +1468,7 @@ BAD_CALLS = [
      lambda: similarity(**found(labels=LABELS[:2]))),
     (ValueError, r"`detector` must return `boxes` .*, got \(3, 4\), \(3,\) and \(3,\). Labels are integers",
      lambda: similarity(**found(labels=LABELS.float()))),
-    (ValueError, r"`detector` must return `boxes` .*, got \(4,\), \(3,\) and \(4,\)",
+    (ValueError, r"`detector` must return `boxes` .*, got \(4,\), \(3,\) and \(3,\)",
      lambda: similarity(**found(boxes=BOXES[0]))),
     (ValueError, r"`detector` must return `boxes` .*, got \(3, 4\), \(3,\) and \(3, 1\)",
      lambda: similarity(**found(scores=torch.ones(3, 1)))),
