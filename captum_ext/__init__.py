@@ -47,6 +47,7 @@ def __dir__() -> list[str]:
         "layers",
         "llm",
         "metrics",
+        "outputs",
         "perturbations",
         "truth_masks",
     ]

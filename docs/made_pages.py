@@ -26,6 +26,7 @@ REFERENCE = {  # page of the reference -> modules on it
     "inputs": [
         f"captum_ext.{name}" for name in ("baselines", "feature_masks", "layers", "perturbations", "truth_masks")
     ],
+    "outputs": ["captum_ext.outputs"],
     "llm": ["captum_ext.llm"],
     "plots": ["captum_ext.plots"],
     "engines": ["captum_ext.evaluation.engines"],
@@ -34,7 +35,12 @@ REFERENCE = {  # page of the reference -> modules on it
         for name in ("", ".data", ".masking", ".masking.image", ".functional", ".functional.metrics", ".result")
     ],
 }
-TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations", "llm": "Language models"}
+TITLES = {
+    "attribench": "AttriBench",
+    "inputs": "Masks, fills and perturbations",
+    "llm": "Language models",
+    "outputs": "Segmentation and detection",
+}
 MEMBERS = {  # for modules without `__all__`
     "captum_ext.evaluation.comparison": ", ".join(OFFERED),
     "captum_ext.evaluation.advice": "advice",

@@ -24,7 +24,7 @@ from torch.testing import assert_close
 
 import captum_ext
 import captum_ext.metrics as exported
-from captum_ext import baselines, feature_masks, perturbations, truth_masks
+from captum_ext import baselines, feature_masks, outputs, perturbations, truth_masks
 from captum_ext._core import interpretable
 from captum_ext._core.card import metric as with_card
 from captum_ext.metrics import (
@@ -107,6 +107,22 @@ REAL = "real numbers, got torch.complex64. Give real and imaginary parts as sepa
 
 def imaginary(rows: torch.Tensor) -> torch.Tensor:
     return rows.to(torch.complex64) * 1j
+
+
+BOXES, LABELS = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).repeat(B, 1), torch.arange(B)
+
+
+def unseen(*tensors: torch.Tensor) -> Any:
+    raise AssertionError("the model is called though what is wrong could be told before")
+
+
+def found(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a detector finds in an image."""
+    return {"boxes": BOXES, "labels": LABELS, "scores": torch.ones(B)} | changes
+
+
+def similarity(**of_each: torch.Tensor) -> torch.Tensor:
+    return outputs.DetectionSimilarity(lambda rows: [of_each for _ in rows])(x, BOXES, LABELS)
 
 
 class Own:
@@ -1400,6 +1416,80 @@ BAD_CALLS = [
      lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 0)),
     (ValueError, "`seed` must be at least 0, got -1",
      lambda: truth_masks.mosaics(x.repeat(2, 1, 1, 1), [0, 0, 0, 1, 1, 1], 1, -1)),
+    # outputs
+    (TypeError, "`model` must be a model or a function, got int 3",
+     lambda: outputs.MeanOverMask(3)),
+    (TypeError, "`activation` must be a function of the model's output, got str 'softmax'",
+     lambda: outputs.MeanOverMask(LAYER, activation="softmax")),
+    (ValueError, "`additional_forward_args` must have the mask last, a tensor with a row per example; got a tuple of "
+     "nothing",
+     lambda: outputs.MeanOverMask(LAYER)(x)),
+    (ValueError, "`additional_forward_args` must have the mask last, .*; got a tuple of list",
+     lambda: outputs.MeanOverMask(LAYER)(x, [1])),
+    (ValueError, "The mask must say which positions count: booleans, or weights from 0 to 1. Of classes make a mask",
+     lambda: outputs.MeanOverMask(unseen)(x, torch.full((B, 2, 2), 3))),
+    (TypeError, f"The mask must be {REAL}",
+     lambda: outputs.MeanOverMask(unseen)(x, imaginary(x))),
+    (ValueError, r"`model` must return `\[rows, classes, ...\]` with axes of positions for a mask, got \(3, 8\)",
+     lambda: outputs.MeanOverMask(LAYER)(x, torch.ones(B, 2, 2))),
+    (TypeError, "`model` must return a tensor, got a tuple of Tensor",
+     lambda: outputs.MeanOverMask(lambda rows: (rows,))(x, torch.ones(B, 2, 2))),
+    (ValueError, r"The mask must have shape \(3, 2, 2\), a row for each row of the output, .*; got \(3, 4, 4\). For an "
+     "output of another size than the image, give a mask of the output's size",
+     lambda: outputs.MeanOverMask(nn.Identity())(x, torch.ones(B, 4, 4))),
+    (ValueError, r"The mask must have shape \(3, 2, 2\), .*; got \(2, 2\)",
+     lambda: outputs.MeanOverMask(nn.Identity())(x, torch.ones(2, 2))),
+    (ValueError, r"The mask must have shape \(3, 2, 2\), .*; got \(2, 2, 2\)",
+     lambda: outputs.MeanOverMask(nn.Identity())(x, torch.ones(2, 2, 2))),
+    (ValueError, r"The mask must have shape \(3, 2, 2\), .*; got \(3, 2, 2, 2\)",
+     lambda: outputs.MeanOverMask(nn.Identity())(x, torch.ones(3, 2, 2, 2))),
+    (TypeError, "`detector` must be a model or a function, got the class Own",
+     lambda: outputs.DetectionSimilarity(Own)),
+    (ValueError, "`additional_forward_args` must end with the boxes and the classes of the detections to explain, .*; "
+     "got a tuple of Tensor",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES)),
+    (ValueError, "`additional_forward_args` must end with the boxes and the classes .*; got a tuple of Tensor, int",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES, 1)),
+    (ValueError, r"The boxes must have shape \(3, 4\), one for each row; got \(4,\)",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES[0], LABELS)),
+    (ValueError, r"The boxes must be \[x1, y1, x2, y2\] with x1 < x2 and y1 < y2, got .*add the first two numbers",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES.flip(1), LABELS)),
+    (ValueError, r"The classes must be labels of shape \(3,\), integers, or probabilities of shape \(3, classes\); got "
+     r"torch.float32 of shape \(3,\)",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES, LABELS.float())),
+    (ValueError, r"The classes must be labels of shape .* got torch.int64 of shape \(\)",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES, LABELS[0])),
+    (ValueError, "The classes must be labels or probabilities, not below 0 and not all 0; got",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES, LABELS - 1)),
+    (ValueError, "The classes must be labels or probabilities, not below 0 and not all 0; got",
+     lambda: outputs.DetectionSimilarity(unseen)(x, BOXES, torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 0.0]]))),
+    (ValueError, "`detector` must return a list with a mapping for each of its 3 rows, .*; got a list of dict",
+     lambda: outputs.DetectionSimilarity(lambda rows: [found()])(x, BOXES, LABELS)),
+    (ValueError, "`detector` must return a list with a mapping for each of its 3 rows, .*; got Tensor",
+     lambda: outputs.DetectionSimilarity(LAYER)(x, BOXES, LABELS)),
+    (ValueError, "`detector` must return a list with a mapping for each of its 3 rows, .*; got a list of Tensor",
+     lambda: outputs.DetectionSimilarity(lambda rows: [*rows])(x, BOXES, LABELS)),
+    (ValueError, r"`detector` must return `boxes` and `labels` or `probabilities` .* got boxes \(Tensor\)",
+     lambda: similarity(boxes=BOXES)),
+    (ValueError, "`detector` must return `boxes` and `labels` or `probabilities` .* got nothing",
+     lambda: similarity()),
+    (ValueError, r"`detector` must return `boxes` \(n, 4\), `labels` \(n\) .*, got \(3, 4\), \(2,\) and \(3,\)",
+     lambda: similarity(**found(labels=LABELS[:2]))),
+    (ValueError, r"`detector` must return `boxes` .*, got \(3, 4\), \(3,\) and \(3,\). Labels are integers",
+     lambda: similarity(**found(labels=LABELS.float()))),
+    (ValueError, r"`detector` must return `boxes` .*, got \(4,\), \(3,\) and \(3,\)",
+     lambda: similarity(**found(boxes=BOXES[0]))),
+    (ValueError, r"`detector` must return `boxes` .*, got \(3, 4\), \(3,\) and \(3, 1\)",
+     lambda: similarity(**found(scores=torch.ones(3, 1)))),
+    (ValueError, r"`detector` must return `boxes` \[x1, y1, x2, y2\] with x1 <= x2 and y1 <= y2, got .*box_convert",
+     lambda: similarity(**found(boxes=BOXES.flip(1)))),
+    (ValueError, "`detector` must return `scores` from 0 to 1, and no negative `probabilities` or `labels`. Of logits",
+     lambda: similarity(**found(scores=torch.tensor([0.5, 1.5, 0.0])))),
+    (ValueError, "`detector` must return `scores` from 0 to 1, and no negative `probabilities` or `labels`",
+     lambda: similarity(boxes=BOXES, probabilities=-torch.ones(3, 4))),
+    (ValueError, "The classes of the detections to explain must be those of `detector`, .* one has 2 probabilities, "
+     "the other 2",
+     lambda: similarity(boxes=BOXES, probabilities=torch.ones(3, 2))),
 ]  # fmt: skip
 
 
@@ -1444,7 +1534,7 @@ def test_every_raise_of_the_package_is_provoked_by_an_entry_above():
     files = [*PACKAGE.glob("_core/*.py"), *PACKAGE.rglob("metrics/*/*.py"), *PACKAGE.glob("metrics/*.py")]
     files = [file for file in files if "attribench" not in file.parts]
     assert len(files) > 60
-    makers = ("baselines", "feature_masks", "perturbations", "truth_masks")
+    makers = ("baselines", "feature_masks", "perturbations", "truth_masks", "outputs")
     files += [PACKAGE / f"{name}.py" for name in makers]
     places = provoked()
     missed = [

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "baselines": ("_core",),
     "perturbations": ("_core",),
     "layers": ("_core",),
+    "outputs": ("_core",),
     "llm": ("llm", "_core"),
     "evaluation": (
         *("evaluation", "_core.card", "_core.checks", "_core.estimates", "_core.guard", "_core.memory"),

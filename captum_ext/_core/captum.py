@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, check_rows, flat, of_rows
-from .checks import describe, is_exact, missing_arguments, plain, shape
+from .checks import as_captum_takes, describe, is_exact, is_of_captum, missing_arguments, plain, shape
 from .guard import Guard, tensors_in, versions
 from .memory import ExplainedWithinMemory
 from .statistics import at_least_float32, score_type
@@ -41,9 +41,9 @@ class Explanation:
             )
         if kwargs.get("return_convergence_delta"):
             raise ValueError("`return_convergence_delta` must be left out: the metric needs the attributions alone.")
-        if _is_captums(self.function):
+        if is_of_captum(self.function):
             as_target(kwargs.get("target"), len(as_tuple(inputs)[0]))  # raises about forms that it does not take
-        self.like, self.kwargs = inputs, kwargs
+        self.like, self.kwargs = inputs, as_captum_takes(self.function, kwargs)
         self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
         self.explained = ExplainedWithinMemory(self.function)
         self.batch = len(as_tuple(inputs)[0])
@@ -95,11 +95,6 @@ class Explanation:
         if isinstance(value, tuple):
             return tuple(of_rows(v, example, self.batch) for v in value)
         return of_rows(value, example, self.batch)
-
-
-def _is_captums(function: Callable[..., Any]) -> bool:
-    """Whether this is the method of an object of Captum's, rather than a function with a `target` of its own."""
-    return type(getattr(function, "__self__", None)).__module__.startswith("captum.attr.")
 
 
 def _to_keep(kwargs: dict[str, Any]) -> list[Tensor]:

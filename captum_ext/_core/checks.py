@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import sys
@@ -194,6 +195,20 @@ def missing_arguments(function: Callable[..., Any], given: Collection[str]) -> l
         return []
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in others if p.kind in by_name and p.default is p.empty and p.name not in given]
+
+
+def is_of_captum(function: Callable[..., Any]) -> bool:
+    """Whether this is the method of an object of Captum's, rather than a function with a `target` of its own."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return type(getattr(function, "__self__", None)).__module__.startswith("captum.attr.")
+
+
+def as_captum_takes(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Puts a further argument of the model into a tuple: Captum's Lime and KernelShap take a bare tensor apart."""
+    args = kwargs.get("additional_forward_args")
+    bare = isinstance(args, Tensor) and is_of_captum(function)
+    return kwargs | {"additional_forward_args": (args,)} if bare else kwargs
 
 
 def explained(function: Callable[..., Any], inputs: Any, kwargs: dict[str, Any], name: str) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._core.checks import as_tensors, describe, is_exact, missing_arguments
+from .._core.checks import as_captum_takes, as_tensors, describe, is_exact, missing_arguments
 from .._core.memory import ExplainedWithinMemory
 from .attributions_file import StoredArray, open_attributions
 from .examples import Batch, Tensors
@@ -128,7 +128,7 @@ def explanation_arguments(explain: Callable[..., Any], batch: Batch, limit: int 
     if limit is not None:
         copies = {"internal_batch_size": limit, "nt_samples_batch_size": max(limit // rows, 1)}
         arguments |= {name: value for name, value in copies.items() if name in named}
-    return {name: value for name, value in arguments.items() if name not in fixed}
+    return as_captum_takes(explain, {name: value for name, value in arguments.items() if name not in fixed})
 
 
 def own_arguments(explain: Callable[..., Any], extra: Mapping[str, Any]) -> set[str]:
