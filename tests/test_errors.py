@@ -1579,9 +1579,8 @@ class Regularised(nn.Module):
 def test_a_model_in_training_mode_is_warned_of(metric, layer):
     model = Regularised(nn.Dropout() if metric in OF_ORDERS else layer).train()  # a search may call it with one row
     with pytest.warns(UserWarning, match=r"`forward_func` is in training mode .*Call model.eval\(\) first") as caught:
-        warnings.filterwarnings("ignore", "No patch changed")
         call(metric, model)
-    assert len(caught) == 1
+    assert len([w for w in caught if "No patch changed" not in str(w.message)]) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "No patch changed")
