@@ -140,6 +140,13 @@ def groups_of(s: Setting) -> Any:
     return each(s.inputs, mask)
 
 
+def patches_of(s: Setting, metric: Metric) -> dict[int, Tensor]:
+    """For two classes, a single position."""
+    x = tensors(s.inputs)[0]
+    ramp = torch.linspace(-3, 3, x.shape[1]).reshape(-1, *[1] * (x.dim() - 2))
+    return {0: ramp, 1: -ramp}
+
+
 def scale_of(s: Setting) -> Tensor:
     """A further argument of the model, other for each example."""
     return (0.7 + s.example.reshape(-1, 1) % 3 / 2).to(tensors(s.inputs)[0])
@@ -346,6 +353,9 @@ ARGUMENTS: dict[str, Argument] = {
     "shift": Argument(*always(0.5), always(2.0)),
     "same_class": Argument(*always(False), always(True)),
     "eps_min": Argument(None, always(2.0)),
+    "patches": Argument(patches_of),
+    "n_attempts": Argument(*always(4), always(3)),
+    "fooled_only": Argument(*always(False)),  # not all are
     "threshold": Argument(),  # for a model with one output, where the table's has several
 }
 CLASH = (("search", "perturb_func"), ("estimator", "correlation"))  # options of which a metric takes one at a time

@@ -308,7 +308,9 @@ GOOD: dict[str, Good] = {
     "perturb_radius": between(0, FINITE, "a finite number of at least 0"),
     "n_perturb_samples": whole(1),
     "max_examples_per_batch": Good("None, or an integer of at least 1", nothing_or(lambda v: whole(1).holds(v))),
-    **dict.fromkeys(("normalize", "show_progress", "absolute", "weighted", "concept_influence", "same_class"), FLAG),
+    **dict.fromkeys(
+        ("normalize", "show_progress", "absolute", "weighted", "concept_influence", "same_class", "fooled_only"), FLAG
+    ),
     "norm_ord": Good("a number, 'fro' or 'nuc'", is_number),
     "seed": Good(
         "None, an integer of at least 0, or one for each example",
@@ -320,6 +322,8 @@ GOOD: dict[str, Good] = {
         ("aggregate", "mode", "search", "order", "sign", "correlation", "gap", "estimator", "lower", "rounding"), WORD
     ),
     "similarity": Good("a word, or a function that returns a number per example", CALLED.holds, functions),
+    "patches": Good("a patch for each class", lambda v: isinstance(v, dict) and 0 in v),
+    "n_attempts": whole(1),
     "n_steps": whole(2),
     "n_bins": whole(2),
     "n_classes": Good("an integer of at least 2 that fits the target", lambda v: is_integer(v) and 3 <= v < 2**63),

@@ -68,6 +68,7 @@ SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
 }
 NEEDS_VALUES = {  # compares, solves or draws weights: on a device without values there is nothing to compare
     exported.consistency,
+    exported.impact_coverage,
     exported.input_invariance,
     exported.mu_fidelity,
     *OF_ORDERS,
@@ -454,6 +455,7 @@ MOST_ROWS: dict[str, Callable[[Call], int]] = {  # by the card's words: the mode
         c.B + c.B * (c.n_perturb_samples + (c.control_variate is not None))
     ),
     "B + M B n_perturb_samples, for M methods": lambda c: c.B + c.M * c.B * c.n_perturb_samples,
+    "B + B n_attempts at most, and explanations of B rows": lambda c: 2 * c.B + c.B * c.n_attempts,
     "B n_perturb_samples": lambda c: c.B * c.n_perturb_samples,
     "B + B len(n) n_perturb_samples, and B len(n) gradients with estimator='regression'": lambda c: (
         c.B + c.B * c.sizes * (c.n_perturb_samples + (c.estimator == "regression"))
@@ -714,7 +716,7 @@ def test_a_model_in_training_mode_is_warned_of_also_behind_an_explanation(case):
         assert len([w for w in caught if "training mode" in str(w.message)]) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", "Input Tensor")
+        warnings.filterwarnings("ignore", "Input Tensor|No patch changed")
         case(replace(tiny(), model=evaluated, module=evaluated))
 
 

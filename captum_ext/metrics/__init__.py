@@ -30,6 +30,7 @@ from .localisation.auc_roc import auc_roc as auc_roc
 from .localisation.aup import aup as aup
 from .localisation.aup import aur as aur
 from .localisation.average_precision import average_precision as average_precision
+from .localisation.impact_coverage import impact_coverage as impact_coverage
 from .localisation.pointing_game import pointing_game as pointing_game
 from .localisation.relevance_mass_accuracy import attribution_localisation as attribution_localisation
 from .localisation.relevance_mass_accuracy import energy_pointing_game as energy_pointing_game
@@ -119,6 +120,7 @@ __all__ = [
     "faithfulness_estimate",
     "feature_agreement",
     "focus",
+    "impact_coverage",
     "increase_in_confidence",
     "infidelity",
     "infidelity_perturb_func_decorator",

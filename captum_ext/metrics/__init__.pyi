@@ -21,6 +21,7 @@ from captum_ext.metrics.localisation.auc_roc import auc_roc as auc_roc
 from captum_ext.metrics.localisation.aup import aup as aup
 from captum_ext.metrics.localisation.aup import aur as aur
 from captum_ext.metrics.localisation.average_precision import average_precision as average_precision
+from captum_ext.metrics.localisation.impact_coverage import impact_coverage as impact_coverage
 from captum_ext.metrics.localisation.pointing_game import pointing_game as pointing_game
 from captum_ext.metrics.localisation.relevance_mass_accuracy import attribution_localisation as attribution_localisation
 from captum_ext.metrics.localisation.relevance_mass_accuracy import relevance_mass_accuracy as relevance_mass_accuracy

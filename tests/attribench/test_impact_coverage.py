@@ -16,6 +16,8 @@ from captum_ext.attribench.functional.metrics import impact_coverage
 
 MODULE = sys.modules["captum_ext.attribench.functional.metrics.impact_coverage"]
 
+METRIC = sys.modules["captum_ext.metrics.localisation.impact_coverage"]
+
 
 def save(patches, folder):
     for label, patch in patches.items():
@@ -32,7 +34,7 @@ def test_recorded_attempts_give_the_recorded_attacks_and_overlaps(reference, mon
     (case,) = [c for c in golden.cases("impact_coverage") if c["id"] == case]
     patches = {int(k): torch.tensor(golden.array(a)) for k, a in case["draws"]["patches"].items()}
     recorded = [(a["patch"], a["axis2"], a["axis3"]) for a in case["attempts"]]
-    monkeypatch.setattr(MODULE, "attempts", lambda patches, size, seed: iter(recorded))
+    monkeypatch.setattr(METRIC, "attempts", lambda patches, size, seed: iter(recorded))
     data, maps = golden.data(case["model"]), golden.rows(case["attributions"])
     seen = []
 

@@ -20,7 +20,7 @@ from .explained import masks_of
 OF_CLASSES = {
     *(exported.consistency, exported.minimal_subset, exported.random_logit, exported.road_accuracy),
     *(exported.positive_fidelity, exported.negative_fidelity, exported.characterization_score),
-    exported.unfaithfulness,
+    *(exported.impact_coverage, exported.unfaithfulness),
 }
 COSTLY = {m for m in METRICS.values() if takes(m, "explanation_factory")} | {*OF_ORDERS}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
@@ -73,6 +73,8 @@ def test_there_is_a_row_of_scores_per_example_whatever_its_neighbours(metric, na
     """In texts no metric that takes frozen features touches special tokens and padding."""
     if metric in OF_CLASSES and domain(name).classes is None:
         pytest.skip("compares classes, and this model has none")
+    if metric is exported.impact_coverage and (isinstance(domain(name).inputs, tuple) or domain(name).inputs.dim() < 3):
+        pytest.skip("puts a patch at positions, and this model has none")
     rows = 2 if name == "text" else 3
     some = domain(name)[:rows]
     references = {"other_attributions": setting_of(some).of(METRICS["sparseness"])["attributions"]}
