@@ -66,6 +66,7 @@ SHARE_ALL_ROWS = {  # a mapping of methods costs the model rows of one
 NEEDS_VALUES = {  # compares, solves or draws weights: on a device without values there is nothing to compare
     exported.consistency,
     exported.input_invariance,
+    exported.mst_compactness,
     exported.mu_fidelity,
     exported.oracle_normalized,
     exported.road,
