@@ -333,6 +333,7 @@ ARGUMENTS: dict[str, Argument] = {
     "shares": Argument(None, always([1, 0.6], [2])),
     "share": Argument(None, always(0.4)),
     "weight": Argument(None, always(0.3)),
+    "salient": Argument(*always(0.6), always(0.8)),  # of six positions
     "rounding": Argument(None, always("floor")),
     "alpha": Argument(None, always(0.3)),
     # such that each of both decides at some size: the top k or all others

@@ -334,6 +334,7 @@ GOOD: dict[str, Good] = {
     "alpha": Good("a share above 0 and at most 1", lambda v: is_number(v) and 0 < v <= 1),
     "beta": Good("a share above 0 and at most 1", lambda v: is_number(v) and 0 < v <= 1),
     "weight": Good("a number between 0 and 1", lambda v: is_number(v) and 0 < v < 1),
+    "salient": Good("a share above 0 and at most 1", lambda v: is_number(v) and 0 < v <= 1),
     "share": Good("None, or a number between 0 and 1", lambda v: v is None or (is_number(v) and 0 < v < 1)),
     "noise_level": between(0, FINITE, "a finite number of at least 0"),
     "eps_min": between(SMALLEST, FINITE, "a finite number above 0"),

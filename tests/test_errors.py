@@ -44,6 +44,7 @@ from captum_ext.metrics import (
     insertion,
     insertion_curve,
     minimal_subset,
+    mst_compactness,
     mu_fidelity,
     negative_fidelity,
     optimal_explanation,
@@ -672,6 +673,14 @@ BAD_ARGUMENTS = [
     kind("`stop` must be a fraction from 0 to 1, got str '1'", stop="1"),
     value("`tolerance` must be a fraction from 0 to 1, got 1.5", tolerance=1.5, only=TOLERATING_A_SHARE),
     value("`start` and `stop` must differ, got 0.5 for both", start=0.5, stop=0.5),
+    value("`salient` must be a share above 0 and at most 1, got 0", salient=0),
+    kind("`salient` must be a share above 0 and at most 1, got str 'a'", salient="a"),
+    value(
+        r"`inputs` must be one tensor of images \(B, C, H, W\), got \[\(3, 8\)\]",
+        (mst_compactness,),
+        inputs=x.flatten(1),
+        attributions=phi.flatten(1),
+    ),
     # threshold
     kind("`threshold` must be a finite number, got str '0'", threshold="0"),
     kind("`threshold` must be a finite number, got bool True", threshold=True),

@@ -70,6 +70,7 @@ NEEDS_VALUES = {  # compares, solves or draws weights: on a device without value
     exported.consistency,
     exported.impact_coverage,
     exported.input_invariance,
+    exported.mst_compactness,
     exported.mu_fidelity,
     *OF_ORDERS,
     exported.road,

@@ -13,6 +13,7 @@ from .available import available as available
 from .axioms.completeness import completeness as completeness
 from .axioms.input_invariance import input_invariance as input_invariance
 from .complexity.effective_complexity import effective_complexity as effective_complexity
+from .complexity.mst_compactness import mst_compactness as mst_compactness
 from .complexity.share_shown import share_shown as share_shown
 from .complexity.sparseness import entropy as entropy
 from .complexity.sparseness import sparseness as sparseness
@@ -135,6 +136,7 @@ __all__ = [
     "minimal_subset",
     "monotonicity",
     "monotonicity_correlation",
+    "mst_compactness",
     "mu_fidelity",
     "negative_fidelity",
     "non_sensitivity",

@@ -15,6 +15,7 @@ from captum_ext._core.sizes import SizeType
 from captum_ext._core.target import TargetType
 from captum_ext.metrics.available import available as available
 from captum_ext.metrics.axioms.input_invariance import input_invariance as input_invariance
+from captum_ext.metrics.complexity.mst_compactness import mst_compactness as mst_compactness
 from captum_ext.metrics.complexity.share_shown import share_shown as share_shown
 from captum_ext.metrics.effects.infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from captum_ext.metrics.localisation.auc_roc import auc_roc as auc_roc

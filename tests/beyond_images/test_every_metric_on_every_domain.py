@@ -22,6 +22,7 @@ OF_CLASSES = {
     *(exported.positive_fidelity, exported.negative_fidelity, exported.characterization_score),
     *(exported.impact_coverage, exported.unfaithfulness),
 }
+OF_IMAGES = {exported.mst_compactness}  # which refuse anything else
 COSTLY = {m for m in METRICS.values() if takes(m, "explanation_factory")} | {*OF_ORDERS}
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
@@ -77,6 +78,10 @@ def test_there_is_a_row_of_scores_per_example_whatever_its_neighbours(metric, na
         pytest.skip("puts a patch at positions, and this model has none")
     rows = 2 if name == "text" else 3
     some = domain(name)[:rows]
+    if metric in OF_IMAGES and (isinstance(some.inputs, tuple) or some.inputs.dim() != 4):
+        with pytest.raises(ValueError, match="must be one tensor of images"):
+            scores(metric, setting_of(some))
+        return
     references = {"other_attributions": setting_of(some).of(METRICS["sparseness"])["attributions"]}
     setting = setting_of(some, **references)
     touches = takes(metric, "frozen") and not takes(metric, "perturb_func")  # which decides for itself
