@@ -223,6 +223,13 @@ def of_truth() -> Iterator[Case]:
             "RelevanceRankAccuracy",
         ),
         (
+            "pointing game",
+            "whether the highest element is true",
+            (phi.flatten(1).argmax(1) < 8).double(),
+            metrics.pointing_game,
+            "PointingGame",
+        ),
+        (
             "area under the ROC curve",
             "how often a true element is above another",
             above,
@@ -237,6 +244,26 @@ def of_truth() -> Iterator[Case]:
             partial(ours, X, phi, truth),
             partial(of_quantus, theirs, MODEL, phi, truth=truth, abs=False),
         )
+
+
+def of_random_layers() -> Iterator[Case]:
+    """Neighbouring differences of the input are the same whatever the model is."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(F, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    edges = X.diff(dim=-1, prepend=X[..., :1])
+
+    def explain(model: Any, inputs: Any, targets: Any, **further: Any) -> Any:
+        return np.diff(inputs, axis=-1, prepend=inputs[..., :1])
+
+    def of_model(model: Any) -> Callable[..., Tensor]:
+        return lambda inputs, target=None: inputs.diff(dim=-1, prepend=inputs[..., :1])
+
+    yield Case(
+        "parameter randomisation",
+        "an explanation that does not ask the model",
+        ONE,
+        partial(metrics.parameter_randomization, model, of_model, X, target=0),
+        partial(of_quantus, "MPRT", model, edges, explain=explain, abs=False, return_average_correlation=True),
+    )
 
 
 def of_sets() -> Iterator[Case]:
@@ -421,12 +448,20 @@ def of_perturbations() -> Iterator[Case]:
     )
     yield Case(
         "infidelity",
-        "zeros, noise of 0.1: $0.01\\, \\lVert w \\rVert^2$",
+        "twice the gradient, noise of 0.1: $0.01\\, \\lVert w \\rVert^2$",
         0.01 * square_of_weights,
-        partial(of_ours, metrics.infidelity, MODEL, 0 * PHI, **noise),
+        partial(of_ours, metrics.infidelity, MODEL, 2 * MODEL.gradient, **noise),
         None,
-        partial(of_torchxai, "infidelity", MODEL, 0 * PHI, **theirs),
+        partial(of_torchxai, "infidelity", MODEL, 2 * MODEL.gradient, **theirs),
         0.02,
+    )
+    one = {"perturb_func": partial(square_removal, size=1), "n_perturb_samples": F}
+    yield Case(
+        "infidelity",
+        "twice the gradient, one element removed at a time: the mean of $\\psi_i^2$",
+        PSI.flatten(1).square().mean(1),
+        partial(of_ours, metrics.infidelity, MODEL, 2 * MODEL.gradient, **one),
+        partial(of_quantus, "Infidelity", MODEL, 2 * MODEL.gradient, abs=False, **squares),
     )
     norm = PSI.flatten(1).norm(dim=1)
     for name, method, phi, exact in (
@@ -470,7 +505,8 @@ def max_sensitivities(method: Callable[[Tensor], Tensor], phi: Tensor) -> tuple[
 
 
 def cases() -> Iterator[Case]:
-    for family in (of_maps_alone, of_truth, of_sets, of_single_features, of_removal, of_completeness, of_perturbations):
+    of_effects = (of_sets, of_single_features, of_removal, of_completeness, of_perturbations)
+    for family in (of_maps_alone, of_truth, *of_effects, of_random_layers):
         yield from family()
 
 
