@@ -1,20 +1,22 @@
 """How far the default number of rows in a call of the model is from the best. Run `python benchmarks/batch_size.py`.
 
 For a model of each kind, `sensitivity_n` is run with fixed limits and without a limit, by turns within one run. The
-table has the medians of the times in that of the best fixed limit, and `(!)` marks a default above 1.15.
+table has the medians of the processor's times in that of the best fixed limit, and `(!)` marks a default above 1.15.
+Time is the processor's, on one thread, as other processes on a busy machine do not count in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
+from typing import Any
 
 import torch
 from cases import efficientnet_lite0, residual_like_cnn
-from measuring import seconds
 from overhead import machine, marked, table
 from torch import Tensor, nn
 
@@ -55,6 +57,12 @@ CASES = {
     "CNN, 32 x 32": Case(residual_like_cnn, (8, 3, 32, 32), 256, (16, 32, 64, 128, 256, 512, 1024)),
     "MLP, 16 inputs": Case(perceptron, (16, 16), 512, (16, 64, 256, 1024, 4096)),
 }
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def times(case: Case, repeats: int) -> tuple[int, dict[int | None, float]]:

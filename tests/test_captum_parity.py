@@ -30,6 +30,7 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from captum_ext._core import memory
 from captum_ext.metrics import default_perturb_func, infidelity, infidelity_perturb_func_decorator, sensitivity_max
 
 pytestmark = [
@@ -604,7 +605,8 @@ def test_the_copies_of_an_example_lie_side_by_side(x, phi):
     assert torch.equal(copies, x[[0, 0, 1, 1, 2, 2]])
 
 
-def test_without_a_limit_the_perturb_func_is_called_once_however_many_rows_there_are(x, phi):
+def test_without_a_limit_the_perturb_func_is_called_once_however_many_rows_there_are(x, phi, monkeypatch):
+    monkeypatch.setattr(memory, "ELEMENTS", 64 * x[0].numel())
     calls, rows = Calls(moved), []
     infidelity(lambda r: rows.append(len(r)) or r.sum((1, 2, 3)), calls.one, x, phi, n_perturb_samples=100)
     assert [len(copies) for (copies,) in calls.seen] == [100 * B]

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from .arguments import TensorOrTuple, Tensors, as_given, as_tuple, check_rows, flat, of_rows
 from .checks import as_captum_takes, describe, is_exact, is_of_captum, missing_arguments, plain, shape
+from .forward import Batches, whole
 from .guard import Guard, tensors_in, versions
 from .memory import ExplainedWithinMemory
+from .sharing import key_of, shared_as
 from .statistics import at_least_float32, score_type
 from .target import as_target
 from .training import model_behind
@@ -33,6 +35,7 @@ class Explanation:
         kwargs: dict[str, Any],
         name: str = "`explanation_func`",
         warned: set[str] | None = None,
+        made_by: Any = None,
     ):
         self.function, self.name = explanation_of(explanation_func, f"{name} must be"), name
         if missing := missing_arguments(self.function, kwargs):
@@ -44,6 +47,7 @@ class Explanation:
         if is_of_captum(self.function):
             as_target(kwargs.get("target"), len(as_tuple(inputs)[0]))  # raises about forms that it does not take
         self.like, self.kwargs = inputs, as_captum_takes(self.function, kwargs)
+        self.made_by = self.function if made_by is None else made_by  # whose equal explanations are the same
         self.guarded = Guard(self.function, f"{name} ({name_of(self.function)})", _to_keep(kwargs), warned=warned)
         self.explained = ExplainedWithinMemory(self.function)
         self.batch = len(as_tuple(inputs)[0])
@@ -53,18 +57,39 @@ class Explanation:
         self.shapes: list[tuple[int, ...]] = []  # of the attributions of one example; set by each call
 
     def __call__(self, rows: Tensors, example: Tensor) -> Tensor:
+        return self._flat(self._parts(rows, example))
+
+    def of_examples(self, batches: Batches) -> Tensor:
+        """`[B, elements]`, of every example. Metrics share it, and it must not be written into."""
+
+        def explained() -> Tensors:
+            # Cloned, because an explanation may return the same tensor again with the values of its next call.
+            parts = ([p.clone() for p in parts] for parts in batches.map(self._parts, [whole(as_tuple(self.like))]))
+            return tuple(map(torch.cat, zip(*parts)))
+
+        with torch.no_grad():
+            return self._flat(self._checked(shared_as(key_of(self.made_by, self.like, self.kwargs), explained)))
+
+    def _parts(self, rows: Tensors, example: Tensor) -> Tensors:
+        """Returns the maps as they are."""
         kwargs = {name: self._of_rows(name, value, example) for name, value in self.kwargs.items()}
         before = versions(rows)
         with torch.enable_grad():
             result = self.explained(self.guarded, as_given(rows, self.like), kwargs, self.name)
         self.guarded.note(versions(rows) != before)
         parts = result if isinstance(result, tuple) else (result,)
+        return self._checked(tuple(part.detach() for part in parts))
+
+    def _checked(self, parts: Tensors) -> Tensors:
         shapes = [shape(part)[1:] for part in parts]
         if self.shapes and self.shapes != shapes:
             raise ValueError(f"{self.name} must return maps of one size, got {self.shapes} and then {shapes} per row.")
         self.dtype, self.shapes = score_type(*(p.dtype for p in parts)), shapes
+        return parts
+
+    def _flat(self, parts: Tensors) -> Tensor:
         # At least float32, as the difference of two numbers of a smaller type may overflow.
-        return flat(tuple(at_least_float32(part.detach()) for part in parts))
+        return flat(tuple(map(at_least_float32, parts)))
 
     def _check_rows(self) -> None:
         """Refuses what has a row per example and would not follow the copies of the examples."""

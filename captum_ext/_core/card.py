@@ -16,6 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Makes the coordinates of an axis from the arguments of a metric.
 Coordinates = Callable[[dict[str, Any]], Sequence[float] | Sequence[str] | None]
 
+Measures = Callable[[dict[str, Any]], Sequence[Any]]
+
 
 @dataclass(frozen=True)
 class Card:
@@ -32,6 +34,7 @@ class Card:
         outer_axis: for a score with several such rows of values per example, the same for the axis before it.
         takes_mappings: whether the function takes a mapping of methods, which then share the model's evaluations.
         relative: whether the score has no bounds and yet does not grow with the output, as a ratio of outputs.
+        measures: makes, from the arguments, what the metric measures of things that are not kept, see `sharing`.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Card:
     takes_mappings: bool = True
     relative: bool = False
     outer_axis: tuple[str, Coordinates] | None = None
+    measures: Measures | None = None
 
     @property
     def on_scale_of_output(self) -> bool:
@@ -75,6 +79,7 @@ def metric(
     takes_mappings: bool = True,
     relative: bool = False,
     outer_axis: tuple[str, Coordinates] | None = None,
+    measures: Measures | None = None,
 ) -> Callable[[F], F]:
     """Gives a function its card. By default its family is the folder of its file.
 
@@ -95,6 +100,7 @@ def metric(
             takes_mappings=takes_mappings,
             relative=relative,
             outer_axis=outer_axis,
+            measures=measures,
         )
         if family is None:  # a metric of this package
             function.__doc__ = with_rows_explained(function)
@@ -107,6 +113,17 @@ def metric(
 def card_of(function: Callable[..., Any]) -> Card | None:
     """Returns the card of a metric, also of one configured by `functools.partial`; None where there is no card."""
     return getattr(configured(function), "card", None)
+
+
+def measures_of(function: Callable[..., Any]) -> Sequence[Any]:
+    """Returns what a configured metric measures; nothing where its arguments are wrong, which it says when called."""
+    card = card_of(function)
+    if card is None or card.measures is None:
+        return []
+    try:
+        return card.measures(arguments_of_partial(function))
+    except (TypeError, ValueError, KeyError):
+        return []
 
 
 def name_of(function: Callable[..., Any]) -> str:

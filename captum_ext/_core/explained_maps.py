@@ -12,6 +12,7 @@ from .arguments import TensorOrTuple, Tensors, as_tuple
 from .captum import Explanation, as_factory
 from .forward import Batches, Rows, whole
 from .guard import called
+from .sharing import key_of, made_of
 from .statistics import wide
 
 # Makes copies of the inputs, at most `size()` rows at a time, where `size` is the second argument.
@@ -33,17 +34,26 @@ class MapsOfModels:
         kwargs: dict[str, Any],
         copies: Copies = each_once,
     ):
+        self.given = explanation_factory
         self.factory, self.inputs, self.kwargs, self.copies = as_factory(explanation_factory), inputs, kwargs, copies
         self.x = as_tuple(inputs)
         self.batches = Batches(max_examples_per_batch, len(self.x[0]))
         self.dtype = torch.float32  # of scores made from the maps; set by each call of `maps`
         self.warned: set[str] = set()  # explanations that write into what they are given
 
-    def maps(self, model: nn.Module) -> Tensors:
+    def key_of(self, model: nn.Module) -> tuple[Any, ...]:
+        """Returns the key under which the maps of a model are shared."""
+        return key_of(made_of(self.given, model), self.inputs, self.kwargs)
+
+    def maps(self, model: nn.Module, as_it_is: bool = False) -> Tensors:
+        """Returns the maps of a model; metrics share those of a model `as_it_is`, without changes for a while."""
         explanation = called(self.factory, "`explanation_factory`", model)
-        name = "What `explanation_factory` makes of a model"
-        explain = Explanation(explanation, self.inputs, self.kwargs, name, self.warned)
-        maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
+        name, made_by = "What `explanation_factory` makes of a model", made_of(self.given, model)
+        explain = Explanation(explanation, self.inputs, self.kwargs, name, self.warned, made_by)
+        if as_it_is and self.copies is each_once:
+            maps = explain.maps(wide(explain.of_examples(self.batches)))
+        else:
+            maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
         self.dtype = explain.dtype
         return maps
 

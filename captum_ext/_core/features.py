@@ -34,9 +34,9 @@ from .arguments import (
 from .checks import check_choice, shape
 from .guard import frames_of_package
 from .interpretable import as_present, with_known_features
-from .statistics import wide
+from .statistics import rounding_of_sums, wide
 
-SORTED = 2**19  # elements sorted at a time, as a sort needs several times their memory
+SORTED = 2**16  # elements sorted at a time, as a sort needs several times their memory
 AGGREGATES = ("sum", "mean")
 SIGNS: dict[str, Callable[[Tensor], Tensor]] = {  # named as in captum.attr.visualization
     "all": lambda a: a,
@@ -44,6 +44,32 @@ SIGNS: dict[str, Callable[[Tensor], Tensor]] = {  # named as in captum.attr.visu
     "negative": lambda a: a.neg().clamp(min=0),
     "absolute_value": torch.abs,
 }
+
+
+class Totals:
+    """The attribution of each feature by each of several methods, made by `make` from a method and a slice of examples.
+
+    It is made again whenever it is asked for, as that of all methods may need as much memory as many batches.
+    """
+
+    def __init__(self, methods: int, make: Callable[[int, slice], Tensor]):
+        self.methods, self.make = methods, make
+
+    @classmethod
+    def kept(cls, totals: Tensor) -> Totals:
+        """Of totals `[methods, B, width]` that are there."""
+        return cls(len(totals), lambda method, examples: totals[method, examples])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Totals:
+        return Totals(self.methods, lambda *wanted: function(self.make(*wanted)))
+
+    def of(self, method: int, examples: slice = slice(None)) -> Tensor:
+        """`[examples, width]`"""
+        return self.make(method, examples)
+
+    def rounding(self) -> Tensor:
+        """`[methods, B, 1]`: the error that sums of them may have."""
+        return torch.stack([rounding_of_sums(self.of(method)) for method in range(self.methods)])
 
 
 class Features:
@@ -94,20 +120,30 @@ class Features:
 
         `labels` are what errors call the attributions of each method.
         """
-        check_choice("aggregate", aggregate, AGGREGATES)
-        totals = [self._totals(maps, aggregate) for maps in self.attributions.maps]
-        for label, total in zip(labels or self.attributions.labels, totals):
-            check_sums(label, total)
-        return stacked(totals)
+        totals = self.totals_by_method(aggregate, labels)
+        return stacked([totals.of(method) for method in range(totals.methods)])
 
-    def _totals(self, maps: Tensors, aggregate: str) -> Tensor:
-        total = self._per_feature(self._on_grid(maps), self.index)
+    def totals_by_method(self, aggregate: str, labels: Sequence[str] | None = None) -> Totals:
+        """Returns the same, made for some examples of one method when it is asked for."""
+        check_choice("aggregate", aggregate, AGGREGATES)
+        for label, maps in zip(labels or self.attributions.labels, self.attributions.maps):
+            check_sums(label, self._totals(maps, aggregate))
+
+        def of(method: int, examples: slice) -> Tensor:
+            return self._totals(self.attributions.maps[method], aggregate, examples)
+
+        return Totals(len(self.attributions.maps), of)
+
+    def _totals(self, maps: Tensors, aggregate: str, examples: slice = slice(None)) -> Tensor:
+        maps = tuple(m[examples] for m in maps)
+        index = self.index if self.index is None or len(self.index) == 1 else self.index[examples]
+        total = self._per_feature(self._on_grid(maps), index)
         if aggregate == "sum" or (self.index is None and all(a.shape[1:] == grid for a, grid in zip(maps, self.grids))):
             return total
         points = [math.prod(grid) for grid in self.grids]
         per_point = [math.prod(a.shape[1:]) / n for a, n in zip(maps, points)]
         elements = torch.cat([total.new_full((1, n), each) for n, each in zip(points, per_point)], 1)
-        return total / self._per_feature(elements, self.index).clamp(min=1)
+        return total / self._per_feature(elements, index).clamp(min=1)
 
     def sums(self, values: Tensors, example: Tensor) -> Tensor:
         """`[rows, width]`: the sum of the values over each feature; `example` says which example a row belongs to."""
@@ -129,12 +165,21 @@ class Features:
 
     def ranks(self, totals: Tensor) -> Tensor:
         """`[methods, B, width]`: the rank of each feature, from 0 for the most relevant; ties keep their order."""
-        counts = self.counts.to(totals.device)[:, None].int().expand(*totals.shape[:2], 1)
+        example = torch.arange(len(self.counts), device="cpu").expand(totals.shape[:2])
+        return self.ranks_of_rows(totals.flatten(0, 1), example.flatten()).reshape(totals.shape)
+
+    def ranks_of_rows(self, totals: Tensor, example: Tensor) -> Tensor:
+        """`[rows, width]`: the same for rows that belong to these examples."""
+        counts = self.counts[example].to(totals.device)[:, None].int()
         ranks = torch.empty_like(totals, dtype=torch.int32)
-        rows = max(SORTED // self.width, 1)
-        for r, t, c in zip(*(tensor.flatten(0, 1).split(rows) for tensor in (ranks, totals, counts))):
+        for r, t, c in zip(*(tensor.split(self.sorted_at_a_time) for tensor in (ranks, totals, counts))):
             _rank(r, t, c)
         return ranks
+
+    @property
+    def sorted_at_a_time(self) -> int:
+        """How many rows are ranked at a time."""
+        return max(SORTED // self.width, 1)
 
     def shares(self) -> Tensors:
         """Returns, for each element of the inputs, 1 divided by the number of elements of its feature."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import count, islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from .captum import Explanation
 from .checks import check_choice, check_count, check_floating, check_not_negative
 from .draws import SeedType, draw_seeds
 from .estimates import noted, of_maximum
-from .forward import Batches, Rows, whole
+from .forward import Batches, Forward, Rows, whole
 from .guard import Guard
 from .perturbations import (
     at_corners,
@@ -30,17 +32,57 @@ from .perturbations import (
     step_to,
     takes_radius,
 )
+from .sharing import shared_as, wanted
+from .statistics import at_least_float32, norm, ratio
 from .training import warn_of_training
 
 OfRows = Callable[[Tensors, Tensor], Tensor]  # from rows and their examples to a value per row
+Seen = tuple[Tensor, ...]  # what is compared of rows, `[rows, ...]` each
 SEARCHES = ("random", "vertices", "block")
 
 
-class PerturbedExplanations:
-    """Checks the arguments, makes perturbed copies, and maps functions of rows over the examples or their copies.
+@dataclass(frozen=True)
+class Change:
+    """How far `of` a copy is from that of its example: the norm of the difference, or of its ratio to the latter.
 
-    No call gets more rows than the limit. `explain` is the explanation as such a function. A function that also
-    measures the rows must do so before it explains them.
+    What is compared is the "explanation", the "inputs", or what a metric observes itself.
+    """
+
+    of: str
+    order: float
+    relative: bool = False
+
+    def __call__(self, after: Seen, before: Seen) -> Tensor:
+        """`[rows]`, from what was seen of copies and of their examples."""
+        one, other = at_least_float32(after[0]), at_least_float32(before[0])
+        return norm(ratio(one - other, other) if self.relative else one - other, self.order)
+
+
+class Measure(Protocol):
+    """A number for each copy, such as a `Change`. Equal measures are taken once for all metrics, so it is hashable."""
+
+    @property
+    def of(self) -> str: ...
+
+    def __call__(self, after: Seen, before: Seen) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Sees something of rows, such as their explanation, which is compared with the same of their examples.
+
+    `settings` are equal where the same is seen.
+    """
+
+    of_rows: Callable[[Tensors, Tensor], Seen]
+    of_examples: Callable[[], Seen]
+    settings: Any
+
+
+class PerturbedExplanations:
+    """Checks the arguments, makes perturbed copies, and measures how they differ from their examples.
+
+    No call gets more rows than the limit. `explain` is the explanation as a function of rows.
     """
 
     def __init__(
@@ -72,26 +114,80 @@ class PerturbedExplanations:
         # With seed None, torch's global generator is not advanced for a `perturb_func` of the caller's.
         self.seeds = draw_seeds(seed if own or seed is not None else 0, self.batch, self.draws)
         self.calls = [self.draws] if own else draws_per_call(self.draws, self.batch, max_examples_per_batch)
+        # Copies that somebody else draws, or that nobody could draw again, are measured for one metric alone.
+        self.copied = (inputs, perturb_radius, self.draws, search, seed, max_examples_per_batch)
+        self.repeatable = own and seed is not None
+        explained = self.explain.made_by, sorted(kwargs.items())
+        self._seen: dict[str, Seen] = {}
+        self.observers = {
+            "inputs": Observer(lambda rows, _: (flat(rows),), lambda: (flat(self.inputs),), "inputs"),
+            "explanation": Observer(lambda *rows: (self.explain(*rows),), lambda: (self.phi,), explained),
+        }
 
-    def of_examples(self, function: OfRows) -> Tensor:
-        """`[B, ...]`: the function's values of every example, unperturbed."""
-        with torch.no_grad():
-            # Cloned, because an explanation may return the same tensor again with the values of its next call.
-            return torch.cat([value.clone() for value in self.batches.map(function, [whole(self.inputs)])])
+    @cached_property
+    def phi(self) -> Tensor:
+        """`[B, elements]`: the explanation of every example."""
+        return self.explain.of_examples(self.batches)
 
-    def pairs_of_examples(self, function: Callable[[Tensors, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Returns the same for a function that returns two values."""
-        with torch.no_grad():
-            pairs = ((a.clone(), b.clone()) for a, b in self.batches.map(function, [whole(self.inputs)]))
-            first, second = zip(*pairs)
-        return torch.cat(first), torch.cat(second)
+    def observe(
+        self, name: str, f: Forward, output: Callable[[Tensors, Tensor], Seen], settings: tuple[Any, ...]
+    ) -> None:
+        """Lets changes be those of what `output` sees by calls of the model, of which the last is the model's output.
 
-    def of_copies(self, function: OfRows) -> Tensor:
-        """`[B, draws]`: the function's values of every perturbed copy. A search looks for copies with large values."""
+        Call it before `measured`.
+        """
+
+        def seen(rows: Tensors, example: Tensor) -> Seen:
+            parts = f.batches.map(output, [(tuple(r.clone() for r in rows), example)])
+            return tuple(map(torch.cat, zip(*([p.clone() for p in part] for part in parts))))
+
+        self.observers[name] = Observer(seen, lambda: seen(*whole(self.inputs)), settings)
+
+    def measured(self, score: Callable[..., Tensor], *measures: Measure) -> Tensor:
+        """`[B, draws]`: a score of the copies, from their measures. A search looks for copies with large scores."""
         with torch.no_grad():
+            for measure in measures:
+                self.seen(measure.of)
             if self.search == "block":
-                return self._by_blocks(function)
-            return by_example(torch.cat(list(self.batches.map(function, self._copies()))), self.batch, self.calls)
+                return self._by_blocks(lambda rows, example: score(*self._measures(measures, rows, example)))
+            found = self._of_copies(measures)
+            return by_example(score(*(found[measure] for measure in measures)), self.batch, self.calls)
+
+    def _of_copies(self, measures: Sequence[Measure]) -> Mapping[Measure, Tensor]:
+        """Takes what was not yet measured of the copies; while they are there, also what other metrics will want."""
+        tables = {name: self._table(name) for name in self.observers}
+        missing = [m for m in measures if m not in tables[m.of]]
+        if missing:
+            seen = {"inputs", *(m.of for m in missing)}
+            others = (m for m in wanted(Change) if m.of in seen and m not in tables[m.of])
+            taken = list(dict.fromkeys((*missing, *others)))
+            parts = self.batches.map(partial(self._measures, taken), self._copies())
+            for measure, values in zip(taken, map(torch.cat, zip(*parts))):
+                tables[measure.of][measure] = values
+        return {m: tables[m.of][m] for m in measures}
+
+    def _table(self, name: str) -> dict[Measure, Tensor]:
+        """The measures so far, `[rows]` each."""
+        if not self.repeatable:
+            return {}
+        return shared_as(("measures", self.copied, self.observers[name].settings), dict)
+
+    def _measures(self, measures: Sequence[Measure], rows: Tensors, example: Tensor) -> list[Tensor]:
+        found: dict[Measure, Tensor] = {}
+        # The explanation comes last, as it may write into the rows.
+        for name in sorted({m.of for m in measures}, key=lambda name: (name == "explanation", name)):
+            after = self.observers[name].of_rows(rows, example)
+            before = tuple(t[example] for t in self.seen(name))
+            found |= {m: m(after, before) for m in measures if m.of == name}
+        return [found[m] for m in measures]
+
+    def seen(self, name: str) -> Seen:
+        """What is seen of the examples."""
+        if name not in self._seen:
+            observer = self.observers[name]
+            key = "seen", self.copied[0], self.copied[-1], observer.settings
+            self._seen[name] = observer.of_examples() if name == "explanation" else shared_as(key, observer.of_examples)
+        return self._seen[name]
 
     def largest(self, values: Tensor, dtype: torch.dtype) -> Tensor:
         """`[B]`, in that type: the largest value of an example's copies `[B, n]`; nan if all are left out, as -inf."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .arguments import Scores
 from .checks import check_choice, check_count, check_fraction
-from .features import Features
+from .features import Features, Totals
 from .forward import Forward
 from .setting import Setting
 from .sharing import shared
@@ -29,9 +29,10 @@ class Removals:
     `2 * method + 1` the least relevant. All orderings of an example share the rows that lack nothing or everything.
     """
 
-    def __init__(self, x: Features, f: Forward, totals: Tensor):
+    def __init__(self, x: Features, f: Forward, totals: Tensor | Totals):
         self.x, self.f, self.sizes = x, f, x.counts  # [B]: the number of features of each example
-        self.ranks = x.ranks(totals)  # [methods, B, F], the most relevant first
+        self.totals = Totals.kept(totals) if isinstance(totals, Tensor) else totals
+        self._ranked = range(0), torch.empty(0, device="cpu")  # pairs of an example and a method, and their ranks
         self.keys = torch.empty(0, dtype=torch.long, device="cpu")  # ascending; example, ordering and count
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
 
@@ -71,7 +72,7 @@ class Removals:
         """`[methods, B, modes, points]`: numbers of rows; equal rows have the same."""
         counts = counts[:, None]
         least_first = torch.tensor([list(OPPOSITE).index(mode) for mode in modes], device="cpu")[:, None]
-        methods, batch, width = self.ranks.shape
+        methods, batch, width = self.totals.methods, len(self.sizes), self.x.width
         shared_rows = (counts == 0) | (counts == self.sizes[:, None, None])
         ordering = (2 * torch.arange(methods, device="cpu")[:, None, None, None] + least_first) * ~shared_rows
         example = torch.arange(batch, device="cpu")[:, None, None]
@@ -85,22 +86,46 @@ class Removals:
             self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
 
     def _rows(self, keys: Tensor) -> Subsets:
-        methods, _, width = self.ranks.shape
+        methods, width = self.totals.methods, self.x.width
         pair, count = keys // (width + 1), keys % (width + 1)
         return Subsets(pair // (2 * methods), pair % (2 * methods), count, self._ranks_of)
 
     def _ranks_of(self, example: Tensor, ordering: Tensor) -> Tensor:
-        device = self.ranks.device
-        ranks = self.ranks[(ordering // 2).to(device), example.to(device)]
-        last = (self.sizes[example] - 1).to(ranks)[:, None]
-        return torch.where((ordering % 2 == 1).to(device)[:, None], last - ranks, ranks)
+        """`[rows, F]`. Rows are sorted by example and ordering, so that each pair is ranked once for all its rows."""
+        pair, least_first = example * self.totals.methods + ordering // 2, ordering % 2
+        ranks = torch.empty(len(pair), self.x.width, dtype=torch.int32, device=self.x.inputs[0].device)
+        blocks, sizes = (pair // self.x.sorted_at_a_time).unique_consecutive(return_counts=True)
+        for block, out, own in zip(blocks.tolist(), ranks.split(sizes.tolist()), pair.split(sizes.tolist())):
+            pairs, ranked = self._block(block)
+            torch.index_select(ranked, 0, (own - pairs.start).to(ranked.device), out=out)
+        # The other order counts from the last rank. In place, as ranks are as large as the rows themselves.
+        last = least_first * (self.sizes[example] - 1)
+        return ranks.mul_((1 - 2 * least_first).to(ranks)[:, None]).add_(last.to(ranks)[:, None])
+
+    def _block(self, number: int) -> tuple[range, Tensor]:
+        """Returns some pairs of an example and a method, in this order, and their ranks, of which the last are kept."""
+        size, methods = self.x.sorted_at_a_time, self.totals.methods
+        pairs = range(number * size, min((number + 1) * size, len(self.sizes) * methods))
+        if self._ranked[0] != pairs:
+            self._ranked = range(0), torch.empty(0, device="cpu")  # the memory of the block before
+            example = torch.tensor(pairs, device="cpu") // methods
+            self._ranked = pairs, self.x.ranks_of_rows(self._totals(pairs), example)
+        return self._ranked
+
+    def _totals(self, pairs: range) -> Tensor:
+        """`[pairs, F]`"""
+        methods = self.totals.methods
+        if len(pairs) == len(self.sizes) * methods:
+            return torch.stack([self.totals.of(method) for method in range(methods)], 1).flatten(0, 1)
+        examples = (slice(pair // methods, pair // methods + 1) for pair in pairs)
+        return torch.cat([self.totals.of(pair % methods, example) for pair, example in zip(pairs, examples)])
 
 
 @shared
 def removals(**arguments: Any) -> Removals:
     """Makes `Removals` from the arguments of a `Setting`. The model is not called yet."""
     given = Setting(**arguments)
-    return Removals(given.x, given.f, given.phi)
+    return Removals(given.x, given.f, given.totals)
 
 
 def fractions(start: float, stop: float, n_steps: int, rounding: str = "round") -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from .arguments import (
     InputsType,
     Scores,
     as_attributions,
+    stacked,
 )
 from .estimates import Noise
 from .features import Features
@@ -25,7 +27,8 @@ from .target import TargetType
 class Setting:
     """Checks the shared arguments and prepares what a metric computes with.
 
-    `x` has the features of the batch, `phi` their attributions `[methods, B, F]`, and `f` scores copies of the batch.
+    `x` has the features of the batch, `totals` their attributions by each method, `phi` the same as one tensor
+    `[methods, B, F]`, and `f` scores copies of the batch.
     """
 
     def __init__(
@@ -52,7 +55,11 @@ class Setting:
         self.f = Forward(
             forward_func, x, target, additional_forward_args, activation, max_examples_per_batch, show_progress
         )
-        self.phi = self.x.totals(aggregate)
+        self.totals = self.x.totals_by_method(aggregate)
+
+    @cached_property
+    def phi(self) -> Tensor:
+        return stacked([self.totals.of(method) for method in range(self.totals.methods)])
 
     def unpack(self, scores: Tensor, noise: Callable[[], Noise] | None = None) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""

@@ -1,12 +1,12 @@
-"""Lets metrics share work: within `sharing()`, equal calls of a function marked `shared` return the same object.
+"""Lets metrics share work: within `sharing()`, what has an equal key is made once, and then the same object.
 
-Nothing is kept afterwards. Outside of `sharing()`, a marked function runs at every call.
+Nothing is kept afterwards. Outside of `sharing()`, everything is made at every call.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -17,17 +17,30 @@ from typing_extensions import ParamSpec
 P = ParamSpec("P")
 R = TypeVar("R")
 
+T = TypeVar("T")
+
 _memory: ContextVar[dict[Hashable, Any] | None] = ContextVar("_memory", default=None)
+_measures: ContextVar[tuple[Any, ...]] = ContextVar("_measures", default=())
 
 
 @contextmanager
-def sharing() -> Iterator[None]:
-    """Lets equal calls share their result within the block. A block inside another one shares nothing with it."""
-    token = _memory.set({})
+def sharing(measures: Iterable[Any] = ()) -> Iterator[None]:
+    """Lets equal calls share their result within the block. A block inside another one shares nothing with it.
+
+    `measures` says what metrics in the block will measure of things that are not kept, such as explanations of
+    perturbed copies: the first one that makes them measures it for the others too.
+    """
+    token, outer = _memory.set({}), _measures.set(tuple(measures))
     try:
         yield
     finally:
         _memory.reset(token)
+        _measures.reset(outer)
+
+
+def wanted(kind: type[T]) -> list[T]:
+    """Returns the measures of this kind that metrics in the block will ask for."""
+    return [measure for measure in dict.fromkeys(_measures.get()) if isinstance(measure, kind)]
 
 
 def forget() -> None:
@@ -46,16 +59,39 @@ def shared(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def once(*args: P.args, **kwargs: P.kwargs) -> R:
-        memory = _memory.get()
-        if memory is None:
-            return function(*args, **kwargs)
-        key = (function, _identity(args), _identity(kwargs))
-        if key not in memory:
-            memory[key] = function(*args, **kwargs)
-        result: R = memory[key]
-        return result
+        return shared_as((function, args, kwargs), lambda: function(*args, **kwargs))
 
     return once
+
+
+def shared_as(key: Any, make: Callable[[], T]) -> T:
+    """Returns what was made for an equal key within `sharing()`, or else what `make` returns.
+
+    Keys are equal as the arguments of calls are.
+    """
+    memory = _memory.get()
+    if memory is None:
+        return make()
+    identity = _identity(key)
+    if identity not in memory:
+        memory[identity] = make()
+    found: T = memory[identity]
+    return found
+
+
+def remember(key: Any, value: Any) -> None:
+    """Shares a value that was made elsewhere."""
+    shared_as(key, lambda: value)
+
+
+def key_of(explanation: Any, inputs: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns the key under which the maps of `inputs` are shared."""
+    return "explanation", explanation, inputs, sorted(kwargs.items())
+
+
+def made_of(explanation_factory: Any, model: Any) -> tuple[Any, ...]:
+    """Returns what stands in a key for the explanation that a factory makes of a model."""
+    return "made of", explanation_factory, model
 
 
 class _Same:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .draws import SeedType, draw_seeds, generator
-from .features import Features
+from .features import Features, Totals
 from .forward import Forward, Rows
 from .statistics import sum_of_parts, summable
 
@@ -61,28 +61,31 @@ def _rows_without(subsets: Subsets, x: Features, f: Forward) -> Iterator[Rows]:
     return ((x.without(removed, example), example) for removed, example in subsets.batches(lambda: f.batches.limit))
 
 
-def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Tensor) -> tuple[Tensor, Tensor]:
+def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Tensor | Totals) -> tuple[Tensor, Tensor]:
     """`[R]` and `[methods, R]`: the model's score of every row, and the total attribution of the removed features."""
-    totals = []
+    totals, of_features = [], Totals.kept(phi) if isinstance(phi, Tensor) else phi
 
     def rows() -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         for removed, example in subsets.batches(lambda: f.batches.limit):
-            totals.append(_dot(removed, phi, example))
+            totals.append(_dot(removed, of_features, example))
             yield x.without(removed, example), example
 
     return f(rows(), len(subsets)), torch.cat(totals, 1)
 
 
-def _dot(weights: Tensor, phi: Tensor, example: Tensor) -> Tensor:
+def _dot(weights: Tensor, phi: Totals, example: Tensor) -> Tensor:
     """`[methods, r]`: the weighted sum over the features of each row.
 
-    Rows are sorted by example, so a batch has few examples and one matrix product is enough for all of them.
+    Rows are sorted by example, so a batch has few examples and one matrix product is enough for those of a method.
     """
     first, last = int(example[0]), int(example[-1]) + 1
-    parts = weights, summable(phi[:, first:last]).flatten(0, 1)
-    of_each = sum_of_parts(lambda w, p: w @ p.T, *parts)  # [r, methods * examples]
-    column = (example - first).to(phi.device)[:, None, None].expand(-1, len(phi), 1)
-    return of_each.reshape(len(weights), len(phi), last - first).gather(2, column)[..., 0].T
+    column = (example - first).to(weights.device)[:, None]
+
+    def of_method(method: int) -> Tensor:
+        of_each = sum_of_parts(lambda w, p: w @ p.T, weights, summable(phi.of(method, slice(first, last))))
+        return of_each.gather(1, column)[:, 0]  # of [r, examples]
+
+    return torch.stack([of_method(method) for method in range(phi.methods)])
 
 
 @dataclass(frozen=True)

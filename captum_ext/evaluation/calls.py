@@ -12,7 +12,7 @@ from torch import Tensor
 from .._core.card import arguments_of_partial, configured
 from .._core.estimates import generator_states, with_noise
 from .._core.guard import Guard
-from .._core.sharing import forget, sharing
+from .._core.sharing import forget, key_of, made_of, remember, sharing
 from .._core.target import logits_of
 from .axes import check_scores
 from .examples import Batch
@@ -60,7 +60,19 @@ class Calls:
             parts = part.split(self.limit or len(part))
             return joined([self._on_a_copy(f"Method {method.name!r}", explained, p) for p in parts])
 
-        return self._by_draws((method.name,), self.seed, batch, call, method)
+        maps = self._by_draws((method.name,), self.seed, batch, call, method)
+        self._share(method, batch, maps)
+        return maps
+
+    def _share(self, method: Method, batch: Batch, maps: Any) -> None:
+        """Lets metrics that explain the batch themselves take the maps that it has, unless they would be drawn anew."""
+        if method.explain is None or method.draws or method.compares_examples or (method.name,) in self.drawing:
+            return
+        arguments = explanation_arguments(method.explain, batch, self.limit, self.limit or len(batch))
+        value = maps if isinstance(maps, tuple) else (maps,)
+        remember(key_of(method.explain, batch.inputs, arguments), value)
+        if method.factory is not None:
+            remember(key_of(made_of(method.factory, self.model), batch.inputs, arguments), value)
 
     def scores(
         self, name: str, metric: Callable[..., Any], seed: int, batch: Batch, explanation: Method | None = None

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._core.card import card_of
+from .._core.card import card_of, measures_of
 from .._core.sharing import sharing
 from .._core.target import logits_of
 from .alone import alone_in_process, torch_threads
@@ -45,6 +45,7 @@ class Scorer:
         self._sizes: dict[str, tuple[int, ...]] = {}  # the shape of an example's attributions, as it was first seen
         self.digests: list[str] = []
         self.shapes = SameShapes(job.metrics)
+        self.measures = [measure for metric in job.metrics.values() for measure in measures_of(metric)]
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
             self.examples = as_examples(job.data, job.target)
@@ -66,8 +67,11 @@ class Scorer:
         notes = {"failures": self.failures, "data": self.digests}
         return {**arrays, **{key: np.array(json.dumps(note)) for key, note in notes.items()}}
 
-    @sharing()  # the metrics of a batch share model evaluations
     def _batch(self, indices: Sequence[int]) -> Arrays:
+        with sharing(self.measures):  # the metrics of a batch share model evaluations
+            return self._scored(indices)
+
+    def _scored(self, indices: Sequence[int]) -> Arrays:
         batch = self.examples.batch(indices, self.device)
         self.digests.append(digest_of_examples(batch))
         batch = self._with_target(batch)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from captum_ext._core.sharing import forget, shared, sharing
+from captum_ext._core.sharing import forget, remember, shared, shared_as, sharing, wanted
 
 CALLS = []
 
@@ -129,3 +129,21 @@ def test_an_error_is_not_shared():
 
 def test_the_function_keeps_its_name():
     assert made.__name__ == "made"
+
+
+def test_what_was_made_elsewhere_is_remembered():
+    remember(("key", x), "lost")  # with nothing shared it does nothing
+    with sharing():
+        remember(("key", x), "given")
+        assert shared_as(("key", x), object) == "given"
+        assert shared_as(("key", torch.ones(3)), object) != "given"
+
+
+def test_measures_are_those_of_the_block_and_of_a_kind():
+    assert wanted(Setting) == []
+    with sharing([Setting(1), "else", Setting(2), Setting(1)]):
+        assert wanted(Setting) == [Setting(1), Setting(2)]
+        with sharing():
+            assert wanted(Setting) == []
+        assert wanted(str) == ["else"]
+    assert wanted(Setting) == []

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from captum.attr import GradientShap, Saliency
 from torch import nn
 
 from captum_ext import baselines, evaluate, metrics
@@ -106,3 +107,143 @@ def test_a_model_that_draws_is_asked_by_each_metric():
     together, _ = run(CURVES, Net(draws=True))
     alone = {name: run({name: metric}, Net(draws=True))[0][name] for name, metric in CURVES.items()}
     same(together, alone)
+
+
+# ---- metrics that explain
+
+
+class Layers(nn.Module):
+    """Counts the rows of all calls, also those of explanations."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+        self.calls = []  # not a number, which would be put back after the layers were random for a while
+
+    def forward(self, x):
+        self.calls.append(len(x))
+        return self.layers(x)
+
+
+DRAWS, LAYERS = 10, 2
+ROBUSTNESS = {
+    "sensitivity_max": metrics.sensitivity_max,
+    "sensitivity_avg": metrics.sensitivity_avg,
+    "local_lipschitz": metrics.local_lipschitz,
+    "continuity": metrics.continuity,
+    "relative_input_stability": metrics.relative_input_stability,
+    "relative_output_stability": metrics.relative_output_stability,
+    "another norm": partial(metrics.sensitivity_max, norm_ord=3.0),
+}
+RANDOMISATION = {
+    "mprt": metrics.parameter_randomization,
+    "curve": metrics.parameter_randomization_curve,
+    "pearson": partial(metrics.parameter_randomization, similarity="pearson", absolute=True),
+}
+SMOOTH = {"smooth": metrics.smooth_mprt, "smooth curve": metrics.smooth_mprt_curve}
+SMOOTH = {name: partial(metric, n_perturb_samples=3) for name, metric in SMOOTH.items()}
+
+
+def explained(chosen, method=Saliency, **options):
+    model = Layers()
+    options = {"batch_size": 2, **options}
+    result = evaluate(model, list(zip(X, TARGETS)), {"method": method}, chosen, **options).dataset
+    return {name: result[name].values for name in chosen}, sum(model.calls) / N
+
+
+def assert_as_alone(chosen, together, **options):
+    alone = {name: explained({name: metric}, **options)[0][name] for name, metric in chosen.items()}
+    same(together, alone)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_examples_per_batch": 3}, {"stderr": True}])
+def test_metrics_of_robustness_explain_each_copy_once(options):
+    together, rows = explained(ROBUSTNESS, **options)
+    assert rows == 1 + DRAWS + (1 + DRAWS)  # explanations of the example and its copies, and the outputs of all
+    assert_as_alone(ROBUSTNESS, together, **options)
+
+
+def test_also_if_the_first_metric_has_another_norm_or_asks_for_the_outputs():
+    for first in ("another norm", "relative_output_stability"):
+        chosen = {first: ROBUSTNESS[first], **ROBUSTNESS}
+        assert explained(chosen)[1] == 1 + DRAWS + (1 + DRAWS)
+
+
+def test_layers_are_observed_apart():
+    layers = {n: partial(metrics.relative_representation_stability, layer=f"layers.{n}") for n in "01"}
+    together, rows = explained({**layers, "again": layers["1"], "sensitivity_max": metrics.sensitivity_max})
+    assert rows == 1 + DRAWS + 2 * (1 + DRAWS)
+    assert not np.array_equal(together["0"], together["1"])
+    assert_as_alone(layers, {name: together[name] for name in layers})
+
+
+def test_copies_under_other_settings_are_explained_apart():
+    settings = {
+        "radius": {"perturb_radius": 0.1},
+        "draws": {"n_perturb_samples": 4},
+        "corners": {"search": "vertices"},
+        "search": {"search": "block"},
+        "of the caller": {"perturb_func": lambda x, radius: x + radius * torch.rand_like(x)},
+        "seed": {"seed": 3},
+        "target": {"target": 1},
+    }
+    chosen = {name: partial(metrics.sensitivity_max, **s) for name, s in settings.items()}
+    together, rows = explained(chosen)
+    assert rows == 1 + 6 * DRAWS + 4 + 1  # and the explanation of the other target
+    assert_as_alone(chosen, together)
+
+
+def test_randomised_models_are_explained_once_for_all_similarities():
+    together, rows = explained(RANDOMISATION)
+    assert rows == 1 + LAYERS
+    assert_as_alone(RANDOMISATION, together)
+    together, rows = explained(SMOOTH)
+    assert rows == 1 + 3 + 3 * LAYERS
+    assert_as_alone(SMOOTH, together)
+
+
+def test_a_similarity_that_fails_fails_alone():
+    chosen = {**RANDOMISATION, "ssim": partial(metrics.parameter_randomization, similarity="ssim")}
+    together, _ = explained(chosen, on_error="record")
+    assert np.isnan(together.pop("ssim")).all()
+    assert_as_alone(RANDOMISATION, together)
+
+
+def test_other_orders_and_weights_are_explained_apart():
+    settings = {"order": {"order": "bottom_up"}, "weights": {"weights_seed": 1}, "as before": {}}
+    chosen = {name: partial(metrics.parameter_randomization, **s) for name, s in settings.items()}
+    together, rows = explained(chosen)
+    assert rows == 1 + 3 * LAYERS
+    assert_as_alone(chosen, together)
+
+
+def test_the_batchs_own_explanation_is_not_computed_again():
+    chosen = {
+        "input_invariance": (metrics.input_invariance, 1 + 2 + 2),  # two rows a batch show what the shift adds
+        "efficient_mprt": (metrics.efficient_mprt, 1),
+        "random_logit": (partial(metrics.random_logit, n_classes=2), 1),
+    }
+    for name, (metric, further) in chosen.items():
+        assert explained({name: metric}, batch_size=1)[1] == 1 + further, name
+
+
+def test_robustness_randomisation_and_a_curve_of_one_method_take_at_most_60_rows():
+    named = [n for n in ROBUSTNESS if n != "another norm"]
+    chosen = {name: ROBUSTNESS[name] for name in named} | {n: RANDOMISATION[n] for n in ("mprt", "curve")}
+    chosen |= {"pearson": RANDOMISATION["pearson"], "deletion": partial(metrics.deletion, n_steps=11)}
+    together, rows = explained(chosen)
+    assert rows == 1 + DRAWS + (1 + DRAWS) + LAYERS + 11 <= 60
+    assert sum(explained({name: metric})[1] for name, metric in chosen.items()) == 4 * 11 + 2 * 22 + 3 * 3 + 12
+    assert_as_alone(chosen, together)
+
+
+@pytest.mark.parametrize("method", [GradientShap, "drawing"])
+def test_explanations_that_draw_are_drawn_for_each_metric(method):
+    if method == "drawing":
+        method = lambda model: lambda x, target: torch.rand_like(x)  # noqa: E731
+    else:
+        method = lambda model: partial(GradientShap(model).attribute, baselines=torch.zeros_like(X))  # noqa: E731
+    chosen = {name: ROBUSTNESS[name] for name in ("sensitivity_max", "local_lipschitz")} | RANDOMISATION
+    together, _ = explained(chosen, method)
+    assert_as_alone(chosen, together, method=method)

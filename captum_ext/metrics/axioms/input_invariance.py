@@ -85,7 +85,7 @@ def input_invariance(
     f = Forward(model, x, None, kwargs.get("additional_forward_args"), None, max_examples_per_batch)
     with torch.no_grad():
         added = change_by(f, model, name, x, steps)
-        phi = flat(explained.maps(model))
+        phi = flat(explained.maps(model, as_it_is=True))
         with absorbing(model, name, added):
             phi_shifted = flat(explained_shifted.maps(model))
     return ratio(norm(phi_shifted - phi, order), norm(phi, order)).to(explained.dtype)

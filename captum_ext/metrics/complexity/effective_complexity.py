@@ -70,7 +70,7 @@ def effective_complexity(n_steps: int = 33, *, tolerance: float = 0.1, **setting
     given = Setting(**setting)
     x, f = given.x, given.f
     kept = (shares * x.counts[:, None]).round().long()  # [B, n_steps]
-    removals = Removals(x, f, given.phi.abs())
+    removals = Removals(x, f, given.totals.map(torch.abs))
     f_kept = removals.curve(x.counts[:, None] - kept, "lerf")  # [methods, B, n_steps], from f(b) to f(x)
     lost = (f_kept[..., -1:] - f_kept).abs()
     bound = tolerance * lost[..., :1] + rounding_of_outputs(f_kept, f.dtype)[..., None]

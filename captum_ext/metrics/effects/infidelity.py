@@ -121,15 +121,13 @@ def infidelity(
     drawn = Perturbations(**arguments)
     methods, x = as_attributions(attributions, arguments["inputs"], arguments["target"]), drawn.inputs
     settings = None if control_variate is None else settings_of_noise(control_variate, arguments["perturb_func"])
-    phi = _over_elements(methods, x)
-    if aggregate == "mean":
-        phi = at_least_float32(phi) * _shares(methods, x, drawn.masks)
-
+    maps = _over_elements(methods, x, _shares(methods, x, drawn.masks) if aggregate == "mean" else None)
     if settings is None:
-        difference, maps = _mean_squared_difference, phi
+        difference = _mean_squared_difference
     else:
-        linear = LinearPart.of(drawn, arguments["inputs"], **settings)
-        difference, maps = partial(linear.mean_squared_difference, phi), torch.cat((phi, linear.gradient[None]))
+        linear, phi = LinearPart.of(drawn, arguments["inputs"], **settings), stacked([phi() for phi in maps])
+        difference = partial(linear.mean_squared_difference, phi)
+        maps.append(lambda: linear.gradient)
     explained, observed = _effects(drawn, maps)
 
     def score(draws: list[int] | slice) -> Tensor:
@@ -141,12 +139,13 @@ def infidelity(
     )
 
 
-def _effects(drawn: Perturbations, phi: Tensor) -> tuple[Tensor, Tensor]:
+def _effects(drawn: Perturbations, maps: list[Callable[[], Tensor]]) -> tuple[Tensor, Tensor]:
     """`[methods, B, n]`, what attributions predict for each draw, and `[B, n]`, how far the output falls."""
     explained: list[Tensor] = []
 
     def explain(perturbations: Tensors, example: Tensor) -> None:
-        explained.append(_dot(flat(perturbations), phi))
+        moved = flat(perturbations)
+        explained.append(torch.stack([_dot(moved, phi()) for phi in maps]))
 
     observed = drawn.drops(explain)
     return torch.cat(explained, 2), observed
@@ -162,23 +161,28 @@ def _mean_squared_difference(explained: Tensor, observed: Tensor, normalize: boo
     return ((explained - observed) ** 2).mean(-1)
 
 
-def _over_elements(methods: Attributions, x: Tensors) -> Tensor:
-    """`[methods, B, E]`: a map with one channel holds for every channel."""
-    return stacked([flat(tuple(a.expand_as(t) for a, t in zip(maps, x))) for maps in methods.maps])
+def _over_elements(methods: Attributions, x: Tensors, shares: list[Tensor] | None) -> list[Callable[[], Tensor]]:
+    """`[B, E]` of each method, made when it is called: a map with one channel holds for every channel."""
+
+    def of_method(method: int) -> Tensor:
+        phi = flat(tuple(a.expand_as(t) for a, t in zip(methods.maps[method], x)))
+        return phi if shares is None else at_least_float32(phi) * shares[method]
+
+    return [partial(of_method, method) for method in range(len(methods.maps))]
 
 
-def _shares(methods: Attributions, x: Tensors, masks: Tensors | None) -> Tensor:
-    """`[methods, B, E]`: 1 divided by the number of elements that share an attribution."""
+def _shares(methods: Attributions, x: Tensors, masks: Tensors | None) -> list[Tensor]:
+    """`[B, E]` of each method: 1 divided by the number of elements that share an attribution."""
     shapes = [tuple(map(shape, maps)) for maps in methods.maps]
     one_of_each = {s: Attributions(None, (maps,)) for s, maps in zip(shapes, methods.maps)}
     shares = {s: flat(Features(x, a, feature_mask=masks).shares()) for s, a in one_of_each.items()}
-    return stacked([shares[s] for s in shapes])
+    return [shares[s] for s in shapes]
 
 
 def _dot(perturbation: Tensor, phi: Tensor) -> Tensor:
-    """`[methods, B, draws]` from `[B * draws, E]` and `[methods, B, E]`, a few elements at a time to save memory."""
-    per_example = perturbation.unflatten(0, (phi.shape[1], -1))
-    return sum_of_parts(partial(torch.einsum, "bje,mbe->mbj"), per_example, phi)
+    """`[B, draws]` from `[B * draws, E]` and `[B, E]`, a few elements at a time to save memory."""
+    per_example = perturbation.unflatten(0, (len(phi), -1))
+    return sum_of_parts(partial(torch.einsum, "bje,be->bj"), per_example, phi, size=2**12)
 
 
 def infidelity_perturb_func_decorator(

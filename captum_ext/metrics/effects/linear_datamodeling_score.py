@@ -15,7 +15,7 @@ from ..._core.draws import SeedType, draw_seeds, generator
 from ..._core.estimates import of_correlation
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
-from ..._core.statistics import CORRELATIONS, rounding_of_outputs, rounding_of_sums
+from ..._core.statistics import CORRELATIONS, rounding_of_outputs
 from ..._core.subsets import Subsets, scores_and_totals_without
 
 
@@ -77,13 +77,13 @@ def linear_datamodeling_score(
     check_choice("correlation", correlation, CORRELATIONS)
     draws = check_count("n_perturb_samples", n_perturb_samples)
     given = Setting(**setting)
-    x, f, phi = given.x, given.f, given.phi
+    x, f = given.x, given.f
     subsets = _Halves(x.counts, draw_seeds(seed, len(x.counts), draws), x.inputs[0].device)
 
-    f_rows, removed = scores_and_totals_without(subsets.rows, x, f, phi)
+    f_rows, removed = scores_and_totals_without(subsets.rows, x, f, given.totals)
     place, valid = subsets.place.to(f_rows.device), subsets.valid.to(f_rows.device)
     kept = -removed[:, place]  # [methods, B, draws]; less the sum of all attributions, which is the same in each draw
-    resolution = rounding_of_sums(phi), rounding_of_outputs(f_rows[place], f.dtype)
+    resolution = given.totals.rounding(), rounding_of_outputs(f_rows[place], f.dtype)
     scores = CORRELATIONS[correlation](kept, f_rows[place], valid, *(r[..., 0] for r in resolution))
     exact = subsets.exact.to(f_rows.device)
     noise = partial(of_correlation, correlation, scores, kept, f_rows[place])

@@ -15,7 +15,7 @@ from ..._core.estimates import among, jackknife, of_correlation
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes, several
-from ..._core.statistics import CORRELATIONS, rounding_of_outputs, rounding_of_sums, wide
+from ..._core.statistics import CORRELATIONS, rounding_of_outputs, wide
 from ..._core.subsets import random_subsets, scores_and_totals_without
 from ._regression import FEWEST_DRAWS, Sums, linear_effects, regression
 
@@ -109,28 +109,29 @@ def sensitivity_n(
     draws = check_count("n_perturb_samples", n_perturb_samples)
     by_regression = _check_estimator(estimator, correlation, draws)
     given = Setting(**setting)
-    x, f, phi = given.x, given.f, given.phi
+    x, f = given.x, given.f
     sizes, one_size = as_sizes("n", n, x.counts)
     subsets = random_subsets(x.counts, sizes, draws, seed, x.inputs[0].device)
     effects = linear_effects(x, f, sizes, ~subsets.complete, WANTED_BY) if by_regression else None
 
-    parts = phi if effects is None else torch.cat((wide(phi), effects))
+    parts = given.totals if effects is None else torch.cat((wide(given.phi), effects))
     f_rows, phi_rows = scores_and_totals_without(subsets.rows, x, f, parts)
     observed = f_rows[subsets.whole][:, None, None] - f_rows[subsets.row]  # [B, K, draws]
-    explained = phi_rows[: len(phi), subsets.row]  # [methods, B, K, draws]
+    methods = given.totals.methods
+    explained = phi_rows[:methods, subsets.row]  # [methods, B, K, draws]
     where = subsets.valid.to(observed.device)
     scores = CORRELATIONS[correlation](
         explained,
         observed,
         where,
-        rounding_of_sums(phi),
+        given.totals.rounding(),
         rounding_of_outputs(f_rows[subsets.row], f.dtype),
     )
     complete, place = subsets.complete.to(scores.device), 0 if one_size else slice(None)
     noise = partial(of_correlation, correlation, scores, explained, observed)
     if effects is not None:
-        of_effects = torch.stack([sums[subsets.row[:, k]] for k, sums in enumerate(phi_rows[len(phi) :])], 1)
-        found = partial(regression, Sums(sizes, x.counts, phi, explained, effects, of_effects), observed)
+        of_effects = torch.stack([sums[subsets.row[:, k]] for k, sums in enumerate(phi_rows[methods:])], 1)
+        found = partial(regression, Sums(sizes, x.counts, given.phi, explained, effects, of_effects), observed)
         scores = scores.where(scores.isnan() | complete, found(where))
         noise = partial(jackknife, lambda left: found(where & among(left, where)), draws, observed)
     return given.unpack(scores[..., place], lambda: noise().defined(scores, complete).map(lambda v: v[..., place]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,20 +22,31 @@ WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM, as are scikit-image's defaults
 CELL = 16
 
 
-def as_similarity(similarity: SimilarityType, absolute: bool) -> Callable[[Tensors, Tensors], Tensor]:
-    """A function that maps two batches of maps, or their absolute values, to similarities `[B]`."""
+@dataclass(frozen=True)
+class Similarity:
+    """Maps two batches of maps, or their absolute values, to similarities `[B]`."""
+
+    measure: SimilarityType
+    absolute: bool
+
+    def __call__(self, a: Tensors, b: Tensors) -> Tensor:
+        measure = SIMILARITIES[self.measure] if isinstance(self.measure, str) else partial(_by_function, self.measure)
+        return measure(*(tuple(m.abs() for m in maps) if self.absolute else maps for maps in (a, b)))
+
+
+def as_similarity(similarity: SimilarityType, absolute: bool) -> Similarity:
     absolute = check_flag("absolute", absolute)
     wanted = f"{', '.join(map(repr, SIMILARITIES))} or a function of two batches of maps"
     if not isinstance(similarity, str):
         check_function("similarity", similarity, wanted)
     elif similarity not in SIMILARITIES:
         raise ValueError(f"`similarity` must be {wanted}, got {describe(similarity)}.")
-    measure = partial(_by_function, similarity) if callable(similarity) else SIMILARITIES[similarity]
+    return Similarity(similarity, absolute)
 
-    def measured(a: Tensors, b: Tensors) -> Tensor:
-        return measure(*(tuple(m.abs() for m in maps) if absolute else maps for maps in (a, b)))
 
-    return measured
+def similarities(arguments: dict[str, Any]) -> list[Similarity]:
+    """What a metric measures, from its arguments."""
+    return [as_similarity(arguments["similarity"], arguments["absolute"])]
 
 
 def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors) -> Tensor:

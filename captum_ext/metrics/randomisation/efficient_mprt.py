@@ -68,7 +68,7 @@ def efficient_mprt(
     explained = MapsOfModels(explanation_factory, inputs, max_examples_per_batch, kwargs)
     steps = randomized(model, "full", weights_seed)
     with torch.no_grad(), closing(steps):
-        before = _entropy(flat(explained.maps(model)), bins)
+        before = _entropy(flat(explained.maps(model, as_it_is=True)), bins)
         after = _entropy(flat(explained.maps(next(steps))), bins)
     return ((after - before) / before.where(before > 0, torch.nan)).to(explained.dtype)
 

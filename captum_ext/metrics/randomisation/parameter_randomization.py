@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..._core.card import metric
 from ..._core.signature import arguments_like
+from ._similarity import similarities
 from ._similarity_curve import similarity_curve, steps
 
 REFERENCE = "Adebayo et al. 2018, arXiv:1810.03292"
@@ -20,8 +21,9 @@ ROWS = "explanations of B + B layers rows"
     rows=ROWS,
     reference=REFERENCE,
     axis=("step", steps),
+    measures=similarities,
 )
-@arguments_like(similarity_curve, without=("copies",))
+@arguments_like(similarity_curve, without=("copies", "settings_of_copies"))
 def parameter_randomization_curve(**arguments: Any) -> Tensor:
     r"""The similarity of explanations of the model and of the model with more and more random layers.
 
@@ -48,7 +50,7 @@ def parameter_randomization_curve(**arguments: Any) -> Tensor:
     return similarity_curve(**arguments)
 
 
-@metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
+@metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE, measures=similarities)
 @arguments_like(parameter_randomization_curve)
 def parameter_randomization(**arguments: Any) -> Tensor:
     r"""The mean similarity of explanations of the model and of the model with random parameters.

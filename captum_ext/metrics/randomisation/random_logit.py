@@ -12,8 +12,8 @@ from ..._core.captum import Explanation
 from ..._core.card import metric
 from ..._core.checks import check_count
 from ..._core.draws import SeedType, draw_seeds
-from ..._core.explained_maps import mean_maps
-from ..._core.forward import Batches, whole
+from ..._core.forward import Batches
+from ..._core.statistics import wide
 from ..._core.target import TargetType, as_target
 from ..._core.training import warn_of_training
 from ._similarity import SimilarityType, as_similarity
@@ -83,7 +83,7 @@ def random_logit(
     ]
     warn_of_training(explanation_func, "The model of `explanation_func`")
     with torch.no_grad():
-        maps = [mean_maps(explain, [whole(x)], batches) for explain in explanations]
+        maps = [explain.maps(wide(explain.of_examples(batches))) for explain in explanations]
     return similar(*maps).to(explanations[0].dtype)
 
 

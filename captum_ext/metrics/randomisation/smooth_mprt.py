@@ -14,6 +14,7 @@ from ..._core.checks import check_count, check_floating, check_not_negative
 from ..._core.draws import SeedType, draw_seeds
 from ..._core.perturbations import with_gaussian_noise
 from ..._core.signature import arguments_like
+from ._similarity import similarities
 from ._similarity_curve import similarity_curve, steps
 
 REFERENCE = "Hedström et al. 2024, arXiv:2401.06465"
@@ -26,8 +27,9 @@ ROWS = "explanations of (B + B layers) n_perturb_samples rows"
     rows=ROWS,
     reference=REFERENCE,
     axis=("step", steps),
+    measures=similarities,
 )
-@arguments_like(similarity_curve, without=("copies",), order="bottom_up")
+@arguments_like(similarity_curve, without=("copies", "settings_of_copies"), order="bottom_up")
 def smooth_mprt_curve(
     inputs: TensorOrTuple,
     n_perturb_samples: int = 50,
@@ -63,10 +65,11 @@ def smooth_mprt_curve(
     check_floating(x, "noise is added to them")
     seeds = draw_seeds(seed, len(x[0]), draws)
     noisy = partial(_noisy, check_not_negative("noise_level", noise_level), seeds)
-    return similarity_curve(inputs=inputs, copies=noisy, **arguments)
+    settings = None if seed is None else (noise_level, draws, seed)
+    return similarity_curve(inputs=inputs, copies=noisy, settings_of_copies=settings, **arguments)
 
 
-@metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE)
+@metric(higher_is_better=False, range=(-1, 1), rows=ROWS, reference=REFERENCE, measures=similarities)
 @arguments_like(smooth_mprt_curve)
 def smooth_mprt(**arguments: Any) -> Tensor:
     r"""The mean similarity of denoised explanations of the model and of the model with random parameters.

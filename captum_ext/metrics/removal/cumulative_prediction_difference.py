@@ -64,7 +64,7 @@ def cumulative_prediction_difference(k: SizeType = 0.2, mode: str = "morf", **se
     """
     check_choice("mode", mode, OPPOSITE)
     given = Setting(**setting)
-    x = Removals(given.x, given.f, given.phi.abs())
+    x = Removals(given.x, given.f, given.totals.map(torch.abs))
     sizes, one_size = as_sizes("k", k, x.sizes)  # [B, K]
     counts = torch.minimum(x.every_count(), sizes.amax(1, keepdim=True))[:, : int(sizes.max()) + 1]
     moved = x.curve(counts, mode).diff(dim=-1).abs().cumsum(-1)  # [methods, B, most]

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..._core.arguments import as_norm_order, flat
+from ..._core.arguments import as_norm_order
 from ..._core.card import metric
-from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.perturbed_explanations import Change, PerturbedExplanations
 from ..._core.signature import arguments_like
-from ..._core.statistics import at_least_float32, norm, ratio
+from ..._core.statistics import ratio
 from .sensitivity_max import sensitivity_max
 
 
@@ -19,6 +19,7 @@ from .sensitivity_max import sensitivity_max
     range=(0, float("inf")),
     rows="explanations of B + B n_perturb_samples rows",
     reference="Alvarez-Melis et al. 2018, arXiv:1806.08049",
+    measures=lambda arguments: _changes(*[as_norm_order(arguments["norm_ord"])] * 2),
 )
 @arguments_like(sensitivity_max)
 def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
@@ -56,6 +57,7 @@ def local_lipschitz(norm_ord: str | float, **arguments: Any) -> Tensor:
     range=(0, float("inf")),
     rows="explanations of B + B n_perturb_samples rows",
     reference="Montavon et al. 2018, arXiv:1706.07979",
+    measures=lambda arguments: _changes(1, 2),
 )
 @arguments_like(PerturbedExplanations)
 def continuity(**arguments: Any) -> Tensor:
@@ -92,10 +94,9 @@ def continuity(**arguments: Any) -> Tensor:
 
 
 def _steepest(copies: PerturbedExplanations, order: float, order_of_inputs: float) -> Tensor:
-    x, phi = flat(copies.inputs), copies.of_examples(copies.explain)
+    slopes = copies.measured(ratio, *_changes(order, order_of_inputs))
+    return copies.largest(slopes, copies.explain.dtype)
 
-    def slope(rows: tuple[Tensor, ...], example: Tensor) -> Tensor:
-        distance = norm(at_least_float32(flat(rows)) - at_least_float32(x[example]), order_of_inputs)
-        return ratio(norm(copies.explain(rows, example) - phi[example], order), distance)
 
-    return copies.largest(copies.of_copies(slope), copies.explain.dtype)
+def _changes(order: float, order_of_inputs: float) -> list[Change]:
+    return [Change("explanation", order), Change("inputs", order_of_inputs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,17 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from ..._core.arguments import Tensors, as_norm_order, flat
-from ..._core.card import metric
+from ..._core.card import Measures, metric
 from ..._core.checks import check_flag, check_positive
 from ..._core.forward import Forward
 from ..._core.layers import as_layer, joined_outputs, recorded
-from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.perturbed_explanations import Change, PerturbedExplanations, Seen
 from ..._core.signature import arguments_like
-from ..._core.statistics import at_least_float32, norm, ratio, score_type
+from ..._core.statistics import score_type
 from ..._core.target import NO_CLASS, largest_class
 
-# Maps rows to what is compared, `[rows, K]`, and to the output.
-Observe = Callable[[Forward, Tensors, Tensor], tuple[Tensor, Tensor]]
+
+@dataclass(frozen=True)
+class SameClass:
+    """Whether a copy has the predicted class of its example, by the last of what was observed, the model's output."""
+
+    of: str
+
+    def __call__(self, after: Seen, before: Seen) -> Tensor:
+        one, other = _class(after[-1]), _class(before[-1])
+        return (one == other) & (other != NO_CLASS)
 
 
 @arguments_like(PerturbedExplanations)
@@ -31,27 +40,45 @@ def _largest_change(
     activation: Callable[[Tensor], Tensor] | None = None,
     same_class: bool = True,
     eps_min: float = 1e-6,
-    observe: Observe,
-    change: Callable[[Tensor, Tensor], Tensor],
+    layer: nn.Module | None,
+    change: tuple[str, bool],
     **arguments: Any,
 ) -> Tensor:
-    """The largest relative change of the explanation per `change` of what `observe` returns."""
+    """The largest relative change of the explanation per `change` of the inputs, the output or the layer."""
     order = as_norm_order(norm_ord)
     eps_min, same_class = check_positive("eps_min", eps_min), check_flag("same_class", same_class)
     copies = PerturbedExplanations(**arguments)
     of_model = arguments.get("additional_forward_args"), activation, arguments["max_examples_per_batch"]
     f = Forward(forward_func, copies.inputs, None, *of_model)
-    seen, output = copies.pairs_of_examples(partial(observe, f))
-    predicted, phi = _class(output), copies.of_examples(copies.explain)
+    observed, observe = ("output", _output) if layer is None else ("layer", partial(_layer_and_output, layer))
+    copies.observe(observed, f, partial(observe, f), (forward_func, activation, of_model[0], layer))
 
-    def growth(rows: Tensors, example: Tensor) -> Tensor:
-        seen_after, output_after = observe(f, tuple(r.clone() for r in rows), example)
-        moved = norm(change(at_least_float32(seen_after), at_least_float32(seen[example])), order).clamp(min=eps_min)
-        left_out = same_class & ~_same_class(_class(output_after), predicted[example])
-        explained = norm(_relative_change(copies.explain(rows, example), phi[example]), order)
-        return (explained / moved).masked_fill(left_out, -torch.inf)
+    def growth(same: Tensor, moved: Tensor, explained: Tensor) -> Tensor:
+        return (explained / moved.clamp(min=eps_min)).masked_fill(same_class & ~same, -torch.inf)
 
-    return copies.largest(copies.of_copies(growth), score_type(copies.explain.dtype, f.dtype))
+    growths = copies.measured(growth, SameClass(observed), *_changes(order, *change))
+    return copies.largest(growths, score_type(copies.explain.dtype, copies.seen(observed)[-1].dtype))
+
+
+def _changes(order: float, of: str, relative: bool) -> list[Change]:
+    return [Change(of, order, relative), Change("explanation", order, relative=True)]
+
+
+def _measures(of: str, relative: bool) -> Measures:
+    return lambda arguments: _changes(as_norm_order(arguments["norm_ord"]), of, relative)
+
+
+def _output(f: Forward, rows: Tensors, example: Tensor) -> Seen:
+    return (f.output(rows, example),)
+
+
+def _layer_and_output(layer: nn.Module, f: Forward, rows: Tensors, example: Tensor) -> Seen:
+    with recorded(layer) as seen:
+        output = f.output(rows, example)
+    return joined_outputs(seen, len(example)), output
+
+
+OF_INPUTS, OF_OUTPUT, OF_LAYER = ("inputs", True), ("output", False), ("layer", True)
 
 
 @metric(
@@ -59,8 +86,9 @@ def _largest_change(
     range=(0, float("inf")),
     rows="B + B n_perturb_samples, and explanations of as many",
     reference="Agarwal et al. 2022, arXiv:2203.06877",
+    measures=_measures(*OF_INPUTS),
 )
-@arguments_like(_largest_change, without=("observe", "change"))
+@arguments_like(_largest_change, without=("layer", "change"))
 def relative_input_stability(**arguments: Any) -> Tensor:
     r"""The largest relative change of the explanation per relative change of the input, within the predicted class.
 
@@ -100,7 +128,7 @@ def relative_input_stability(**arguments: Any) -> Tensor:
         >>> relative_input_stability(lambda x: x.sum(1), torch.square, x, lambda x: x + 0.1)  # (1.1^2 - 1) / 0.1
         tensor([2.1000, 2.1000])
     """
-    return _largest_change(observe=_inputs_and_output, change=_relative_change, **arguments)
+    return _largest_change(layer=None, change=OF_INPUTS, **arguments)
 
 
 @metric(
@@ -108,6 +136,7 @@ def relative_input_stability(**arguments: Any) -> Tensor:
     range=(0, float("inf")),
     rows="B + B n_perturb_samples, and explanations of as many",
     reference="Agarwal et al. 2022, arXiv:2203.06877",
+    measures=_measures(*OF_OUTPUT),
 )
 @arguments_like(relative_input_stability)
 def relative_output_stability(**arguments: Any) -> Tensor:
@@ -138,7 +167,7 @@ def relative_output_stability(**arguments: Any) -> Tensor:
         >>> relative_output_stability(lambda x: x.sum(1), torch.square, x, lambda x: x + 0.1)  # 2 * 0.21 / 0.4
         tensor([1.0500, 1.0500])
     """
-    return _largest_change(observe=_output_twice, change=torch.sub, **arguments)
+    return _largest_change(layer=None, change=OF_OUTPUT, **arguments)
 
 
 @metric(
@@ -146,6 +175,7 @@ def relative_output_stability(**arguments: Any) -> Tensor:
     range=(0, float("inf")),
     rows="B + B n_perturb_samples, and explanations of as many",
     reference="Agarwal et al. 2022, arXiv:2203.06877",
+    measures=_measures(*OF_LAYER),
 )
 @arguments_like(relative_input_stability)
 def relative_representation_stability(
@@ -190,35 +220,9 @@ def relative_representation_stability(
         tensor([2.1000, 2.1000])
     """
     module = as_layer(layer, forward_func)
-
-    def representation_and_output(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
-        with recorded(module) as seen:
-            output = f.output(rows, example)
-        return joined_outputs(seen, len(example)), output
-
-    return _largest_change(
-        forward_func=forward_func, observe=representation_and_output, change=_relative_change, **arguments
-    )
-
-
-def _inputs_and_output(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
-    copies = flat(tuple(r.clone() for r in rows))  # as a model may overwrite its input
-    return copies, f.output(rows, example)
-
-
-def _output_twice(f: Forward, rows: Tensors, example: Tensor) -> tuple[Tensor, Tensor]:
-    output = f.output(rows, example)
-    return flat((output,)), output
-
-
-def _relative_change(after: Tensor, before: Tensor) -> Tensor:
-    return ratio(after - before, before)
+    return _largest_change(forward_func=forward_func, layer=module, change=OF_LAYER, **arguments)
 
 
 def _class(output: Tensor) -> Tensor:
     """`[rows]`: the predicted class, which is the same for all rows of a model with one output."""
     return largest_class(flat((output,)))
-
-
-def _same_class(after: Tensor, before: Tensor) -> Tensor:
-    return (after == before) & (before != NO_CLASS)

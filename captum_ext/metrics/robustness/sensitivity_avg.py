@@ -10,7 +10,7 @@ from ..._core.arguments import as_norm_order
 from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.estimates import noted, of_mean
-from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.perturbed_explanations import Change, PerturbedExplanations
 from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio
 from .sensitivity_max import sensitivity_max
@@ -21,6 +21,7 @@ from .sensitivity_max import sensitivity_max
     range=(0, float("inf")),
     rows="explanations of B + B n_perturb_samples rows",
     reference="Bhatt et al. 2020, arXiv:2005.00631",
+    measures=lambda arguments: [Change("explanation", as_norm_order(arguments["norm_ord"]))],
 )
 @arguments_like(sensitivity_max)
 def sensitivity_avg(norm_ord: str | float, search: str, **arguments: Any) -> Tensor:
@@ -51,8 +52,7 @@ def sensitivity_avg(norm_ord: str | float, search: str, **arguments: Any) -> Ten
     check_choice("search", search, ("random", "vertices"))
     order = as_norm_order(norm_ord)
     copies = PerturbedExplanations(search=search, **arguments)
-    phi = copies.of_examples(copies.explain)  # [B, E]
-    moved = copies.of_copies(lambda rows, example: norm(copies.explain(rows, example) - phi[example], order))  # [B, n]
-    size, dtype = norm(phi, order), copies.explain.dtype
+    size, dtype = norm(copies.phi, order), copies.explain.dtype
+    moved = copies.measured(lambda moved: moved, Change("explanation", order))  # [B, n]
     scores = ratio(moved.mean(1), size).to(dtype)
     return noted(scores, lambda: of_mean(ratio(moved, size[:, None])), lambda values: values.to(dtype))

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..._core.arguments import as_norm_order
 from ..._core.card import metric
 from ..._core.perturbations import default_perturb_func as default_perturb_func
-from ..._core.perturbed_explanations import PerturbedExplanations
+from ..._core.perturbed_explanations import Change, PerturbedExplanations
 from ..._core.signature import arguments_like
 from ..._core.statistics import norm, ratio
 
@@ -19,6 +19,7 @@ from ..._core.statistics import norm, ratio
     range=(0, float("inf")),
     rows="explanations of B + B n_perturb_samples rows",
     reference="Yeh et al. 2019, arXiv:1901.09392, Definition 3.1",
+    measures=lambda arguments: [Change("explanation", as_norm_order(arguments["norm_ord"]))],
 )
 @arguments_like(PerturbedExplanations)
 def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
@@ -69,7 +70,7 @@ def sensitivity_max(norm_ord: str | float = "fro", **arguments: Any) -> Tensor:
     """
     order = as_norm_order(norm_ord)
     copies = PerturbedExplanations(**arguments)
-    phi = copies.of_examples(copies.explain)  # [B, E]
-    moved = copies.of_copies(lambda rows, example: norm(copies.explain(rows, example) - phi[example], order))  # [B, n]
-    relative = ratio(moved, norm(phi, order)[:, None])
+    size = norm(copies.phi, order)  # [B]
+    moved = copies.measured(lambda moved: moved, Change("explanation", order))  # [B, n]
+    relative = ratio(moved, size[:, None])
     return copies.largest(relative, copies.explain.dtype)

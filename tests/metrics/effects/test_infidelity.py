@@ -306,7 +306,7 @@ def test_the_model_is_asked_for_each_example_once_and_for_each_draw(limit, n, sm
     assert model.rows == 3 + 3 * n
     rows = torch.cat([call[0] for call in model.calls])
     assert [int((rows == e).all(1).sum()) for e in x] == [1, 1, 1]
-    limit = limit or 64
+    limit = limit or 1024
     assert all(size == limit for size in model.sizes[:-1])
     assert model.sizes[-1] <= limit
 

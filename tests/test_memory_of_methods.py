@@ -1,0 +1,112 @@
+"""Metrics need memory for few copies of the batch, however many methods, draws and steps there are."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from functools import partial
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from captum_ext import metrics
+
+COPIES = 4
+B, SHAPE = 4, (3, 160, 160)
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made within the block and are alive at the same time."""
+
+    def __init__(self):
+        super().__init__()
+        self.tensors, self.bytes, self.now, self.most = Counter(), {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._made(tensor)
+        return result
+
+    def given(self, tensors):
+        for tensor in tensors:
+            self.bytes[tensor.untyped_storage().data_ptr()] = 0
+            self.tensors[tensor.untyped_storage().data_ptr()] = 1
+
+    def _made(self, tensor):
+        storage = tensor.untyped_storage()
+        key = storage.data_ptr()
+        if not self.tensors[key]:
+            self.bytes[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+        self.tensors[key] += 1
+        weakref.finalize(tensor, self._gone, key)
+
+    def _gone(self, key):
+        self.tensors[key] -= 1
+        if not self.tensors[key]:
+            self.now -= self.bytes.pop(key)
+
+
+def tiles(x):
+    return x.flatten(1)[:, ::999].sum(1)
+
+
+def gaussian(x):
+    noise = 0.1 * torch.randn_like(x)
+    return noise, x - noise
+
+
+def pixels(x):
+    return torch.arange(x[0, 0].numel()).reshape(1, 1, *x.shape[2:])
+
+
+METRICS = {
+    "deletion": partial(metrics.deletion, n_steps=5),
+    "deletion, least first": partial(metrics.deletion, n_steps=5, mode="lerf"),
+    "deletion of pixels": partial(metrics.deletion, n_steps=5, feature_mask=pixels),
+    "srg": partial(metrics.srg, n_steps=4),
+    "sensitivity_n": partial(metrics.sensitivity_n, n=[0.1, 0.5, 0.9], n_perturb_samples=3, seed=0),
+    "linear_datamodeling_score": partial(metrics.linear_datamodeling_score, n_perturb_samples=6, seed=0),
+    "infidelity": partial(metrics.infidelity, perturb_func=gaussian, n_perturb_samples=3),
+}
+
+
+def copies(metric, methods):
+    """The peak of the metric's memory, in copies of the batch."""
+    x = torch.randn(B, *SHAPE)
+    phi = {f"method {i}": torch.randn(B, *SHAPE) for i in range(methods)}
+    with Peak() as peak:
+        peak.given((x, *phi.values()))
+        metric(forward_func=tiles, inputs=x, attributions=phi, max_examples_per_batch=B)
+    return peak.most / (x.numel() * x.element_size())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_memory_is_few_copies_of_the_batch_and_does_not_grow_with_the_methods(name):
+    few, many = copies(METRICS[name], 1), copies(METRICS[name], 7)
+    assert many <= COPIES + 0.01  # and numbers
+    assert many <= few + 0.5
+
+
+def test_the_counter_counts_what_is_alive():
+    with Peak() as peak:
+        a = torch.zeros(1000)
+        b = a[10:] + 1
+        del a, b
+        torch.zeros(500)
+    assert peak.most == 4 * (1000 + 990)
+    assert peak.now == 0
+
+
+def test_without_a_limit_a_large_input_is_not_copied_many_times():
+    for shape in ((1, 3, 512, 512), (1, 1, 64, 96, 128)):
+        x = torch.randn(shape)
+        with Peak() as peak:
+            peak.given((x,))
+            metrics.deletion(tiles, x, x, n_steps=33)
+        assert peak.most <= 3 * COPIES * x.numel() * x.element_size()  # 4 rows at a time, and the sort of one
