@@ -1,4 +1,4 @@
-"""The maps of some examples, kept beside the scores, so that a report shows what was scored."""
+"""The maps of some examples and the costs, kept beside the scores, so that a report shows what was scored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .._core.printing import printable
 
@@ -34,13 +35,14 @@ def spread(count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Kept:
-    """Some examples by number, and each method's maps of them.
+    """Some examples by number, and each method's maps of them; and what the run cost.
 
     `arrays` has `"numbers"` and, as `"0.1"`, the second tensor of the first method's maps, a row per example each.
     """
 
     methods: list[str]
     arrays: Arrays
+    costs: pd.DataFrame
 
     @property
     def numbers(self) -> list[int]:
@@ -98,12 +100,13 @@ def unpacked(content: np.ndarray[Any, Any]) -> list[Arrays]:
     return list(rows.values())
 
 
-def joined(shards: Sequence[np.ndarray[Any, Any]], methods: Sequence[str]) -> Kept | None:
+def joined(shards: Sequence[np.ndarray[Any, Any]], methods: Sequence[str], costs: pd.DataFrame) -> Kept | None:
     """What is kept of all shards: a dozen of the examples, evenly spread, and maps that have one shape in all."""
     rows = [row for content in shards for row in unpacked(content)]
     rows = [rows[place] for place in spread(len(rows))] if rows else []
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if _alike(rows, key)]
-    return Kept(list(methods), {key: np.stack([row[key] for row in rows]) for key in keys}) if rows else None
+    arrays = {key: np.stack([row[key] for row in rows]) for key in keys}
+    return Kept(list(methods), arrays, costs) if rows else None
 
 
 def _alike(rows: Sequence[Arrays], key: str) -> bool:
@@ -111,13 +114,14 @@ def _alike(rows: Sequence[Arrays], key: str) -> bool:
 
 
 def as_bytes(kept: Kept) -> bytes:
-    file = io.BytesIO()
-    methods = np.array(json.dumps(kept.methods))
-    np.savez_compressed(file, allow_pickle=False, methods=methods, **kept.arrays)
+    file, about = io.BytesIO(), {"methods": kept.methods, "costs": kept.costs.to_dict("split")}
+    np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **kept.arrays)
     return file.getvalue()
 
 
 def from_bytes(content: bytes) -> Kept:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays: Mapping[str, Any] = {name: file[name] for name in file.files}
-    return Kept(json.loads(str(arrays["methods"])), {k: v for k, v in arrays.items() if k != "methods"})
+    about = json.loads(str(arrays["about"]))
+    costs = pd.DataFrame(**about["costs"])
+    return Kept(about["methods"], {name: value for name, value in arrays.items() if name != "about"}, costs)

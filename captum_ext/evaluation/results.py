@@ -19,6 +19,9 @@ from .._core.guard import frames_of_package
 from . import comparison, display
 from .advice import advice
 from .axes import common_lengths, named_axes, place_label
+from .cost import COLUMNS as COLUMNS_OF_COSTS
+from .cost import COST
+from .cost import table as table_of_costs
 from .files import as_path, replacing
 from .formats import FORMATS, check_replaceable, load_any
 from .kept_maps import KEPT, Kept, joined
@@ -51,6 +54,17 @@ class Evaluation:
         Each failure has its attribution, metric, first and last example, and error.
         """
         return failures_of(self.dataset)
+
+    @property
+    def cost(self) -> pd.DataFrame:
+        """Seconds and model rows of the run that `evaluate` made, over all its examples and workers.
+
+        A row per `metric` and `attribution`; explanations have an empty `metric`. Methods that share a metric's model
+        rows have one row, "several together". What several metrics share is counted where it was computed first. `rows`
+        is NaN where the model is no module. Empty where the costs are not known. No comparison of results takes part in
+        them, and on a GPU seconds are those of the calls, which may wait for work that an earlier one began.
+        """
+        return pd.DataFrame(columns=COLUMNS_OF_COSTS) if self.kept is None else self.kept.costs
 
     def save(self, path: str | os.PathLike[str], format: str = "hdf5", *, overwrite: bool = False) -> None:
         """Writes the results, whole or not at all.
@@ -214,7 +228,8 @@ def assemble(
     """The shards of a finished run, side by side and labelled; `attributes` are those of each metric's variable."""
     shards = [store.read(shard) for shard in range(store.needed())]
     for shard in shards:
-        shard.pop(KEPT, None)  # of which `kept_of` makes use
+        for beside in (KEPT, COST):  # which are no scores
+            shard.pop(beside, None)
     arrays, examples = of_all(shards), np.arange(store.edges(len(shards) - 1).stop)
     dataset = xr.Dataset(coords={"attribution": list(store.manifest["methods"]), "example": examples})
     for i, (name, metric) in enumerate(metrics.items()):
@@ -243,9 +258,10 @@ def assemble(
 
 
 def kept_of(store: ShardStore) -> Kept | None:
-    """The maps of a dozen examples, from the shards of a finished run."""
-    shards = [store.read(shard) for shard in range(store.needed())]
-    return joined([shard[KEPT] for shard in shards if KEPT in shard], list(store.manifest["methods"]))
+    """The maps of a dozen examples and the costs, from the shards of a finished run."""
+    shards, methods = [store.read(shard) for shard in range(store.needed())], list(store.manifest["methods"])
+    costs = table_of_costs((shard[COST] for shard in shards if COST in shard), methods)
+    return joined([shard[KEPT] for shard in shards if KEPT in shard], methods, costs)
 
 
 def warn_of_few_draws(dataset: xr.Dataset) -> None:

@@ -20,6 +20,7 @@ from .._core.target import logits_of
 from .alone import alone_in_process, torch_threads
 from .axes import SameShapes, spanned
 from .calls import Calls
+from .cost import COST, Meter
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
@@ -46,6 +47,7 @@ class Scorer:
         self._sizes: dict[str, tuple[int, ...]] = {}  # the shape of an example's attributions, as it was first seen
         self.digests: list[str] = []
         self.kept: list[Arrays] = []
+        self.meter = Meter()
         self.shapes = SameShapes(job.metrics)
         with alone_in_process(), torch_threads(job.threads):
             self.model, self.device = model_on(job.model, job.device)
@@ -62,11 +64,16 @@ class Scorer:
         `[1, examples, ...]`; `"failures"` is JSON, and so are the digests of the batches' examples, `"data"`.
         """
         self.failures, self.digests, self.kept = [], [], []
-        with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):
+        with (
+            alone_in_process(),
+            torch_threads(self.job.threads),
+            in_eval_mode(self.model),
+            self.meter.counting(self.model),
+        ):
             batches = [self._batch(indices) for indices in self.job.batches(places)]
         arrays = {key: side_by_side(parts) for key, parts in of_all(batches).items()}
         notes = {"failures": self.failures, "data": self.digests}
-        arrays |= {KEPT: packed(self.kept)} if self.job.kept else {}
+        arrays |= {KEPT: packed(self.kept), COST: self.meter.note} if self.job.kept else {}
         return {**arrays, **{key: np.array(json.dumps(note)) for key, note in notes.items()}}
 
     @sharing()  # the metrics of a batch share model evaluations
@@ -177,7 +184,8 @@ class Scorer:
     @contextmanager
     def _placed(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
         try:
-            yield
+            with self.meter.at(method, metric):
+                yield
         except Exception as error:
             named = self._unfit_data(batch, of_method=metric is None) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")

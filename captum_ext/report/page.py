@@ -19,6 +19,7 @@ from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
 from ..evaluation.kept_maps import Kept
 from ..evaluation.score import GROUP, Score, presentable
+from . import words
 from .findings import check, findings
 from .records import WORD_START
 from .tables import tables
@@ -64,6 +65,7 @@ def write(
         few_bands=charts.plots.FEW_BANDS,
         gallery=shown,
         missing=missing,
+        costs=None if kept is None or kept.costs.empty else words.costs(kept.costs),
         token_legend=LEGEND,
         token_css=css(".tokens"),
     )
