@@ -235,7 +235,7 @@ def metric_correlation(results: Any, ax: Axes | None = None) -> Axes:
     found = scores(_dataset(results))
     grid = comparison.as_matrix(comparison.agreement_of(found), found)
     ax = _axes(ax, _grid_size(grid))
-    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of metrics over methods", "{:.2f}".format)
+    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation over methods", "{:.2f}".format)
     return ax
 
 
@@ -250,7 +250,7 @@ def method_correlation(results: Any, metric: str, at: float | None = None, ax: A
     score, names = _score(results, metric, at), methods_of(_dataset(results))
     grid = pd.DataFrame(score.values.T, columns=names).corr(method="spearman", min_periods=3)
     ax = _axes(ax, _grid_size(grid))
-    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation of methods over examples", "{:.2f}".format)
+    _heat_map(ax, grid, "PuOr", -1, 1, "rank correlation over examples", "{:.2f}".format)
     ax.set_title(score.label, fontsize="medium")
     return ax
 
@@ -259,6 +259,8 @@ def significance(
     results: Any, metric: Any = None, baseline: str = "random", ax: Axes | None = None, **options: Any
 ) -> Axes:
     """The effect of every method against `baseline` on every metric, the best method on top.
+
+    An effect is a rank-biserial correlation: 1 where the method is better on every example, -1 where it is worse.
 
     `options` are those of :func:`captum_ext.evaluation.comparison.compare`. Stars mark the corrected p: `*` below
     0.05, `**` below 0.01, `***` below 0.001; an effect without a star is pale. A question mark in place of stars says
@@ -275,7 +277,7 @@ def significance(
     order = effects.mean(axis=1).sort_values(ascending=False, kind="stable").index
     effects, marks = effects.loc[order], marks.loc[order].to_numpy()
     ax = _axes(ax, _grid_size(effects))
-    label = f"effect against {printable(baseline)} (1: better on every example)"
+    label = f"effect against {printable(baseline)}"
     _heat_map(ax, effects, "PuOr", -1, 1, label, "{:+.2f}".format, marks)
     unclear = "   ?: too few examples to tell" if (marks == UNDECIDED).any() else ""
     ax.set_title(f"corrected p:  * < 0.05   ** < 0.01   *** < 0.001   pale: none{unclear}", fontsize="small")
@@ -514,7 +516,7 @@ def _heat_map(
     ax.figure.colorbar(_matplotlib().cm.ScalarMappable(image.norm, image.cmap), ax=ax, label=title)
     for (i, j), value in np.ndenumerate(values):
         dark = np.isfinite(value) and not pale[i, j] and _lightness(image.cmap(image.norm(value))) < 0.5
-        text = form(value) + marks[i, j] if np.isfinite(value) else "–"
+        text = f"{form(value)}\n{marks[i, j]}".strip() if np.isfinite(value) else "–"
         ax.text(j, i, text, ha="center", va="center", color="white" if dark else "black", fontsize="small")
 
 

@@ -174,8 +174,9 @@ def module_page(name: str, modules: list[str]) -> str:
 def write(_: Any = None) -> None:
     """Writes only the pages that changed, so that a second build has less to do."""
     import figures
+    import plot_gallery
 
-    made = pages()
+    made = pages() | {"plots": plot_gallery.page()}
     for old in MADE.rglob("*.rst"):
         if str(old.relative_to(MADE).with_suffix("")) not in made:
             old.unlink()
@@ -183,6 +184,7 @@ def write(_: Any = None) -> None:
         put(MADE / f"{name}.rst", text)
     for family in metrics.available().families():
         figures.draw(family, MADE / "figures" / f"{file_name(family)}.svg")
+    plot_gallery.draw(MADE / "figures" / "plots")
     shutil.rmtree(MADE / "tutorials", ignore_errors=True)
     for notebook in TUTORIALS.glob("*.ipynb"):
         put(MADE / "tutorials" / notebook.name, notebook.read_text().replace("(../docs/", "(../../"))

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from captum_ext import metrics
+from captum_ext import metrics, plots
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -112,7 +113,7 @@ def test_a_written_page_is_in_a_table_of_contents(file):
 def test_pages_of_metrics_in_the_table_of_contents_are_made():
     index = (DOCS / "index.md").read_text()
     for entry in re.findall(r"^made/(.*)$", index, re.M):
-        assert entry in PAGES
+        assert entry in {*PAGES, "plots"}  # the gallery of figures, tested below
     assert {f"api/{name}" for name in ("metrics", *made_pages.REFERENCE)} <= set(
         re.findall(r"^made/(.*)$", index, re.M)
     )
@@ -122,3 +123,20 @@ def test_tests_that_are_named_as_evidence_exist():
     named = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", "".join(f.read_text() for f in EVERYWHERE)))
     assert len(named) > 8
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_gallery_of_figures_shows_each_function_of_plots_and_its_code_runs(tmp_path):
+    gallery = loaded("plot_gallery")
+    drawing = {name for name, f in vars(plots).items() if inspect.isfunction(f) and f.__module__ == plots.__name__}
+    public = {name for name in drawing if not name.startswith("_")} - {"tokens"}  # which is HTML
+    assert public <= set(gallery.FIGURES)
+    gallery.draw(tmp_path)
+    page = gallery.page()
+    for name in gallery.FIGURES:
+        assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")
+        assert f"figures/plots/{name}.svg" in page
+    papers = [name for name in gallery.FIGURES if name.startswith("paper")]
+    assert len(papers) == 3
+    for name in papers:
+        width = re.search(r'width="([\d.]+)pt"', (tmp_path / f"{name}.svg").read_text())
+        assert float(width[1]) == pytest.approx(3.3 * 72)

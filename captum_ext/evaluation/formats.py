@@ -17,8 +17,10 @@ import xarray as xr
 
 from .checksums import check_seal, check_self_contained, inside, seal
 from .files import check_writable, escaped, unescaped, written_aside
+from .kept_maps import Kept, as_bytes, from_bytes
 
 METADATA = "metadata.json"  # of a folder of CSV files
+MAPS = "captum_ext_maps"  # the group, or the file, with the maps of some examples
 CHECKED = {"fletcher32": True}  # HDF5's own checksum, which every reader checks
 
 
@@ -27,12 +29,12 @@ class Format:
     """`recognises` says of a path whether it looks like one; `save` writes whole or not at all."""
 
     recognises: Callable[[Path], bool]
-    save: Callable[[xr.Dataset, Path], None]
-    load: Callable[[Path], xr.Dataset]
+    save: Callable[[xr.Dataset, Path, Kept | None], None]
+    load: Callable[[Path], tuple[xr.Dataset, Kept | None]]
 
 
-def load_any(path: Path) -> xr.Dataset:
-    """The results at a path, in any of the formats, if they are as they were saved."""
+def load_any(path: Path) -> tuple[xr.Dataset, Kept | None]:
+    """The results at a path and the maps beside them, in any of the formats, if they are as they were saved."""
     check_seal(path)
     return format_of(path).load(path)
 
@@ -53,14 +55,18 @@ def format_of(path: Path) -> Format:
     raise ValueError("it is neither a file nor a folder that `Evaluation.save` writes")
 
 
-def save_hdf5(dataset: xr.Dataset, path: Path) -> None:
+def save_hdf5(dataset: xr.Dataset, path: Path, kept: Kept | None = None) -> None:
     stored = _renamed(dataset, escaped)
     for variable in stored.data_vars.values():  # netCDF has no booleans
         variable.attrs = {k: int(v) if isinstance(v, bool) else v for k, v in variable.attrs.items()}
-    with written_aside(path, room=stored.nbytes + len(str(stored.attrs))) as aside:
+    maps = b"" if kept is None else as_bytes(kept)
+    with written_aside(path, room=stored.nbytes + len(str(stored.attrs)) + len(maps)) as aside:
         stored.to_netcdf(
             aside, engine="h5netcdf", encoding={v: CHECKED for v in stored.variables if _is_array(stored[v])}
         )
+        if maps:
+            with h5py.File(aside, "a") as file:  # in a group of its own, of which netCDF's readers take no notice
+                file.create_group(MAPS).create_dataset("npz", data=np.frombuffer(maps, np.uint8), fletcher32=True)
         seal(aside)
 
 
@@ -68,10 +74,11 @@ def _is_array(variable: xr.DataArray) -> bool:
     return variable.size > 0 and variable.ndim > 0 and variable.dtype.kind in "biuf"
 
 
-def load_hdf5(path: Path) -> xr.Dataset:
+def load_hdf5(path: Path) -> tuple[xr.Dataset, Kept | None]:
     with h5py.File(path) as file:
         check_self_contained(file)
-    return _as_saved(xr.load_dataset(path, engine="h5netcdf"))
+        kept = from_bytes(file[MAPS]["npz"][()].tobytes()) if MAPS in file else None
+    return _as_saved(xr.load_dataset(path, engine="h5netcdf")), kept
 
 
 def _as_saved(dataset: xr.Dataset) -> xr.Dataset:
@@ -95,7 +102,17 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def save_csv(dataset: xr.Dataset, path: Path) -> None:
+def _save_maps(kept: Kept | None, folder: Path) -> None:
+    if kept is not None:
+        (folder / f"{MAPS}.npz").write_bytes(as_bytes(kept))
+
+
+def _load_maps(folder: Path) -> Kept | None:
+    there = (folder / f"{MAPS}.npz").exists()
+    return from_bytes(inside(folder, f"{MAPS}.npz").read_bytes()) if there else None
+
+
+def save_csv(dataset: xr.Dataset, path: Path, kept: Kept | None = None) -> None:
     """Writes a file per metric with a row per score, and `metadata.json` with the rest."""
     variables = list(dataset.variables)
     about = {
@@ -123,10 +140,11 @@ def save_csv(dataset: xr.Dataset, path: Path) -> None:
         (aside / METADATA).write_text(json.dumps(about, indent=1))
         for v, entry in about["variables"].items():
             dataset[v].to_series().rename("score").to_csv(aside / entry["file"], float_format="%.17g", na_rep="nan")
+        _save_maps(kept, aside)
         seal(aside)
 
 
-def load_csv(path: Path) -> xr.Dataset:
+def load_csv(path: Path) -> tuple[xr.Dataset, Kept | None]:
     about = json.loads(inside(path, METADATA).read_text())
     coords = {c: (e.get("dims", [c]), np.array(e["values"], e["dtype"])) for c, e in about["coords"].items()}
     dataset = xr.Dataset(coords=coords, attrs=about["attrs"])
@@ -135,7 +153,7 @@ def load_csv(path: Path) -> xr.Dataset:
         # dimensions without coordinates (the halves) have what length is left
         shape = [dataset.sizes.get(d, -1) for d in entry["dims"]]
         dataset[name] = entry["dims"], scores.reshape(shape), entry["attrs"]
-    return dataset
+    return dataset, _load_maps(path)
 
 
 def _last_column(path: Path) -> list[float]:
@@ -146,19 +164,22 @@ def _last_column(path: Path) -> list[float]:
         return [float(row[-1]) for row in rows]
 
 
-def save_zarr(dataset: xr.Dataset, path: Path) -> None:
+def save_zarr(dataset: xr.Dataset, path: Path, kept: Kept | None = None) -> None:
     _check_zarr()
     with written_aside(path) as aside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
         stored = _renamed(dataset, lambda name: escaped(name).replace("\\", "%5C"))  # Zarr takes it for a slash
         stored.assign_attrs(order=json.dumps(list(stored.data_vars))).to_zarr(aside, zarr_format=2, consolidated=True)
+        _save_maps(kept, aside)
         seal(aside)
 
 
-def load_zarr(path: Path) -> xr.Dataset:
+def load_zarr(path: Path) -> tuple[xr.Dataset, Kept | None]:
     _check_zarr()
-    stored = xr.open_zarr(path, chunks=None).load()
-    return _as_saved(stored[json.loads(stored.attrs.pop("order"))])  # Zarr has them in the order of the alphabet
+    stored = xr.open_zarr(path, chunks=None).load()  # which has variables in the order of the alphabet
+    return _as_saved(stored[json.loads(stored.attrs.pop("order"))]), _load_maps(
+        path
+    )  # Zarr has them in the order of the alphabet
 
 
 def _check_zarr() -> None:

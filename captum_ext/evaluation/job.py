@@ -38,6 +38,7 @@ class Job:
     stderr: bool = False
     keep_attributions: bool = False
     maker: Callable[[], Any] | None = None  # the function that made the model, which other processes call again
+    kept: tuple[int, ...] = ()  # the examples of which the maps are kept, for the report
     order: Sequence[int] | None = None  # the examples in the order of evaluation; None is the data set's own
 
     def examples(self, places: range) -> Sequence[int]:

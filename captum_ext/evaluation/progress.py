@@ -11,6 +11,7 @@ from typing import TextIO
 
 from tqdm.auto import tqdm
 
+from .cost import COST, sentence, table
 from .display import counted
 from .store import ShardStore
 
@@ -38,6 +39,14 @@ class Progress:
         if self.show:
             self.ended.set()
             self.thread.join()
+            if error is None and (costs := self._costs()):
+                print(f"evaluate: {costs}", file=self.file, flush=True)
+
+    def _costs(self) -> str:
+        """What the shards cost, those of an earlier call included."""
+        notes = [self.store.read(shard).get(COST) for shard in range(self.store.needed()) if self.store.is_there(shard)]
+        known = [note for note in notes if note is not None]
+        return sentence(table(known, self.store.manifest["methods"])) if known else ""
 
     @property
     def total(self) -> int:
@@ -72,7 +81,8 @@ class Progress:
         last = self.began
         while True:
             done = yield
-            if time.monotonic() - last >= WRITES_EVERY or self.ended.is_set():
+            first = last == self.began and self.at_first < done < self.total  # an estimate after the first batch
+            if first or time.monotonic() - last >= WRITES_EVERY or self.ended.is_set():
                 last = time.monotonic()
                 print(self._line(done), file=self.file, flush=True)
 

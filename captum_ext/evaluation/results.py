@@ -19,8 +19,12 @@ from .._core.guard import frames_of_package
 from . import comparison, display, meta_evaluation, tables_for_text
 from .advice import advice
 from .axes import common_lengths, named_axes, place_label
+from .cost import COLUMNS as COLUMNS_OF_COSTS
+from .cost import COST
+from .cost import table as table_of_costs
 from .files import as_path, replacing
 from .formats import FORMATS, check_replaceable, load_any
+from .kept_maps import KEPT, Kept, joined
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, N_EFF, OF, STDERR
 from .score import GROUP, failures_of, metrics_of, own_axes, part_of
@@ -35,10 +39,13 @@ class Evaluation:
     place in the data set) and, for curves and several sizes, the metric's own axis (`fraction`, `n`) or axes. The
     attributes of a variable are `higher_is_better`, `metric`, `arguments` and `reference`; those of the dataset include
     the seed and the versions. What is missing or undefined is NaN.
+
+    `kept` has the maps of a dozen examples for the report, where `evaluate` made the results, or None.
     """
 
-    def __init__(self, dataset: xr.Dataset):
+    def __init__(self, dataset: xr.Dataset, kept: Kept | None = None):
         self.dataset = dataset
+        self.kept = kept
 
     @property
     def failures(self) -> list[dict[str, Any]]:
@@ -47,6 +54,17 @@ class Evaluation:
         Each failure has its attribution, metric, first and last example, and error.
         """
         return failures_of(self.dataset)
+
+    @property
+    def cost(self) -> pd.DataFrame:
+        """Seconds and model rows of the run that `evaluate` made, over all its examples and workers.
+
+        A row per `metric` and `attribution`; explanations have an empty `metric`. Methods that share a metric's model
+        rows have one row, "several together". What several metrics share is counted where it was computed first. `rows`
+        is NaN where the model is no module. Empty where the costs are not known. No comparison of results takes part in
+        them, and on a GPU seconds are those of the calls, which may wait for work that an earlier one began.
+        """
+        return pd.DataFrame(columns=COLUMNS_OF_COSTS) if self.kept is None else self.kept.costs
 
     def save(self, path: str | os.PathLike[str], format: str = "hdf5", *, overwrite: bool = False) -> None:
         """Writes the results, whole or not at all.
@@ -60,7 +78,7 @@ class Evaluation:
         check_choice("format", format, FORMATS)
         target = check_replaceable(path, check_flag("overwrite", overwrite))
         with replacing(target) as place:
-            FORMATS[format].save(self.dataset, place)
+            FORMATS[format].save(self.dataset, place, self.kept)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A tidy table with a row per score.
@@ -90,7 +108,8 @@ class Evaluation:
             merged, failures = _merged(merged, other.dataset), failures + other.failures
         merged = merged.assign_attrs(failures=json.dumps(failures))
         merged.attrs = {k: v for k, v in merged.attrs.items() if k not in ATTRIBUTES}  # decided of one of them alone
-        return Evaluation(with_unfinished(merged, [self.dataset, *(other.dataset for other in others)]))
+        kept = next((one.kept for one in (self, *others) if one.kept is not None), None)
+        return Evaluation(with_unfinished(merged, [self.dataset, *(other.dataset for other in others)]), kept)
 
     def summary(self, **options: Any) -> pd.DataFrame:
         """Mean, interval over examples and rank of each method: see `captum_ext.evaluation.comparison.summary`."""
@@ -191,6 +210,8 @@ class Evaluation:
         baseline: str = "random",
         confidence: float = 0.95,
         overwrite: bool = False,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         """Writes the results as one page: a single HTML file, whole or not at all.
 
@@ -200,10 +221,12 @@ class Evaluation:
 
         Args:
             path: where to write; nothing may be there yet, unless `overwrite` is True.
-            data: the data set that was evaluated, to show its inputs: images `[1 or 3, H, W]`, or vectors.
-            attributions: what to show as maps. A mapping from a method's name to a tensor (or array, or tuple of them)
-                with a row per example of the data set, or to a path that `attribute_dataset` wrote; or one such path
-                for all methods. Methods without one are shown without a map.
+            data: the data set that was evaluated, to show its inputs: images `[1 or 3, H, W]`, volumes
+                `[1 or 3, D, H, W]` as slices, series `[channels, T]` as lines, vectors as tables.
+            attributions: what to show as maps; by default those of a dozen examples that `evaluate` kept. A mapping
+                from a method's name to a tensor (or array, or tuple of them) with a row per example of the data set, or
+                to a path that `attribute_dataset` wrote; or one such path for all methods. Methods without one are
+                shown without a map.
             tokens: shows texts in place of pictures, each token coloured by its attribution. For each example of the
                 data set a list of tokens, one for each column of the maps, or of pairs, as for
                 `captum_ext.plots.tokens`. Maps `[tokens, embedding]` are summed over the embedding. The data set
@@ -212,10 +235,13 @@ class Evaluation:
             baseline: the method that the others should beat.
             confidence: the level of the intervals, and of the test whether a method is distinguishable from the best.
             overwrite: whether to replace a file at `path`, such as an earlier report.
+            class_names: the name of each class, shown in place of its number.
+            feature_names: the names of a table's columns.
         """
         from ..report import write
 
-        write(self.dataset, path, data, attributions, n_examples, baseline, confidence, tokens, overwrite)
+        shown: dict[str, Any] = {"class_names": class_names, "feature_names": feature_names, "kept": self.kept}
+        write(self.dataset, path, data, attributions, n_examples, baseline, confidence, tokens, overwrite, **shown)
 
     def __repr__(self) -> str:
         return display.as_text(self.dataset)
@@ -229,6 +255,9 @@ def assemble(
 ) -> xr.Dataset:
     """The shards of a finished run, side by side and labelled; `attributes` are those of each metric's variable."""
     shards = [store.read(shard) for shard in range(store.needed())]
+    for shard in shards:
+        for beside in (KEPT, COST):  # which are no scores
+            shard.pop(beside, None)
     arrays, examples = of_all(shards), np.arange(store.edges(len(shards) - 1).stop)
     dataset = xr.Dataset(coords={"attribution": list(store.manifest["methods"]), "example": examples})
     for i, (name, metric) in enumerate(metrics.items()):
@@ -254,6 +283,13 @@ def assemble(
     return dataset.assign_attrs(
         **about_run, **store.manifest["versions"], run_id=store.run_id, failures=json.dumps(failures)
     )
+
+
+def kept_of(store: ShardStore) -> Kept | None:
+    """The maps of a dozen examples and the costs, from the shards of a finished run."""
+    shards, methods = [store.read(shard) for shard in range(store.needed())], list(store.manifest["methods"])
+    costs = table_of_costs((shard[COST] for shard in shards if COST in shard), methods)
+    return joined([shard[KEPT] for shard in shards if KEPT in shard], methods, costs)
 
 
 def warn_of_few_draws(dataset: xr.Dataset) -> None:
@@ -301,7 +337,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
     if not path.exists():
         raise FileNotFoundError(f"`path` {path} does not exist.")
     try:
-        dataset = load_any(path)
+        dataset, kept = load_any(path)
         failures_of(dataset)
     except ImportError:
         raise
@@ -309,7 +345,7 @@ def load(path: str | os.PathLike[str]) -> Evaluation:
         raise ValueError(f"`path` {path} is not a result of captum_ext, or it is damaged: {error!r}.") from error
     if not {"attribution", "example"} <= set(dataset.dims):
         raise ValueError(f"`path` {path} is not a result of captum_ext: it has no axes `attribution` and `example`.")
-    return Evaluation(dataset)
+    return Evaluation(dataset, kept)
 
 
 def _tidy(name: str, variable: xr.DataArray, stderr: xr.DataArray | None) -> pd.DataFrame:

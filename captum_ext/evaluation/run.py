@@ -10,6 +10,7 @@ import torch
 
 from .._core.card import Card, arguments_of_partial, card_of, name_of
 from .._core.checks import check_choice, check_count, check_flag
+from .call_text import call_text
 from .checks import FILLED_IN, check_arguments, check_first, check_methods, check_numbers
 from .course import Course, course_of
 from .engines.resources import Device, Workers, workers_of
@@ -18,11 +19,12 @@ from .files import as_path, temporary_folder
 from .fingerprint import described
 from .formats import FORMATS
 from .job import Job, manifest_of
+from .kept_maps import examples_to_keep
 from .kept_run import is_there, kept_beside, stored_at
 from .labels import check_target
 from .methods import with_absolute_paths
 from .model import made
-from .results import Evaluation, assemble, warn_of_few_draws
+from .results import Evaluation, assemble, kept_of, warn_of_few_draws
 from .stop_rule import ALPHA, WITHIN
 from .store import ShardStore
 from .verification import LEVELS
@@ -219,28 +221,35 @@ def evaluate(
         seed=seed,
         on_error=on_error,
         stderr=stderr,
+        kept=examples_to_keep(course.order or range(len(examples)), until is not None),
         order=course.order,
     )
+    settings = {
+        **{"target": target, "batch_size": batch_size, "max_examples_per_batch": max_examples_per_batch, "seed": seed},
+        **{"on_error": on_error, "stderr": stderr, "until": until, "alpha": alpha, "within": within, "order": order},
+    }
+    call = call_text(evaluate, methods, metrics, settings)
     manifest = manifest_of(job, len(examples), shard_size)
     if place is None:
         with temporary_folder() as folder:
-            return _completed(job, course, ShardStore(folder, manifest, kept=False), workers, show_progress, "off")
+            store = ShardStore(folder, manifest, kept=False)
+            return _completed(job, course, store, workers, show_progress, "off", call)
     store = kept_beside(place, manifest, examples)
     is_there(place, lambda: stored_at(place).attrs.get("run_id") == store.run_id)
-    result = _completed(job, course, store, workers, show_progress, verify)
+    result = _completed(job, course, store, workers, show_progress, verify, call)
     if workers.write_result(place) and not stored_at(place).identical(result.dataset):
-        FORMATS["hdf5"].save(result.dataset, place)
+        FORMATS["hdf5"].save(result.dataset, place, result.kept)
     return result
 
 
 def _completed(
-    job: Job, course: Course, store: ShardStore, workers: Workers, show_progress: bool, verify: str
+    job: Job, course: Course, store: ShardStore, workers: Workers, show_progress: bool, verify: str, call: str
 ) -> Evaluation:
     store.stop_by(course.rule)
     workers.complete(job, store, show_progress, verify)
     dataset = assemble(store, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()})
     warn_of_few_draws(dataset)
-    return Evaluation(course.labelled(dataset, store))
+    return Evaluation(course.labelled(dataset, store).assign_attrs(call=call), kept_of(store))
 
 
 def _attributes(metric: Callable[..., Any]) -> dict[str, Any]:

@@ -20,9 +20,11 @@ from .._core.target import logits_of
 from .alone import alone_in_process, torch_threads
 from .axes import SameShapes, spanned
 from .calls import Calls
+from .cost import COST, Meter
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
+from .kept_maps import KEPT, packed, row_of
 from .labels import PREDICTED, check_fits, check_output, predicted
 from .methods import as_method
 from .model import in_eval_mode, model_on, other_type
@@ -44,6 +46,8 @@ class Scorer:
         self.failures: list[dict[str, Any]] = []
         self._sizes: dict[str, tuple[int, ...]] = {}  # the shape of an example's attributions, as it was first seen
         self.digests: list[str] = []
+        self.kept: list[Arrays] = []
+        self.meter = Meter()
         self.shapes = SameShapes(job.metrics)
         self.measures = [measure for metric in job.metrics.values() for measure in measures_of(metric)]
         with alone_in_process(), torch_threads(job.threads):
@@ -60,11 +64,17 @@ class Scorer:
         is known of their noise; `"0.1"`, where attributions are kept, is the second tensor of the first method's,
         `[1, examples, ...]`; `"failures"` is JSON, and so are the digests of the batches' examples, `"data"`.
         """
-        self.failures, self.digests = [], []
-        with alone_in_process(), torch_threads(self.job.threads), in_eval_mode(self.model):
+        self.failures, self.digests, self.kept = [], [], []
+        with (
+            alone_in_process(),
+            torch_threads(self.job.threads),
+            in_eval_mode(self.model),
+            self.meter.counting(self.model),
+        ):
             batches = [self._batch(indices) for indices in self.job.batches(places)]
         arrays = {key: side_by_side(parts) for key, parts in of_all(batches).items()}
         notes = {"failures": self.failures, "data": self.digests}
+        arrays |= {KEPT: packed(self.kept), COST: self.meter.note} if self.job.kept else {}
         return {**arrays, **{key: np.array(json.dumps(note)) for key, note in notes.items()}}
 
     def _batch(self, indices: Sequence[int]) -> Arrays:
@@ -79,6 +89,7 @@ class Scorer:
         for name, method in self.methods.items():
             with self._recording(batch, name):
                 attributions[name] = self.calls.attributions(method, batch)
+        self.kept += self._rows_to_keep(batch, attributions)
         arrays = self._kept(attributions) if self.job.keep_attributions else self._targets(batch)
         for i, (name, metric) in enumerate(self.job.metrics.items()):
             scores = self._scores(name, metric, batch, attributions)
@@ -104,6 +115,16 @@ class Scorer:
     def _kept(self, attributions: dict[str, Any]) -> Arrays:
         each = {i: a if isinstance(a, tuple) else (a,) for i, a in enumerate(attributions.values())}
         return {f"{i}.{t}": _array(a)[None] for i, maps in each.items() for t, a in enumerate(maps)}
+
+    def _rows_to_keep(self, batch: Batch, attributions: dict[str, Any]) -> list[Arrays]:
+        """The maps of the batch's examples that the job keeps."""
+        number_of = {name: i for i, name in enumerate(self.methods)}
+        tensors = {number_of[name]: a if isinstance(a, tuple) else (a,) for name, a in attributions.items()}
+        return [
+            row_of(index, {i: [_array(a[row]) for a in maps] for i, maps in tensors.items()})
+            for row, index in enumerate(batch.indices)
+            if index in self.job.kept
+        ]
 
     def _check_sizes(self, arrays: Arrays, batch: Batch) -> None:
         """Checks that attributions fit into one array for all examples."""
@@ -167,7 +188,8 @@ class Scorer:
     @contextmanager
     def _placed(self, batch: Batch, method: str, metric: str | None = None) -> Iterator[None]:
         try:
-            yield
+            with self.meter.at(method, metric):
+                yield
         except Exception as error:
             named = self._unfit_data(batch, of_method=metric is None) or error
             place = f"method {method!r}" + (f", metric {metric!r}" if metric else "")

@@ -209,6 +209,9 @@ class ShardStore:
         with np.load(io.BytesIO(payload), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
+    def is_there(self, shard: int) -> bool:
+        return self._file(shard).exists()
+
     def has(self, shard: int) -> bool:
         """Whether its file exists or need not be computed, which is quick to tell; `missing` checks what is in it."""
         return self._file(shard).exists() or shard >= self.needed()

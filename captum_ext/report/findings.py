@@ -41,6 +41,7 @@ def findings(dataset: xr.Dataset, tables: Tables) -> Findings:
         agreement(tables),
         metrics(dataset, tables),
         settings(dataset),
+        str(dataset.attrs.get("call", "")),
         failed,
     )
 
@@ -150,7 +151,7 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
     return [
         (str(k).replace("_", " "), _plain(_from_json(v)))
         for k, v in sorted(dataset.attrs.items())
-        if k not in ("failures", display.SENTENCES, display.DECIDED_OF)
+        if k not in ("failures", "call", display.SENTENCES, display.DECIDED_OF)
     ]
 
 

@@ -17,7 +17,9 @@ from .._token_texts import JOINERS, LEGEND, css
 from .._version import __version__
 from ..evaluation import display
 from ..evaluation.files import check_writable, written_aside
+from ..evaluation.kept_maps import Kept
 from ..evaluation.score import GROUP, Score, presentable
+from . import words
 from .findings import check, findings
 from .records import WORD_START
 from .tables import tables
@@ -35,6 +37,10 @@ def write(
     confidence: float = 0.95,
     tokens: Any = None,
     overwrite: bool = False,
+    *,
+    class_names: Any = None,
+    feature_names: Any = None,
+    kept: Kept | None = None,
 ) -> None:
     """Writes the report of a dataset of scores to `path`: see `captum_ext.Evaluation.report`."""
     (charts, gallery), environment = _drawing(), _environment()
@@ -44,6 +50,12 @@ def write(
         raise FileExistsError(f"`path` {target} is a folder; give the name of a file for the page.")
     dataset, baseline = presentable(dataset), printable(baseline)
     found = tables(dataset, baseline, confidence)
+    shown, missing = gallery.examples(
+        *(dataset, _of_examples(dataset, found.scores), data, attributions, n_examples, tokens),
+        class_names=class_names,
+        feature_names=feature_names,
+        kept=kept,
+    )
     page = environment.get_template("page.html").render(
         today=date.today().isoformat(),
         version=__version__,
@@ -51,7 +63,9 @@ def write(
         charts=charts.curves(dataset, confidence),
         view_box=charts.VIEW_BOX,
         few_bands=charts.plots.FEW_BANDS,
-        gallery=gallery.examples(dataset, _of_examples(dataset, found.scores), data, attributions, n_examples, tokens),
+        gallery=shown,
+        missing=missing,
+        costs=None if kept is None or kept.costs.empty else words.costs(kept.costs),
         token_legend=LEGEND,
         token_css=css(".tokens"),
     )

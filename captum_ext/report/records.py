@@ -124,6 +124,7 @@ class Findings:
     agreement: Agreement | None
     metrics: list[Metric]
     settings: list[tuple[str, str]]
+    call: str  # of `evaluate`, as Python
     failures: list[dict[str, str]]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .._core.printing import printable
+from ..evaluation.cost import sentence
 from ..evaluation.display import counted, decided
 from ..evaluation.score import label
 from ..evaluation.statistics import MIN_PAIRS, pairs_needed
@@ -168,3 +170,17 @@ def _about_agreement(pairs: pd.DataFrame | None) -> list[str]:
         f"(correlation {pair.correlation:.2f}), so which is the best depends on the question."
         for pair in against.itertuples()
     ]
+
+
+def costs(table: pd.DataFrame) -> tuple[str, list[tuple[str, str, str, str]]]:
+    """The whole in a sentence, and a row for each metric and method: names, seconds and model rows."""
+    rows = [
+        (
+            printable(str(row.metric)) or "explanations",
+            printable(str(row.attribution)),
+            f"{row.seconds:.3g}",
+            f"{row.rows:,.0f}" if np.isfinite(row.rows) else "–",
+        )
+        for row in table.itertuples()
+    ]
+    return sentence(table), rows

@@ -19,7 +19,6 @@ from scipy import stats
 from captum_ext.evaluation import statistics
 from captum_ext.evaluation.comparison import (
     agreement,
-    bca,
     compare,
     corrected,
     fisher_mean,
@@ -35,6 +34,7 @@ from captum_ext.evaluation.comparison import (
     tie_with_best,
 )
 from captum_ext.evaluation.score import label
+from captum_ext.evaluation.statistics import bca
 
 METHODS = ["best", "good", "poor", "random"]
 GRID = {"n": [2, 5], "fraction": [0.0, 0.5, 1.0]}

@@ -40,10 +40,11 @@ def test_a_terminal_has_a_bar_of_examples_whoever_writes_the_shards(store, monke
     assert "4/10" in text
 
 
-def test_elsewhere_it_is_a_line_at_the_end_and_one_now_and_then(store, monkeypatch):
-    text = seen(store, io.StringIO(), monkeypatch)
-    assert text.startswith("evaluate: 10 of 10 examples, ")
-    assert text.count("\n") == 1
+def test_elsewhere_it_is_an_estimate_after_the_first_batch_a_line_at_the_end_and_one_now_and_then(store, monkeypatch):
+    first, last = seen(store, io.StringIO(), monkeypatch).splitlines()
+    assert first.startswith("evaluate: 4 of 10 examples, ")
+    assert first.endswith(" min left")
+    assert last.startswith("evaluate: 10 of 10 examples, ")
 
 
 def test_lines_say_what_is_left(store, monkeypatch):

@@ -666,8 +666,11 @@ def test_a_damaged_rule_is_refused(tmp_path):
 
 def test_the_bar_shows_how_many_pairs_are_open(capsys):
     run(show_progress=True)
-    assert f"evaluate: {STOP} of {STOP} examples, " in (err := capsys.readouterr().err)
-    assert err.rstrip().endswith(", 0 pairs open")
+    err = capsys.readouterr().err
+    assert f"evaluate: {STOP} of {STOP} examples, " in err
+    progress, costs = err.rstrip().splitlines()[-2:]
+    assert progress.endswith(", 0 pairs open")
+    assert costs.startswith("evaluate: ")
 
 
 # ---- refusals

@@ -10,19 +10,21 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from captum.attr import Saliency
 
-from captum_ext import Evaluation, attribute_dataset, random_attribution
+from captum_ext import Evaluation, attribute_dataset, evaluate, load, metrics, random_attribution
 from captum_ext.evaluation.display import directed_scores
+from captum_ext.evaluation.formats import FORMATS
 from captum_ext.report import gallery, pictures
 
-from .runs import METHODS, images, maps, page_of, result
+from .runs import METHODS, Page, images, maps, page_of, result
 
 Image = pytest.importorskip("PIL.Image")
 
 
-def shown(data=None, attributions=None, n_examples=4, dataset=None):
+def shown(data=None, attributions=None, n_examples=4, dataset=None, **options):
     dataset = result().dataset if dataset is None else dataset
-    return gallery.examples(dataset, directed_scores(dataset), data, attributions, n_examples)
+    return gallery.examples(dataset, directed_scores(dataset), data, attributions, n_examples, **options)[0]
 
 
 def pixels(picture):
@@ -125,13 +127,112 @@ def test_what_has_no_picture_still_has_its_scores(tmp_path):
     assert not page_of(result(), tmp_path, [(torch.rand(5, 4, 4), 1)] * 20).all("img")
 
 
-@pytest.mark.parametrize(
-    ("values", "size"),
-    [(np.ones((3, 5, 7)), (7, 5)), (np.ones((1, 5, 7)), (7, 5)), (np.ones((5, 7)), (7, 5)), (np.ones(30), (30, 12))],
-)
-def test_images_and_vectors_have_pictures(values, size):
+@pytest.mark.parametrize("values", [np.ones((3, 5, 7)), np.ones((1, 5, 7)), np.ones((5, 7))])
+def test_images_have_pictures(values):
     for picture in (pictures.of_input(values, "text"), pictures.of_attribution(values, "text")):
-        assert (picture.width, picture.height, picture.text) == (*size, "text")
+        assert (picture.width, picture.height, picture.text) == (7, 5, "text")
+
+
+def test_tables_are_bars_beside_their_values():
+    table = pictures.of_input(np.array([0.5, -20.0]), "text", ["age", "<b>"])
+    assert [node.text for node in Page(table.drawing).root.all("text")] == ["age = 0.5", "<b> = -20"]
+    bars = Page(pictures.of_attribution(np.array([1.0, -2.0]), "text").drawing).root.all("path")
+    assert [(bar.attributes["class"], bar.text) for bar in bars] == [("for", "1"), ("anti", "-2"), ("zero", "")]
+    lengths = [float(bar.attributes["d"].split("h")[1].split("v")[0]) for bar in bars[:2]]
+    assert lengths == [pictures.BAR / 4, -pictures.BAR / 2]
+
+
+@pytest.mark.parametrize(("shape", "lines"), [((2, 30), 2), ((41,), 1)])
+def test_series_are_lines_with_the_map_under_them(shape, lines):
+    values, phi = np.random.default_rng(0).normal(size=shape), np.zeros(shape)
+    phi[..., 3], phi[..., 5] = 1, -1
+    paths = Page(pictures.of_attribution(phi, "text", values).drawing).root.all("path")
+    kinds = [path.attributes["class"] for path in paths]
+    assert kinds == ["line"] * lines + ["for", "anti"] * lines
+    assert len(Page(pictures.of_input(values, "text").drawing).root.all("path")) == lines
+    under = float(paths[lines].attributes["d"].split(" ")[1].split("h")[0])
+    assert under > pictures.SERIES_SIZE[1]
+
+
+def test_volumes_are_slices():
+    values = np.zeros((1, 12, 4, 5))
+    values[0, 0], values[0, 11] = 1, 0.5
+    shown = pixels(pictures.of_input(values, "text"))[..., 0]
+    assert shown.shape == (8, 15)  # two rows of three slices, the first and the last among them
+    assert (shown[:4, :5] == 255).all()
+    assert (shown[4:, 10:] == 128).all()
+    picture = pictures.of_attribution(np.ones((3, 12, 4, 5)), "text", np.ones((3, 12, 4, 5)))
+    assert (picture.width, picture.height) == (15, 8)
+
+
+def test_classes_have_their_names():
+    names = ["cat", "dog", "<b>"]
+    assert [e.target for e in shown(images(), class_names=names)] == ["cat", "cat", "dog", "dog"]
+    predicted = result(target="predicted").dataset.assign_coords(target=("example", np.full(20, 2)))
+    assert shown(dataset=predicted, class_names={2: "bird"})[0].target == "bird (predicted)"
+    with pytest.raises(ValueError, match="`class_names` must have a name for class 1, got 1 names"):
+        shown(images(), class_names=["cat"])
+    with pytest.raises(TypeError, match="`class_names` must be a list of names, got str 'cat'"):
+        shown(images(), class_names="cat")
+    with pytest.raises(ValueError, match="`feature_names` must have a name for each of 5 features, got 1"):
+        shown([(torch.zeros(5), 0)] * 20, feature_names=["age"])
+
+
+def test_what_is_missing_is_said_with_the_argument_that_brings_it(tmp_path):
+    def said(*arguments):
+        (tmp_path / "page.html").unlink(missing_ok=True)
+        return [node.text for node in page_of(result(), tmp_path, *arguments).all("p", class_="about")][1:]
+
+    inputs, every, some = said()[0], said(images())[0], said(images(), maps())[0]
+    assert inputs == "The inputs are not shown: give the data set that was evaluated, as in report(path, data)."
+    assert every.startswith("No map is shown: give attributions=")
+    assert some.startswith("No map of random is shown: give attributions=")
+
+
+# ---- maps that `evaluate` keeps
+
+KINDS = {"saliency": Saliency, "random": random_attribution}
+
+
+def evaluated(examples=30, **options):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+    data = [(torch.rand(3, 4, 4), i % 2) for i in range(examples)]
+    return data, net, evaluate(net, data, KINDS, {"insertion": metrics.insertion}, batch_size=4, **options)
+
+
+@pytest.mark.parametrize("format", ["the call", *FORMATS])
+def test_maps_of_a_dozen_examples_are_kept_and_shown(format, tmp_path):
+    data, net, found = evaluated(path=tmp_path / "run.h5")
+    if format != "the call":
+        found.save(tmp_path / "saved", format)
+        found = load(tmp_path / "saved")
+    assert found.kept.numbers == np.linspace(0, 29, 12).round().astype(int).tolist()
+    page = page_of(found, tmp_path, data, n_examples=3)
+    assert [c.text.split(",")[0] for c in page.all("h3")][:3] == ["Example 0", "Example 16", "Example 29"]
+    assert len(page.all("img")) == 3 * 3
+    for number in found.kept.numbers:
+        x, target = data[number]
+        expected = Saliency(net).attribute(x[None], target=target)[0].sum(0)
+        np.testing.assert_allclose(found.kept.arrays["0.0"][found.kept.numbers.index(number)][0], expected, rtol=1e-5)
+
+
+def test_kept_maps_are_no_scores_and_those_given_come_first(tmp_path):
+    data, _, found = evaluated(path=tmp_path / "run.h5")
+    assert list(found.dataset.data_vars) == ["insertion"]
+    assert load(tmp_path / "run.h5").dataset.identical(found.dataset)
+    again = evaluate(
+        torch.nn.Flatten(), [(torch.rand(1, 2, 2), 0)] * 3, {"random": random_attribution}, {"x": metrics.insertion}
+    )
+    assert again.kept.numbers == [0, 1, 2]
+    shown = page_of(found, tmp_path, data, {"random": torch.rand(30, 1, 4, 4)}, n_examples=2)
+    assert len(shown.all("img")) == 2 * 2
+
+
+def test_of_a_run_that_stops_early_a_dozen_is_kept_too():
+    _, _, found = evaluated(200, until="best", order="shuffled")
+    assert found.dataset.sizes["example"] < 200
+    assert len(found.kept.numbers) == 12
+    assert set(found.kept.numbers) <= set(found.dataset["example"].values.tolist())
 
 
 def test_large_pictures_are_made_smaller_and_small_ones_are_shown_in_squares():
