@@ -9,16 +9,16 @@ import sys
 import pytest
 
 HEAVY = ("captum", "matplotlib", "scipy", "skimage", "pandas", "xarray", "h5py", "sklearn", "PIL", "ray")
-MOST_SECONDS = 1.0
+MOST_SECONDS = 0.5  # of the processor
 ATTEMPTS = 3
 
 PROBE = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import torch
-of_torch, after_torch = set(sys.modules), time.perf_counter()
+of_torch, after_torch = set(sys.modules), time.process_time()
 import captum_ext.metrics, captum_ext.feature_masks, captum_ext.baselines
-end, new = time.perf_counter(), set(sys.modules) - of_torch
+end, new = time.process_time(), set(sys.modules) - of_torch
 import PIL
 control = set(sys.modules) - of_torch - new
 report = {"torch": after_torch - start, "extra": end - after_torch, "new": sorted(new), "control": sorted(control)}
@@ -50,11 +50,11 @@ def test_the_metrics_and_the_makers_of_masks_and_baselines_bring_nothing_heavy(m
 
 
 def test_the_metrics_take_little_longer_than_torch(metrics_imported):
-    """The quickest of a few attempts, so that a busy machine doesn't count; no more than torch itself, or a second."""
+    """Half a second of the processor's time; the quickest of a few attempts, so that a busy machine doesn't count."""
     reports = [metrics_imported]
     while True:
         quickest = min(reports, key=lambda report: report["extra"])
-        if quickest["extra"] < max(MOST_SECONDS, min(report["torch"] for report in reports) / 2):
+        if quickest["extra"] < MOST_SECONDS:
             return
         assert len(reports) < ATTEMPTS, f"the import takes {quickest['extra']:.2f} s beside {quickest['torch']:.2f} s"
         reports.append(imported())

@@ -196,6 +196,22 @@ def test_a_csv_folder_is_read_by_plain_pandas(whole, tmp_path):
     assert about["attrs"]["seed"] == whole.dataset.attrs["seed"]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_csv_files_have_the_text_that_pandas_writes(dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "ROWS", 7)  # more than one part
+    methods = ["IG", 'a, "b"', "50 %", "two\nlines", "é", " s", ""]
+    scores = np.random.default_rng(0).normal(size=(7, 4, 3)) * 10.0 ** np.arange(-30, 54).reshape(7, 4, 3)
+    scores = scores.clip(-(2**40), 2**40)
+    if dtype != np.int64:
+        scores[0, 0], scores[1, 0, 0] = (np.nan, np.inf, -np.inf), -0.0
+    array = (("attribution", "example", "k, of F"), scores.astype(dtype))
+    coordinates = {"attribution": methods, "example": np.arange(4), "k, of F": [0.1, 1 / 3, 2]}
+    dataset = xr.Dataset({"some": array}, coords=coordinates)
+    formats.save_csv(dataset, tmp_path / "r")
+    wanted = dataset["some"].to_series().rename("score").to_csv(float_format="%.17g", na_rep="nan")
+    assert next((tmp_path / "r").glob("*.csv")).read_text(encoding="utf-8") == wanted
+
+
 # ---- written whole or not at all
 
 
@@ -213,7 +229,7 @@ def crash_after(write):
 
 @pytest.mark.parametrize(
     ("format", "writer"),
-    [("hdf5", (xr.Dataset, "to_netcdf")), ("csv", (pd.Series, "to_csv")), ("zarr", (xr.Dataset, "to_zarr"))],
+    [("hdf5", (xr.Dataset, "to_netcdf")), ("csv", (formats, "_write_rows")), ("zarr", (xr.Dataset, "to_zarr"))],
 )
 def test_a_crash_while_saving_leaves_nothing(format, writer, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(*writer, crash_after(getattr(*writer)))
