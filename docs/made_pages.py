@@ -50,6 +50,7 @@ def pages() -> dict[str, str]:
     families = metrics.available().families()
     made = {f"metrics/{family}/{name}": text for (family, name), text in metric_pages(families).items()}
     made["metrics/index"] = index_page(families)
+    made["metrics/gallery"] = gallery_page(families)
     made["api/metrics"] = functions_page()
     return made | {f"api/{name}": module_page(name, modules) for name, modules in REFERENCE.items()}
 
@@ -68,7 +69,7 @@ def metric_page(entry: Entry, family: list[Entry]) -> str:
         title(entry.name)
         + facts(entry)
         + f".. autofunction:: captum_ext.metrics.{entry.name}\n\n"
-        + picture(entry.family)
+        + picture_of(entry, "../../")
         + ".. rubric:: In the same family\n\n"
         + "".join(f"- :doc:`{other.name}`: {escaped(other.summary)}\n" for other in family if other.name != entry.name)
         + f"\nWhat misleads all of them: :ref:`{entry.family} <family-{file_name(entry.family)}>`.\n"
@@ -105,6 +106,32 @@ def escaped(summary: str) -> str:
 
 def picture(family: str) -> str:
     return f".. image:: ../../figures/{file_name(family)}.svg\n   :alt: An example of {family}\n\n"
+
+
+def picture_of(entry: Entry, up: str) -> str:
+    better = {"higher": "higher is better", "lower": "lower is better"}.get(entry.better or "", "curves")
+    alt = f"A good and a bad explanation as {entry.name} sees them, and their scores; {better}"
+    return f".. image:: {up}figures/metrics/{entry.name}.svg\n   :alt: {alt}\n\n"
+
+
+def gallery_page(families: dict[str, list[Entry]]) -> str:
+    """Makes a page with the picture of every metric."""
+    text = (
+        "A good and a bad explanation of a small model, which sees a disc and, below it, a few pixels that speak "
+        "against the class. Under each explanation is the score that the metric itself gives it; blue is the good one. "
+        "What makes the other a bad one depends on what the family asks: it lies elsewhere, is spread out, jumps when "
+        "the input moves, or does not depend on the model.\n\n"
+    )
+    parts = [
+        title(family.capitalize(), "-") + "".join(in_gallery(entry) for entry in entries)
+        for family, entries in families.items()
+    ]
+    return title("Gallery of metrics") + text + "".join(parts)
+
+
+def in_gallery(entry: Entry) -> str:
+    link = f":doc:`{file_name(entry.family)}/{entry.name}`"
+    return f"{link} {entry.arrow} {escaped(entry.summary)}\n\n{picture_of(entry, '../')}"
 
 
 def family_page(family: str, entries: list[Entry]) -> str:
@@ -162,6 +189,7 @@ def module_page(name: str, modules: list[str]) -> str:
 def write(_: Any = None) -> None:
     """Writes only the pages that changed, so that a second build has less to do."""
     import figures
+    import gallery
 
     made = pages()
     for old in MADE.rglob("*.rst"):
@@ -171,6 +199,8 @@ def write(_: Any = None) -> None:
         put(MADE / f"{name}.rst", text)
     for family in metrics.available().families():
         figures.draw(family, MADE / "figures" / f"{file_name(family)}.svg")
+    for entry in metrics.available():
+        gallery.draw(entry.name, MADE / "figures" / "metrics" / f"{entry.name}.svg")
     shutil.rmtree(MADE / "tutorials", ignore_errors=True)
     for notebook in TUTORIALS.glob("*.ipynb"):
         put(MADE / "tutorials" / notebook.name, notebook.read_text().replace("(../docs/", "(../../"))

@@ -29,6 +29,7 @@ def loaded(name: str):
 
 
 made_pages = loaded("made_pages")
+gallery = loaded("gallery")
 PAGES = made_pages.pages()
 METRICS = [name for name in metrics.__all__ if hasattr(getattr(metrics, name), "card")]
 
@@ -70,6 +71,27 @@ def test_every_family_is_explained_and_has_a_picture(tmp_path):
         assert family in figures.PANELS or callable(getattr(figures, family))
     figures.draw("effects", tmp_path / "drawn" / "one.svg")
     assert (tmp_path / "drawn" / "one.svg").read_text().startswith("<?xml")
+
+
+NOT_TOLD_APART = {"monotonicity"}  # the same for all orders on an additive model, as its page says
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", METRICS)
+def test_the_picture_of_a_metric_shows_that_it_prefers_the_good_explanation(name):
+    metric = getattr(metrics, name)
+    good, bad = (gallery.score(metric, method) for method in gallery.methods_of(metric))
+    if good.dim() == 0 and name not in NOT_TOLD_APART:
+        assert good > bad if metric.card.higher_is_better else good < bad
+    assert f"figures/metrics/{name}.svg" in PAGES["metrics/gallery"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["srg", "removal_curves", "sensitivity_max", "pointing_game", "completeness"])
+def test_a_picture_is_drawn_with_the_same_bytes_each_time(name, tmp_path):
+    for file in ("first.svg", "second.svg"):
+        gallery.draw(name, tmp_path / file)
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
 
 
 def test_the_decision_has_every_family_and_metrics_of_each():
