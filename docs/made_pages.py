@@ -6,6 +6,7 @@ pages are written to `docs/made/`, which git ignores.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -33,6 +34,11 @@ TITLES = {"attribench": "AttriBench", "inputs": "Masks, fills and perturbations"
 MEMBERS = {  # for modules without `__all__`
     "captum_ext.evaluation.comparison": ", ".join(OFFERED),
     "captum_ext.evaluation.advice": "advice",
+}
+AS_IN_CAPTUM = "as in Captum's metrics"
+CAPTUMS = {  # arguments that docstrings leave to Captum
+    *("forward_func", "inputs", "target", "additional_forward_args", "max_examples_per_batch", "show_progress"),
+    *("perturb_func", "perturb_radius", "n_perturb_samples", "normalize"),
 }
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
@@ -69,6 +75,7 @@ def metric_page(entry: Entry, family: list[Entry]) -> str:
         title(entry.name)
         + facts(entry)
         + f".. autofunction:: captum_ext.metrics.{entry.name}\n\n"
+        + arguments(entry.name)
         + picture_of(entry, "../../")
         + ".. rubric:: In the same family\n\n"
         + "".join(f"- :doc:`{other.name}`: {escaped(other.summary)}\n" for other in family if other.name != entry.name)
@@ -93,6 +100,39 @@ def facts(entry: Entry) -> str:
         rows["Better"] += f"; neither with ``{card.undirected_by[0]}={card.undirected_by[1]!r}``"
     lines = "".join(f"   * - {name}\n     - {value}\n" for name, value in rows.items())
     return f".. list-table::\n   :stub-columns: 1\n   :widths: auto\n\n{lines}\n"
+
+
+def arguments(name: str) -> str:
+    """Makes a table of every argument, also of those that the docstring leaves to another metric's."""
+    said = described(name)
+    parameters = inspect.signature(getattr(metrics, name)).parameters.values()
+    rows = "".join(
+        f"   * - ``{p.name}``\n     - {default(p)}\n     - {said.get(p.name, CAPTUMS)}\n" for p in parameters
+    )
+    head = "   * - Argument\n     - Default\n     - Meaning\n"
+    return f".. rubric:: Every argument\n\n.. list-table::\n   :header-rows: 1\n   :widths: 22 18 60\n\n{head}{rows}\n"
+
+
+def default(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return "any"
+    if parameter.default is parameter.empty:
+        return "required"
+    value = parameter.default
+    return f"``{getattr(value, '__name__', None) or repr(value)}``"
+
+
+def described(name: str, seen: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Returns what the docstring says of each argument; those of the metrics it refers to fill in the others."""
+    text = inspect.getdoc(getattr(metrics, name)) or ""
+    section = re.search(r"^Args:\n((?: .*\n|\n)+)", text, re.M)
+    entries = re.findall(r"^    ([\w, `]+): (.*(?:\n      .*)*)", section.group(1) if section else "", re.M)
+    own = {argument: " ".join(said.split()) for names, said in entries for argument in re.findall(r"\w+", names)}
+    named = [other for other in re.findall(r"`(\w+)`", text) if hasattr(getattr(metrics, other, None), "card")]
+    for other in dict.fromkeys(named):
+        if other not in seen | {name}:
+            own = described(other, seen | {name}) | own
+    return own
 
 
 def paper(reference: str) -> str:

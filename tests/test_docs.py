@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_every_family_is_explained_and_has_a_picture(tmp_path):
         assert family in figures.PANELS or callable(getattr(figures, family))
     figures.draw("effects", tmp_path / "drawn" / "one.svg")
     assert (tmp_path / "drawn" / "one.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_page_of_a_metric_has_every_argument_and_its_default(name):
+    rows = made_pages.arguments(name)
+    for parameter in inspect.signature(getattr(metrics, name)).parameters:
+        assert f"   * - ``{parameter}``\n" in rows
+
+
+def test_an_argument_that_the_docstring_leaves_to_another_metric_is_explained():
+    assert made_pages.described("srg")["rounding"] == made_pages.described("deletion_curve")["rounding"]
+    assert "even" in made_pages.described("aopc")["n_steps"]
+    assert "share" in made_pages.described("insertion")["stop"]
 
 
 NOT_TOLD_APART = {"monotonicity"}  # the same for all orders on an additive model, as its page says
