@@ -13,12 +13,15 @@ author = "The captum_ext authors"
 copyright = author
 version = release = captum_ext.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "myst_nb", "made_pages"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "made_pages", "mathml"]
 exclude_patterns = ["_build"]
 nitpicky = True
 default_role = "py:obj"  # a link where an object has that name, else code
 
 html_theme = "furo"
+html_math_renderer = "mathml"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"captum_ext {version}"
 
 autodoc_typehints = "none"  # shapes and types are in the docstrings
@@ -27,6 +30,7 @@ autodoc_mock_imports = ["ray"]
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Returns"]  # sentences, not `type: description`
 
-myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+myst_update_mathjax = False
 nb_execution_mode = "off"

@@ -6,6 +6,7 @@ pages are written to `docs/made/`, which git ignores.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -46,6 +47,11 @@ MEMBERS = {  # for modules without `__all__`
     "captum_ext.evaluation.advice": "advice",
     "captum_ext.evaluation.meta_evaluation": "meta_evaluation",
 }
+AS_IN_CAPTUM = "as in Captum's metrics"
+CAPTUMS = {  # arguments that docstrings leave to Captum
+    *("forward_func", "inputs", "target", "additional_forward_args", "max_examples_per_batch", "show_progress"),
+    *("perturb_func", "perturb_radius", "n_perturb_samples", "normalize"),
+}
 ADDRESS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 
@@ -62,6 +68,7 @@ def pages() -> dict[str, str]:
     families = metrics.available().families()
     made = {f"metrics/{family}/{name}": text for (family, name), text in metric_pages(families).items()}
     made["metrics/index"] = index_page(families)
+    made["metrics/gallery"] = gallery_page(families)
     made["api/metrics"] = functions_page()
     return made | {f"api/{name}": module_page(name, modules) for name, modules in REFERENCE.items()}
 
@@ -80,7 +87,8 @@ def metric_page(entry: Entry, family: list[Entry]) -> str:
         title(entry.name)
         + facts(entry)
         + f".. autofunction:: captum_ext.metrics.{entry.name}\n\n"
-        + picture(entry.family)
+        + arguments(entry.name)
+        + picture_of(entry, "../../")
         + ".. rubric:: In the same family\n\n"
         + "".join(f"- :doc:`{other.name}`: {escaped(other.summary)}\n" for other in family if other.name != entry.name)
         + f"\nWhat misleads all of them: :ref:`{entry.family} <family-{file_name(entry.family)}>`.\n"
@@ -106,6 +114,39 @@ def facts(entry: Entry) -> str:
     return f".. list-table::\n   :stub-columns: 1\n   :widths: auto\n\n{lines}\n"
 
 
+def arguments(name: str) -> str:
+    """Makes a table of every argument, also of those that the docstring leaves to another metric's."""
+    said = described(name)
+    parameters = inspect.signature(getattr(metrics, name)).parameters.values()
+    rows = "".join(
+        f"   * - ``{p.name}``\n     - {default(p)}\n     - {said.get(p.name, CAPTUMS)}\n" for p in parameters
+    )
+    head = "   * - Argument\n     - Default\n     - Meaning\n"
+    return f".. rubric:: Every argument\n\n.. list-table::\n   :header-rows: 1\n   :widths: 22 18 60\n\n{head}{rows}\n"
+
+
+def default(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return "any"
+    if parameter.default is parameter.empty:
+        return "required"
+    value = parameter.default
+    return f"``{getattr(value, '__name__', None) or repr(value)}``"
+
+
+def described(name: str, seen: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Returns what the docstring says of each argument; those of the metrics it refers to fill in the others."""
+    text = inspect.getdoc(getattr(metrics, name)) or ""
+    section = re.search(r"^Args:\n((?: .*\n|\n)+)", text, re.M)
+    entries = re.findall(r"^    ([\w, `]+): (.*(?:\n      .*)*)", section.group(1) if section else "", re.M)
+    own = {argument: " ".join(said.split()) for names, said in entries for argument in re.findall(r"\w+", names)}
+    named = [other for other in re.findall(r"`(\w+)`", text) if hasattr(getattr(metrics, other, None), "card")]
+    for other in dict.fromkeys(named):
+        if other not in seen | {name}:
+            own = described(other, seen | {name}) | own
+    return own
+
+
 def paper(reference: str) -> str:
     found = re.search(r"(arXiv|doi):([^\s,]+)", reference)
     return f"`{reference} <{ADDRESS[found.group(1)]}{found.group(2)}>`__" if found else reference
@@ -117,6 +158,32 @@ def escaped(summary: str) -> str:
 
 def picture(family: str) -> str:
     return f".. image:: ../../figures/{file_name(family)}.svg\n   :alt: An example of {family}\n\n"
+
+
+def picture_of(entry: Entry, up: str) -> str:
+    better = {"higher": "higher is better", "lower": "lower is better"}.get(entry.better or "", "curves")
+    alt = f"A good and a bad explanation as {entry.name} sees them, and their scores; {better}"
+    return f".. image:: {up}figures/metrics/{entry.name}.svg\n   :alt: {alt}\n\n"
+
+
+def gallery_page(families: dict[str, list[Entry]]) -> str:
+    """Makes a page with the picture of every metric."""
+    text = (
+        "A good and a bad explanation of a small model, which sees a disc and, below it, a few pixels that speak "
+        "against the class. Under each explanation is the score that the metric itself gives it; blue is the good one. "
+        "What makes the other a bad one depends on what the family asks: it lies elsewhere, is spread out, jumps when "
+        "the input moves, or does not depend on the model.\n\n"
+    )
+    parts = [
+        title(family.capitalize(), "-") + "".join(in_gallery(entry) for entry in entries)
+        for family, entries in families.items()
+    ]
+    return title("Gallery of metrics") + text + "".join(parts)
+
+
+def in_gallery(entry: Entry) -> str:
+    link = f":doc:`{file_name(entry.family)}/{entry.name}`"
+    return f"{link} {entry.arrow} {escaped(entry.summary)}\n\n{picture_of(entry, '../')}"
 
 
 def family_page(family: str, entries: list[Entry]) -> str:
@@ -174,6 +241,7 @@ def module_page(name: str, modules: list[str]) -> str:
 def write(_: Any = None) -> None:
     """Writes only the pages that changed, so that a second build has less to do."""
     import figures
+    import gallery
     import plot_gallery
 
     made = pages() | {"plots": plot_gallery.page()}
@@ -185,6 +253,8 @@ def write(_: Any = None) -> None:
     for family in metrics.available().families():
         figures.draw(family, MADE / "figures" / f"{file_name(family)}.svg")
     plot_gallery.draw(MADE / "figures" / "plots")
+    for entry in metrics.available():
+        gallery.draw(entry.name, MADE / "figures" / "metrics" / f"{entry.name}.svg")
     shutil.rmtree(MADE / "tutorials", ignore_errors=True)
     for notebook in TUTORIALS.glob("*.ipynb"):
         put(MADE / "tutorials" / notebook.name, notebook.read_text().replace("(../docs/", "(../../"))

@@ -30,6 +30,7 @@ def loaded(name: str):
 
 
 made_pages = loaded("made_pages")
+gallery = loaded("gallery")
 PAGES = made_pages.pages()
 METRICS = [name for name in metrics.__all__ if hasattr(getattr(metrics, name), "card")]
 
@@ -71,6 +72,40 @@ def test_every_family_is_explained_and_has_a_picture(tmp_path):
         assert family in figures.PANELS or callable(getattr(figures, family))
     figures.draw("effects", tmp_path / "drawn" / "one.svg")
     assert (tmp_path / "drawn" / "one.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_page_of_a_metric_has_every_argument_and_its_default(name):
+    rows = made_pages.arguments(name)
+    for parameter in inspect.signature(getattr(metrics, name)).parameters:
+        assert f"   * - ``{parameter}``\n" in rows
+
+
+def test_an_argument_that_the_docstring_leaves_to_another_metric_is_explained():
+    assert made_pages.described("srg")["rounding"] == made_pages.described("deletion_curve")["rounding"]
+    assert "even" in made_pages.described("aopc")["n_steps"]
+    assert "share" in made_pages.described("insertion")["stop"]
+
+
+NOT_TOLD_APART = {"monotonicity"}  # the same for all orders on an additive model, as its page says
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", METRICS)
+def test_the_picture_of_a_metric_shows_that_it_prefers_the_good_explanation(name):
+    metric = getattr(metrics, name)
+    good, bad = (gallery.score(metric, method) for method in gallery.methods_of(metric))
+    if good.dim() == 0 and name not in NOT_TOLD_APART:
+        assert good > bad if metric.card.higher_is_better else good < bad
+    assert f"figures/metrics/{name}.svg" in PAGES["metrics/gallery"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["srg", "removal_curves", "sensitivity_max", "pointing_game", "completeness"])
+def test_a_picture_is_drawn_with_the_same_bytes_each_time(name, tmp_path):
+    for file in ("first.svg", "second.svg"):
+        gallery.draw(name, tmp_path / file)
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
 
 
 def test_the_decision_has_every_family_and_metrics_of_each():

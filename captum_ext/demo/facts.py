@@ -50,7 +50,12 @@ def answer(city: str) -> str:
 def new_model() -> Any:
     """Two layers with random weights: the first sees five words, as many as a fact has, and the second sees all."""
     sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "num_attention_heads": 2}
-    special: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": None, "pad_token_id": 0, "vocab_size": len(VOCABULARY)}
+    special: dict[str, Any] = {
+        "bos_token_id": 1,
+        "eos_token_id": None,
+        "pad_token_id": 0,
+        "vocab_size": len(VOCABULARY),
+    }
     layers: dict[str, Any] = {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]}
     window: dict[str, Any] = {"use_sliding_window": True, "sliding_window": OF_FACT, "max_window_layers": 0}
     config = transformers.Qwen3Config(**sizes, **special, **layers, **window, num_key_value_heads=2)

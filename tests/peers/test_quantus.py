@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from captum_ext import metrics
+
+from ..calls import truth_of
+from ..test_coming_from import TABLE, called, setting
 
 quantus = pytest.importorskip("quantus")
 
@@ -44,10 +48,10 @@ def normal(seed: int) -> torch.Tensor:
 X, PHI, TARGET = normal(1) + 3, normal(2), torch.arange(B) % CLASSES
 
 
-def theirs(metric, model, phi=PHI, x=X, target=TARGET, **settings):
+def theirs(metric, model, phi=PHI, x=X, target=TARGET, extra=None, **settings):
     """A metric of Quantus with attributions and outputs as they are: neither normalised nor through a softmax."""
     configured = getattr(quantus, metric)(normalise=False, disable_warnings=True, **settings)
-    batch = {"x_batch": x.numpy(), "y_batch": target.numpy(), "a_batch": phi.numpy()}
+    batch = {"x_batch": x.numpy(), "y_batch": target.numpy(), "a_batch": phi.numpy()} | (extra or {})
     return configured(model=model.eval(), **batch, device="cpu", softmax=False)
 
 
@@ -97,6 +101,33 @@ def test_sparseness_is_theirs():
 
 def test_complexity_is_our_entropy():
     agree(metrics.entropy(X, PHI), torch.tensor(theirs("Complexity", Net())))
+
+
+# ---------------------------------------------------------------- docs/coming-from/quantus.md
+
+
+ROWS = [row for page, *row in TABLE if page == "quantus"]
+EQUAL = [(call, here.strip("`")) for call, here, differs in ROWS if differs.startswith("Equal")]
+
+
+def test_the_table_of_the_documentation_has_every_metric():
+    named = {call.partition("(")[0] for call, *_ in ROWS}
+    available = {metric.__name__ for group in quantus.AVAILABLE_METRICS.values() for metric in group.values()}
+    assert available <= named
+
+
+@pytest.mark.parametrize(("call", "here"), EQUAL)
+def test_a_row_of_the_documentation_that_says_equal_is(call, here):
+    s = setting()
+    given = s.of(metrics.completeness)
+    name, _, settings = call.partition("(")
+    chosen = eval(f"dict({settings}")
+    if "s_batch" in inspect.signature(getattr(quantus, name).evaluate_batch).parameters:
+        extra = {"s_batch": truth_of(s).numpy()}
+    else:
+        extra = {}
+    other = theirs(name, s.model, given["attributions"], s.inputs, given["target"], extra, **chosen)
+    agree(called("quantus", here, s).double(), torch.as_tensor(np.array(other, dtype=float)))
 
 
 # ---------------------------------------------------------------- where Quantus is not right

@@ -56,6 +56,9 @@ def deletion_curve(
         activation: applied to the model's whole output before the target is picked, such as
             ``partial(torch.softmax, dim=1)``.
         aggregate: whether groups are ranked by the `"mean"` or the `"sum"` of their elements' attributions.
+        mode: `"morf"`, the most relevant features first, or `"lerf"`, the least relevant first.
+        start, stop: the share of the features that is replaced at the first and at the last point.
+        n_steps: the number of points, evenly spaced, with both ends.
         rounding: `"round"`, or `"floor"` to cut `s F` off, which repeats the numbers of features of AttriBench.
 
     Returns:
