@@ -247,3 +247,19 @@ def test_explanations_that_draw_are_drawn_for_each_metric(method):
     chosen = {name: ROBUSTNESS[name] for name in ("sensitivity_max", "local_lipschitz")} | RANDOMISATION
     together, _ = explained(chosen, method)
     assert_as_alone(chosen, together, method=method)
+
+
+SUBSETS = {
+    "sensitivity_n": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=6),
+    "faithfulness": partial(metrics.faithfulness_correlation, n=[2, 5], n_perturb_samples=6),
+    "ranks": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=6, correlation="spearman"),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"stderr": True}])
+def test_equal_random_subsets_are_scored_once(options):
+    together, rows = run(SUBSETS, **options)
+    assert rows == N * (1 + 2 * 6)
+    other = {"draws": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=5)}
+    assert run({**SUBSETS, **other}, **options)[1] == rows + N * (1 + 2 * 5)
+    same(together, {name: run({name: metric}, **options)[0][name] for name, metric in SUBSETS.items()})
