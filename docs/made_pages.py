@@ -86,9 +86,9 @@ def metric_page(entry: Entry, family: list[Entry]) -> str:
     return (
         title(entry.name)
         + facts(entry)
+        + picture_of(entry, "../../")
         + f".. autofunction:: captum_ext.metrics.{entry.name}\n\n"
         + arguments(entry.name)
-        + picture_of(entry, "../../")
         + ".. rubric:: In the same family\n\n"
         + "".join(f"- :doc:`{other.name}`: {escaped(other.summary)}\n" for other in family if other.name != entry.name)
         + f"\nWhat misleads all of them: :ref:`{entry.family} <family-{file_name(entry.family)}>`.\n"
@@ -117,10 +117,15 @@ def facts(entry: Entry) -> str:
 def arguments(name: str) -> str:
     """Makes a table of every argument, also of those that the docstring leaves to another metric's."""
     said = described(name)
-    parameters = inspect.signature(getattr(metrics, name)).parameters.values()
-    rows = "".join(
-        f"   * - ``{p.name}``\n     - {default(p)}\n     - {said.get(p.name, CAPTUMS)}\n" for p in parameters
-    )
+    given = [
+        (
+            f"``{p.name}``",
+            default(p),
+            said.get(p.name) or (AS_IN_CAPTUM if p.name in CAPTUMS else "as in the text above"),
+        )
+        for p in inspect.signature(getattr(metrics, name)).parameters.values()
+    ]
+    rows = "".join("   * - " + "\n     - ".join(row) + "\n" for row in given)
     head = "   * - Argument\n     - Default\n     - Meaning\n"
     return f".. rubric:: Every argument\n\n.. list-table::\n   :header-rows: 1\n   :widths: 22 18 60\n\n{head}{rows}\n"
 

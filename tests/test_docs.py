@@ -85,6 +85,7 @@ def test_an_argument_that_the_docstring_leaves_to_another_metric_is_explained():
     assert made_pages.described("srg")["rounding"] == made_pages.described("deletion_curve")["rounding"]
     assert "even" in made_pages.described("aopc")["n_steps"]
     assert "share" in made_pages.described("insertion")["stop"]
+    assert "``target``\n     - ``None``\n     - as in Captum's metrics\n" in made_pages.arguments("srg")
 
 
 NOT_TOLD_APART = {"monotonicity"}  # the same for all orders on an additive model, as its page says
