@@ -1,4 +1,4 @@
-"""What large results cost. Run `python benchmarks/large.py`, at a hundredth of the size; `--full` for a million examples.
+"""What large results cost. Run `python benchmarks/large.py`, at a hundredth of the size; `--full`: a million examples.
 
 The time of `summary`, `compare` and `report`, the report's size and the memory, for ten methods by twelve metrics, in a
 fresh process; times are those of this machine.

@@ -159,6 +159,7 @@ GIVEN: dict[str, Callable[[Method], Any]] = {  # argument -> its value, for a me
     "seed": lambda method: 0,
     "perturb_radius": lambda method: 0.05,
     "feature_mask": lambda method: partial(feature_masks.patches, size=3),
+    "patches": lambda method: {1: torch.full((1, 6, 6), -3.0)},
 }
 LEFT_AT_DEFAULT = {"activation", "feature_mask", "layer", "n", "perturb_func"}  # where they have one, but for these:
 PROBABILITIES = ("average_drop", "average_gain", "increase_in_confidence", "log_odds", "unfaithfulness")

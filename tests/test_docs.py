@@ -88,7 +88,8 @@ def test_an_argument_that_the_docstring_leaves_to_another_metric_is_explained():
     assert "``target``\n     - ``None``\n     - as in Captum's metrics\n" in made_pages.arguments("srg")
 
 
-NOT_TOLD_APART = {"monotonicity"}  # the same for all orders on an additive model, as its page says
+# `monotonicity` is the same for all orders on an additive model, and `share_shown` asks only how much a map shows.
+NOT_TOLD_APART = {"monotonicity", "share_shown"}
 
 
 @pytest.mark.filterwarnings("ignore")

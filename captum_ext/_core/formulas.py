@@ -33,7 +33,13 @@ def as_text(docstring: str) -> str:
 def _text_of(latex: str) -> str:
     text = " ".join(latex.replace("\\\n", " ").split())
     text = re.sub(r"\\(?:[bB]igg?[lrm]?|left|right|limits|displaystyle)(?![A-Za-z])", "", text)
-    text = re.sub(r"\\[,;:! ]|~", " ", text).replace("\\{", "\ue000").replace("\\}", "\ue001").replace("\\_", "\ue002")
+    text = (
+        re.sub(r"\\[,;:! ]|~", " ", text)
+        .replace("\\|", "‖")
+        .replace("\\{", "\ue000")
+        .replace("\\}", "\ue001")
+        .replace("\\_", "\ue002")
+    )
     before = None
     while before != text:  # from the innermost braces outwards
         before, text = text, _innermost(text)
