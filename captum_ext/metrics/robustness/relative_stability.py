@@ -69,7 +69,8 @@ def _measures(of: str, relative: bool) -> Measures:
 
 
 def _output(f: Forward, rows: Tensors, example: Tensor) -> Seen:
-    return (f.output(rows, example),)
+    output = f.output(rows, example)
+    return flat((output,)), output
 
 
 def _layer_and_output(layer: nn.Module, f: Forward, rows: Tensors, example: Tensor) -> Seen:
