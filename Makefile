@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help dist demo test test-faults test-old peers test-peers check doctest benchmark benchmark-certainty benchmark-published side-by-side test-captum readme stubs docs tutorials clean
+.PHONY: help dist demo test test-faults test-old peers test-peers check doctest benchmark benchmark-certainty benchmark-published side-by-side test-captum stubs docs tutorials clean
 
 help:
 	@echo "make demo        score explanations of a pretrained network, on photographs, and of a digit classifier"
@@ -19,7 +19,6 @@ help:
 	@echo "make test-old    run the tests that concern Captum with captum 0.7, the oldest supported release, and NumPy 1"
 	@echo "make test-peers  compare the scores with those of Captum and Quantus under the same settings"
 	@echo "make tutorials   run every notebook in tutorials/ from start to end"
-	@echo "make readme      update the table of metrics in README.md"
 	@echo "make stubs       update the type stubs of functions whose signatures are made at run time"
 	@echo "make docs        build the documentation in docs/_build/html; warnings and broken internal links are errors"
 	@echo "make benchmark   compare the time and memory of the metrics with those of the bare model"
@@ -101,9 +100,6 @@ tutorials: $(VENV)/tutorials.stamp
 	$(BIN)/python tutorials/run.py
 
 # Writes the table of metrics in README.md from the cards of the metrics.
-readme: $(VENV)/test.stamp
-	$(BIN)/python -m tests.readme_metrics
-
 # Writes the type stubs from the signatures at run time.
 stubs: $(VENV)/test.stamp
 	$(BIN)/python -m tests.stubs

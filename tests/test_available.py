@@ -11,7 +11,6 @@ import pytest
 import captum_ext.metrics as exported
 from captum_ext.metrics.available import Catalogue, catalogue
 
-from .readme_metrics import README, with_table
 
 ENTRIES = {entry.name: entry for entry in exported.available()}
 
@@ -63,8 +62,3 @@ def test_the_list_is_a_table_for_pandas():
 
 def test_what_has_no_card_is_no_metric():
     assert catalogue({"default_perturb_func": exported.default_perturb_func}) == []
-
-
-def test_the_table_in_the_readme_is_this_one():
-    text = README.read_text()
-    assert with_table(text) == text, "the table is stale: make readme, or python -m tests.readme_metrics"
