@@ -23,9 +23,50 @@ from ._core.arguments import TensorOrTuple, as_given, as_tuple
 from ._core.checks import check_count, check_finite, check_not_negative, check_number, check_positive, is_exact, shape
 from ._core.draws import SeedType, draw_seeds, normal, uniform
 from ._core.imputation import NoisyLinear as NoisyLinear
+from ._core.references import Distribution
 from ._core.statistics import rounded, wide
 
-__all__ = ["NoisyLinear", "box_blur", "channel_mean", "gaussian_blur", "gaussian_noise", "uniform_noise"]
+__all__ = [
+    "NoisyLinear",
+    "box_blur",
+    "channel_mean",
+    "distribution",
+    "gaussian_blur",
+    "gaussian_noise",
+    "uniform_noise",
+]
+
+
+def distribution(references: TensorOrTuple) -> Distribution:
+    r"""Rows of a reference distribution, such as some examples of the training data: metrics average over them.
+
+    .. math:: \frac1R \sum_{r=1}^R s(\phi; b_r)
+
+    for the score `s` with the row `b_r` in place of every removed feature. A plain tensor keeps Captum's meaning: it
+    has one row for all examples, or a row for each. In the removal family, the model is called once for the unperturbed
+    examples, whatever the number of rows, and for everything else once a row. `metrics.with_stderr`, and
+    `evaluate(stderr=True)`, give the standard error of the mean over the rows, with that of the metric's own draws.
+
+    Args:
+        references: `(R, ...)`, rows like an example; for several inputs a tuple of tensors with rows that belong together.
+
+    Returns:
+        What any metric of this package takes as `baselines`. A score is NaN where that of one row is. Captum's methods
+        do not take it: give those that average over a distribution, such as `GradientShap`, the tensor itself.
+
+    Raises:
+        TypeError: `references` is no tensor, and no tuple of tensors.
+        ValueError: it has no rows, or the tensors of a tuple differ in the number of rows.
+
+    Reference: Lundberg and Lee 2017, arXiv:1705.07874, for the distribution in place of one baseline.
+
+    Example:
+        >>> from captum_ext.metrics import deletion
+        >>> w, x = torch.tensor([1.0, 2.0]), torch.ones(1, 2)
+        >>> deletion(lambda x: x @ w, x, w[None], distribution(torch.tensor([[0.0, 0.0], [1.0, 1.0]])), n_steps=3)
+        tensor([2.1250])
+    """
+    return Distribution(references)
 
 
 def channel_mean(inputs: TensorOrTuple) -> TensorOrTuple:

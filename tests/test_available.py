@@ -11,7 +11,6 @@ import pytest
 import captum_ext.metrics as exported
 from captum_ext.metrics.available import Catalogue, catalogue
 
-
 ENTRIES = {entry.name: entry for entry in exported.available()}
 
 

@@ -47,7 +47,13 @@ class Fill(Protocol):
         """Returns copies of the rows `inputs`, filled in where `mask` is true. The mask has the shape of the rows."""
 
 
-BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any] | Fill
+class References(Protocol):
+    """What `captum_ext.baselines.distribution` returns."""
+
+    rows: list[Any]
+
+
+BaselinesType = None | float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any] | Fill | References
 FeatureMaskType = None | TensorOrTuple | Callable[..., Any]
 FrozenType = None | int | Sequence[int] | Tensor
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .home import in_float64
+from .references import over_references
 from .signature import with_rows_explained
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,7 +105,7 @@ def metric(
         )
         if family is None:  # a metric of this package
             function.__doc__ = with_rows_explained(function)
-            return in_float64(function)
+            return in_float64(over_references(function))
         return function
 
     return with_card

@@ -1,0 +1,126 @@
+"""`baselines.distribution`: every metric averages over the references, and says how sure the mean is."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from captum_ext import metrics
+from captum_ext.baselines import distribution
+
+from .calls import METRICS, takes, tiny
+
+WITH_BASELINES = {name: m for name, m in METRICS.items() if takes(m, "baselines")}
+SHARE_ENDS = {
+    "abpc",
+    "aopc",
+    "deletion",
+    "deletion_curve",
+    "insertion",
+    "insertion_curve",
+    "irof",
+    "removal_curves",
+    "srg",
+}
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def references(count=3):
+    draw = torch.Generator().manual_seed(5)
+    return torch.randn(count, 2, 2, 3, generator=draw, dtype=torch.float64)
+
+
+def counted(model):
+    def forward(*args, **kwargs):
+        forward.rows += len(args[0])
+        return model(*args, **kwargs)
+
+    forward.rows = 0
+    return forward
+
+
+@pytest.mark.parametrize("name", WITH_BASELINES)
+def test_a_score_is_the_mean_of_those_of_each_reference(name):
+    metric, setting, rows = WITH_BASELINES[name], tiny(2), references()
+    seed = {"seed": 0} if takes(metric, "seed") else {}
+    each = torch.stack([setting.call(metric, baselines=row[None], **seed) for row in rows])
+    together = setting.call(metric, baselines=distribution(rows), **seed)
+    torch.testing.assert_close(together, each.mean(0), rtol=1e-12, atol=1e-12, equal_nan=True)
+    torch.testing.assert_close(setting.call(metric, baselines=distribution(rows[:1]), **seed), each[0], equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [n for n, m in WITH_BASELINES.items() if m.card.family == "removal"])
+def test_the_unperturbed_examples_are_evaluated_once(name):
+    metric, setting, rows = WITH_BASELINES[name], tiny(2), references()
+    each = sum(rows_of(metric, setting, row[None]) for row in rows)
+    together = rows_of(metric, setting, distribution(rows))
+    assert together == each - 2 * (len(rows) - 1) if name in SHARE_ENDS else together <= each
+
+
+def rows_of(metric, setting, baselines):
+    model = counted(setting.model)
+    seed = {"seed": 0} if takes(metric, "seed") else {}
+    setting.call(metric, forward_func=model, baselines=baselines, **seed)
+    return model.rows
+
+
+def test_the_standard_error_is_that_of_the_mean_over_references():
+    """Of a linear model the deletion score is linear in the reference."""
+    w, x, rows = torch.arange(1.0, 5.0).double(), torch.ones(2, 4).double(), torch.randn(5, 4).double()
+    score, stderr, n_eff = metrics.with_stderr(metrics.deletion)(
+        lambda z: z @ w, x, {"a": w.expand(2, 4), "b": -w.expand(2, 4)}, distribution(rows), n_steps=5
+    )
+    for name, phi in (("a", w), ("b", -w)):
+        each = [metrics.deletion(lambda z: z @ w, x, phi.expand(2, 4), row[None], n_steps=5) for row in rows]
+        torch.testing.assert_close(score[name], torch.stack(each).mean(0))
+        torch.testing.assert_close(stderr[name], torch.stack(each).std(0) / math.sqrt(5))
+    assert (n_eff["a"] <= 5).all()
+
+
+def test_errors_of_draws_that_references_share_do_not_cancel():
+    def smooth(z):
+        return z.sum(1) + z.prod(1)
+
+    x, phi = torch.rand(2, 8).double(), torch.rand(2, 8).double()
+    same = torch.zeros(4, 8).double()
+    call = {"n": 2, "n_perturb_samples": 10, "seed": 0}
+    alone = metrics.with_stderr(metrics.sensitivity_n)(smooth, x, phi, **call, baselines=same[:1])
+    four = metrics.with_stderr(metrics.sensitivity_n)(smooth, x, phi, **call, baselines=distribution(same))
+    torch.testing.assert_close(four.score, alone.score)
+    torch.testing.assert_close(four.stderr, alone.stderr)
+    assert metrics.with_stderr(metrics.deletion)(smooth, x, phi, distribution(same[:1])).stderr.isnan().all()
+
+
+def test_tuples_have_rows_that_belong_together():
+    def both(a, b):
+        return a.sum(1) * b.sum(1)
+
+    x = (torch.ones(2, 3).double(), torch.ones(2, 2).double())
+    rows = (torch.rand(3, 3).double(), torch.rand(3, 2).double())
+    each = [metrics.deletion(both, x, x, (a[None], b[None]), n_steps=6) for a, b in zip(*rows)]
+    torch.testing.assert_close(metrics.deletion(both, x, x, distribution(rows), n_steps=6), torch.stack(each).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ([[1.0]], TypeError),
+        (1.0, TypeError),
+        ((), TypeError),
+        (torch.tensor(1.0), ValueError),
+        (torch.empty(0, 3), ValueError),
+        ((torch.ones(2, 3), torch.ones(3, 3)), ValueError),
+    ],
+)
+def test_what_is_no_distribution_is_refused(given, error):
+    with pytest.raises(error, match="`references`"):
+        distribution(given)
+
+
+def test_references_of_another_shape_are_refused_before_the_model_is_called():
+    model = counted(lambda z: z.sum(1))
+    with pytest.raises(ValueError, match="`baselines`"):
+        metrics.deletion(model, torch.ones(2, 4), torch.ones(2, 4), distribution(torch.ones(3, 5)))
+    assert model.rows == 0
