@@ -48,7 +48,7 @@ def distribution(references: TensorOrTuple) -> Distribution:
     `evaluate(stderr=True)`, give the standard error of the mean over the rows, with that of the metric's own draws.
 
     Args:
-        references: `(R, ...)`, rows like an example; for several inputs a tuple of tensors with rows that belong together.
+        references: `(R, ...)`, rows like an example; for several inputs a tuple of tensors, row by row together.
 
     Returns:
         What any metric of this package takes as `baselines`. A score is NaN where that of one row is. Captum's methods

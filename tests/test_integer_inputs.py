@@ -26,6 +26,7 @@ REFUSED = {"input_invariance", "smooth_mprt", "smooth_mprt_curve"} | {
     "average_drop",
     "average_gain",
     "increase_in_confidence",
+    "coherency",
 }
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=str)
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
@@ -59,6 +60,7 @@ def call(metric: Metric, inputs: Tensor, **changes: Any) -> Tensor:
         "other_attributions": torch.cat((PHI, -PHI)),
         "other_classes": torch.arange(2 * len(PHI)) % 3,
         "baselines": 1,
+        "patches": {0: torch.zeros(2, 1, 1), 1: torch.ones(2, 1, 1)},  # values that every type has
         "explanation_func": explained(setting.module),
         "explanation_factory": explained,
         "perturb_func": mirrored if takes(metric, "explanation_func") else swapped,

@@ -308,7 +308,13 @@ def of_box(s: Setting) -> Setting:
     return replace(s, model=f, module=f, layer="detector.hidden", own=own)
 
 
-SEVERAL = {"random_logit", "consistency", "road_accuracy", "unfaithfulness"}  # need several outputs, or a target
+SEVERAL = {
+    "random_logit",
+    "consistency",
+    "impact_coverage",
+    "road_accuracy",
+    "unfaithfulness",
+}  # need several outputs, or a target
 CALLING = [name for name, metric in METRICS.items() if cases_of(metric)[0].calls_a_model]
 
 

@@ -44,7 +44,12 @@ class Output(nn.Module):
 
 ONE, ALL = (slice(None), 0), slice(None)
 OF_ONE = {"target": LEFT_OUT, "activation": LEFT_OUT, "threshold": 0.0, "n_classes": LEFT_OUT}
-OF_CLASSES = ("random_logit", "consistency", "road_accuracy")  # metrics that need several outputs, or a target
+OF_CLASSES = (
+    "random_logit",
+    "consistency",
+    "impact_coverage",
+    "road_accuracy",
+)  # metrics that need several outputs, or a target
 MODELS = [Case(name, m) for name, m in METRICS.items() if cases_of(m)[0].takes("forward_func")]
 EXPLANATIONS = [Case(name, m) for name, m in METRICS.items() if cases_of(m)[0].takes("explanation_func")]
 

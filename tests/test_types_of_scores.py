@@ -37,7 +37,7 @@ def wanted(metric: Metric, attributions: torch.dtype, outputs: torch.dtype) -> s
     alone, both = promoted(attributions), promoted(attributions, outputs)
     if metric.__name__ in OF_CLASSES:
         return {alone, both}
-    if metric.__name__ == "minimal_subset" or takes(metric, "explanation_factory"):
+    if metric.__name__ in ("minimal_subset", "impact_coverage") or takes(metric, "explanation_factory"):
         return {alone}
     return {both if takes(metric, "forward_func") else alone}
 

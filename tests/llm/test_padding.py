@@ -20,6 +20,7 @@ WITHOUT_MODEL = [
     name
     for name in NAMES
     if "attributions" in TAKES[name] and not {"forward_func", "explanation_func"} & set(TAKES[name])
+    if name != "mst_compactness"  # which refuses what is no image
 ]
 SETTINGS = {"k": [1, 0.5], "weighted": True, "concept_influence": True}
 

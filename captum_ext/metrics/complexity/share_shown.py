@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..._core.arguments import AttributionsType, Scores, TensorOrTuple, as_attributions, flat
+from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, as_attributions
 from ..._core.card import metric
-from ..._core.scaled import scaled
+from ..._core.features import Features
+from ..._core.statistics import wide
 
 
 @metric(
@@ -15,17 +16,27 @@ from ..._core.scaled import scaled
     rows="none",
     reference="Poppi et al. 2021, arXiv:2104.10252",
 )
-def share_shown(inputs: TensorOrTuple, attributions: AttributionsType) -> Scores:
+def share_shown(
+    inputs: InputsType,
+    attributions: AttributionsType,
+    feature_mask: FeatureMaskType = None,
+    *,
+    aggregate: str = "mean",
+    frozen: FrozenType = None,
+) -> Scores:
     r"""The mean of the attribution map, scaled to 0..1: the share of the input that is shown through it.
 
-    .. math:: \frac1E \sum_{i=1}^E m_i, \qquad m = \frac{\phi - \min \phi}{\max \phi - \min \phi}
+    .. math:: \frac1F \sum_{i=1}^F m_i, \qquad m = \frac{\phi - \min \phi}{\max \phi - \min \phi}
 
-    over the `E` elements of the map. `average_drop` shows the input through the same map `m`, so a map that shows
+    A feature is a group of `feature_mask`, or without one an element of the map, as in the paper. `average_drop` shows the input through the same map `m`, so a map that shows
     nearly everything has a good score there and a bad one here. This is the complexity in the paper's ADCC.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. An example's map
-            is scaled over all its elements, also across the tensors of a tuple.
+            is scaled over all its features, also across the tensors of a tuple.
+        feature_mask: as in Captum, or a function of the inputs such as those of `captum_ext.feature_masks`.
+        aggregate: a group's attribution is the `"mean"` or the `"sum"` of its elements' attributions.
+        frozen: ids of `feature_mask` that do not count as features, such as special tokens or padding.
 
     Returns:
         `[B]`, from 0 to 1, or a mapping name -> `[B]`. Lower is better (less is shown); Gaussian noise scores about
@@ -43,8 +54,11 @@ def share_shown(inputs: TensorOrTuple, attributions: AttributionsType) -> Scores
         tensor([0.2500, 0.6250])
     """
     methods = as_attributions(attributions, inputs)
-    shares = []
-    for maps in methods.maps:
-        weights, constant = scaled(maps)
-        shares.append(flat(weights).mean(1).masked_fill(constant, torch.nan))
-    return methods.unpack(torch.stack(shares))
+    x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
+    phi = wide(x.totals(aggregate))
+    count = x.counts.to(phi.device)[:, None]
+    lacking = torch.arange(x.width, device=phi.device) >= count  # features that an example does not have
+    least = phi.masked_fill(lacking, torch.inf).amin(-1, keepdim=True)
+    extent = phi.masked_fill(lacking, -torch.inf).amax(-1, keepdim=True) - least
+    shown = ((phi - least) / extent).masked_fill(lacking, 0)  # 0 / 0 where the map is constant
+    return methods.unpack(shown.sum(-1) / count[:, 0])

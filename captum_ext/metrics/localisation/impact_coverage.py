@@ -16,7 +16,7 @@ from torch import Tensor
 from ..._core.arguments import TensorOrTuple, Tensors, as_tuple
 from ..._core.captum import Explanation
 from ..._core.card import metric
-from ..._core.checks import check_count, check_flag, check_real, describe, shape
+from ..._core.checks import check_count, check_exact, check_flag, check_real, describe, shape
 from ..._core.draws import SeedType, example_seeds
 from ..._core.forward import Batches, Forward, copies_of, whole
 from ..._core.guard import frames_of_package
@@ -231,6 +231,7 @@ def _as_patch(label: int, patch: Tensor, x: Tensor) -> Tensor:
         raise ValueError(
             f"`patches`: The patch of class {label}, {extents[1:]}, is larger than the images, {size[1:]}."
         )
+    check_exact("patches", patch, x)
     return patch.detach().to(x).reshape(extents)
 
 
