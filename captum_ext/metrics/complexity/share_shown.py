@@ -28,8 +28,9 @@ def share_shown(
 
     .. math:: \frac1F \sum_{i=1}^F m_i, \qquad m = \frac{\phi - \min \phi}{\max \phi - \min \phi}
 
-    A feature is a group of `feature_mask`, or without one an element of the map, as in the paper. `average_drop` shows the input through the same map `m`, so a map that shows
-    nearly everything has a good score there and a bad one here. This is the complexity in the paper's ADCC.
+    A feature is a group of `feature_mask`, or without one an element of the map, as in the paper. `average_drop` shows
+    the input through the same map `m`, so a map that shows nearly everything has a good score there and a bad one here.
+    This is the complexity in the paper's ADCC.
 
     Args:
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. An example's map
