@@ -167,7 +167,7 @@ def demo_metrics() -> dict[str, Callable[..., Any]]:
     }
 
 
-def figure(images: Tensor, maps: dict[str, Tensor], result: Evaluation, path: Path) -> None:
+def figure(images: Tensor, maps: dict[str, Tensor], names: list[str], result: Evaluation, path: Path) -> None:
     """The maps of every method above the curves of removing and of showing superpixels."""
     import matplotlib.pyplot as plt
 
@@ -175,7 +175,7 @@ def figure(images: Tensor, maps: dict[str, Tensor], result: Evaluation, path: Pa
 
     sheet = plt.figure(figsize=(2 * (len(maps) + 1), 13), layout="constrained")
     above, below = sheet.subfigures(2, 1, height_ratios=[2.2, 1])  # type: ignore[misc]
-    plots.maps(images, maps, ax=above.subplots(len(images), len(maps) + 1))
+    plots.maps(images, maps, names=names, ax=above.subplots(len(images), len(maps) + 1))
     for ax, curve in zip(below.subplots(1, 2), CURVES.values()):
         plots.curves(result, curve, ax=ax)
     sheet.savefig(path, dpi=100)
@@ -199,7 +199,7 @@ def main(output: Path) -> None:
         flush=True,
     )
     with torch.no_grad():
-        targets = model(images).argmax(1)
+        likely, targets = model(images).softmax(1).max(1)
     result = evaluate(
         model,
         list(zip(images, targets.tolist())),
@@ -214,7 +214,9 @@ def main(output: Path) -> None:
     maps = {name: explain(model, method, images, targets) for name, method in methods.items()}
     shown = (images * 128 + 127) / 255
     first = slice(0, 4 * len(CROPS), len(CROPS))  # the first crop of four photographs
-    figure(shown[first], {name: map[first] for name, map in maps.items()}, result, output / "explanations.png")
+    of_first = [f"class {c}, {p:.0%}" for c, p in zip(targets[first].tolist(), likely[first].tolist())]
+    of_maps = {name: map[first] for name, map in maps.items()}
+    figure(shown[first], of_maps, of_first, result, output / "explanations.png")
     result.report(output / "report.html", list(zip(shown, targets.tolist())), maps, overwrite=True)
     print(f"Report: {output / 'report.html'}, figure: {output / 'explanations.png'}, scores: {output / 'scores.h5'}.")
 
