@@ -234,7 +234,7 @@ def test_the_shared_arguments_are_listed_once():
     assert len(shared) > 9
     for name, file in modules(PACKAGE / "metrics"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name not in ("_magnitudes", "beside_reference"):
+            if isinstance(node, ast.FunctionDef) and node.name not in ("attributed", "beside_reference"):
                 listed = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)} & shared
                 assert len(listed) <= 4, f"{name}.{node.name} lists {', '.join(sorted(listed))}"
 

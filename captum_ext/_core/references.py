@@ -62,16 +62,16 @@ def _of_reference(function: F, given: inspect.BoundArguments, reference: TensorO
     return scores, unknown_for(scores) if noise is None and depends_on_draws(function) else noise
 
 
-def whole_outputs(key: Any) -> Tensor | None:
+def whole_outputs(key: Callable[[], Any]) -> Tensor | None:
     """The scores of the unperturbed examples, if a metric has computed them for another reference."""
     kept = _whole.get()
-    return None if kept is None else kept.get(key)
+    return None if kept is None else kept.get(key())
 
 
-def keep_whole_outputs(key: Any, scores: Tensor) -> None:
+def keep_whole_outputs(key: Callable[[], Any], scores: Callable[[], Tensor]) -> None:
     kept = _whole.get()
     if kept is not None:
-        kept[key] = scores
+        kept[key()] = scores()
 
 
 @contextmanager

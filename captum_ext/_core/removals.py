@@ -36,7 +36,7 @@ class Removals:
         self._ranked = range(0), torch.empty(0, device="cpu")  # pairs of an example and a method, and their ranks
         self.keys = torch.empty(0, dtype=torch.long, device="cpu")  # ascending; example, ordering and count
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
-        if (whole := whole_outputs(self._same_outputs())) is not None:
+        if (whole := whole_outputs(self._same_outputs)) is not None:
             self.keys, self.scores = self._keys_of_whole(), whole
 
     def counts(self, fractions: Tensor, rounding: str = "round") -> Tensor:
@@ -88,7 +88,7 @@ class Removals:
             self.keys, order = torch.cat((self.keys, missing)).sort()
             self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
             if torch.isin(whole := self._keys_of_whole(), self.keys).all():
-                keep_whole_outputs(self._same_outputs(), self.scores[torch.searchsorted(self.keys, whole)])
+                keep_whole_outputs(self._same_outputs, lambda: self.scores[torch.searchsorted(self.keys, whole)])
 
     def _keys_of_whole(self) -> Tensor:
         """`[B]`: the keys of the examples of which nothing is removed."""

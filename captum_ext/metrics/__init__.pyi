@@ -16,7 +16,6 @@ from captum_ext._core.target import TargetType
 from captum_ext.metrics.available import available as available
 from captum_ext.metrics.axioms.input_invariance import input_invariance as input_invariance
 from captum_ext.metrics.complexity.mst_compactness import mst_compactness as mst_compactness
-from captum_ext.metrics.complexity.share_shown import share_shown as share_shown
 from captum_ext.metrics.effects.infidelity import infidelity_perturb_func_decorator as infidelity_perturb_func_decorator
 from captum_ext.metrics.localisation.auc_roc import auc_roc as auc_roc
 from captum_ext.metrics.localisation.aup import aup as aup
@@ -889,6 +888,15 @@ def sensitivity_n(
     correlation: str = 'pearson',
     estimator: str = 'sample',
     seed: SeedType = None,
+) -> Scores: ...
+
+def share_shown(
+    inputs: InputsType,
+    attributions: AttributionsType,
+    feature_mask: FeatureMaskType = None,
+    *,
+    aggregate: str = 'sum',
+    frozen: FrozenType = None,
 ) -> Scores: ...
 
 def sign_agreement(

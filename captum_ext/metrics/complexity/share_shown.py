@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, as_attributions
+from ..._core.arguments import Scores
 from ..._core.card import metric
-from ..._core.features import Features
-from ..._core.statistics import wide
+from ..._core.signature import arguments_like
+from ._features import attributed
 
 
 @metric(
@@ -16,14 +18,8 @@ from ..._core.statistics import wide
     rows="none",
     reference="Poppi et al. 2021, arXiv:2104.10252",
 )
-def share_shown(
-    inputs: InputsType,
-    attributions: AttributionsType,
-    feature_mask: FeatureMaskType = None,
-    *,
-    aggregate: str = "mean",
-    frozen: FrozenType = None,
-) -> Scores:
+@arguments_like(attributed)
+def share_shown(**arguments: Any) -> Scores:
     r"""The mean of the attribution map, scaled to 0..1: the share of the input that is shown through it.
 
     .. math:: \frac1F \sum_{i=1}^F m_i, \qquad m = \frac{\phi - \min \phi}{\max \phi - \min \phi}
@@ -36,7 +32,7 @@ def share_shown(
         attributions: in the shape of `inputs`, or with one channel, or a mapping name -> attributions. An example's map
             is scaled over all its features, also across the tensors of a tuple.
         feature_mask: as in Captum, or a function of the inputs such as those of `captum_ext.feature_masks`.
-        aggregate: a group's attribution is the `"mean"` or the `"sum"` of its elements' attributions.
+        aggregate: a group's attribution is the `"sum"` or the `"mean"` of its elements' attributions.
         frozen: ids of `feature_mask` that do not count as features, such as special tokens or padding.
 
     Returns:
@@ -54,11 +50,8 @@ def share_shown(
         >>> share_shown(phi, phi)
         tensor([0.2500, 0.6250])
     """
-    methods = as_attributions(attributions, inputs)
-    x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
-    phi = wide(x.totals(aggregate))
-    count = x.counts.to(phi.device)[:, None]
-    lacking = torch.arange(x.width, device=phi.device) >= count  # features that an example does not have
+    methods, phi, count = attributed(**arguments)
+    lacking = torch.arange(phi.shape[-1], device=phi.device) >= count  # features that an example does not have
     least = phi.masked_fill(lacking, torch.inf).amin(-1, keepdim=True)
     extent = phi.masked_fill(lacking, -torch.inf).amax(-1, keepdim=True) - least
     shown = ((phi - least) / extent).masked_fill(lacking, 0)  # 0 / 0 where the map is constant

@@ -5,36 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..._core.arguments import (
-    Attributions,
-    AttributionsType,
-    FeatureMaskType,
-    FrozenType,
-    InputsType,
-    Scores,
-    as_attributions,
-)
+from ..._core.arguments import Scores
 from ..._core.card import metric
-from ..._core.features import Features
 from ..._core.signature import arguments_like
-from ..._core.statistics import wide
-
-
-def _magnitudes(
-    inputs: InputsType,
-    attributions: AttributionsType,
-    feature_mask: FeatureMaskType = None,
-    *,
-    aggregate: str = "sum",
-    frozen: FrozenType = None,
-) -> tuple[Attributions, Tensor, Tensor]:
-    """The methods, the features' absolute attributions `[methods, B, F]`, and the number of features `[B, 1]`."""
-    methods = as_attributions(attributions, inputs)
-    x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
-    magnitude = wide(x.totals(aggregate)).abs()
-    return methods, magnitude, x.counts.to(magnitude.device)[:, None]
+from ._features import attributed
 
 
 @metric(
@@ -43,7 +18,7 @@ def _magnitudes(
     rows="none",
     reference="Chalasani et al. 2020, arXiv:1810.06583",
 )
-@arguments_like(_magnitudes)
+@arguments_like(attributed)
 def sparseness(**arguments: Any) -> Scores:
     r"""The Gini index of the features' absolute attributions: 0 if all are equal, near 1 if one feature has it all.
 
@@ -79,7 +54,8 @@ def sparseness(**arguments: Any) -> Scores:
         >>> sparseness(phi, phi)
         tensor([0.7500, 0.0000])
     """
-    methods, magnitude, count = _magnitudes(**arguments)
+    methods, phi, count = attributed(**arguments)
+    magnitude = phi.abs()
     ascending = magnitude.sort(-1).values  # features that an example lacks are 0 and come first
     k = torch.arange(1, 1 + magnitude.shape[-1], device=count.device) - (magnitude.shape[-1] - count)  # [B, F]
     gini = ((2 * k - count - 1) * ascending).sum(-1) / (count[:, 0] * ascending.sum(-1))
@@ -116,6 +92,6 @@ def entropy(**arguments: Any) -> Scores:
         >>> entropy(phi, phi).exp()
         tensor([1., 4.])
     """
-    methods, magnitude, _ = _magnitudes(**arguments)
-    share = magnitude / magnitude.sum(-1, keepdim=True)
+    methods, phi, _ = attributed(**arguments)
+    share = phi.abs() / phi.abs().sum(-1, keepdim=True)
     return methods.unpack(torch.special.entr(share).sum(-1).clamp(min=0))
