@@ -124,3 +124,26 @@ def test_references_of_another_shape_are_refused_before_the_model_is_called():
     with pytest.raises(ValueError, match="`baselines`"):
         metrics.deletion(model, torch.ones(2, 4), torch.ones(2, 4), distribution(torch.ones(3, 5)))
     assert model.rows == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_one_example_of_one_feature_and_small_types_are_averaged_too(dtype):
+    x, rows = torch.full((1, 1), 4, dtype=dtype), torch.tensor([[0], [2]], dtype=dtype)
+    for reference, wanted in ((rows, 2.5), (rows[:1], 2.0), (rows[1:], 3.0)):
+        score = metrics.deletion(lambda z: z.sum(1).float(), x, torch.ones(1, 1), distribution(reference), n_steps=2)
+        assert score.tolist() == [wanted]
+
+
+def test_a_model_that_writes_into_its_input_leaves_the_references_alone():
+    rows = torch.randn(3, 4).double()
+    before = rows.clone()
+
+    def writes(z):
+        out = z.sum(1)
+        z.zero_()
+        return out
+
+    x = torch.ones(2, 4).double()
+    score = metrics.deletion(writes, x, x, distribution(rows))
+    torch.testing.assert_close(score, metrics.deletion(lambda z: z.sum(1), x, x, distribution(rows)))
+    assert (rows == before).all()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .checks import configured as configured
 from .home import in_float64
 from .references import over_references
 from .signature import with_rows_explained
@@ -131,13 +131,6 @@ def name_of(function: Callable[..., Any]) -> str:
     """Returns the name of a metric's function, also of one configured by `functools.partial`."""
     function = configured(function)
     return getattr(function, "__name__", type(function).__name__)
-
-
-def configured(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function inside any number of `functools.partial`."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
 
 
 def arguments_of_partial(function: Callable[..., Any]) -> dict[str, Any]:

@@ -197,11 +197,16 @@ def missing_arguments(function: Callable[..., Any], given: Collection[str]) -> l
     return [p.name for p in others if p.kind in by_name and p.default is p.empty and p.name not in given]
 
 
-def is_of_captum(function: Callable[..., Any]) -> bool:
-    """Whether this is the method of an object of Captum's, rather than a function with a `target` of its own."""
+def configured(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function inside any number of `functools.partial`."""
     while isinstance(function, functools.partial):
         function = function.func
-    return type(getattr(function, "__self__", None)).__module__.startswith("captum.attr.")
+    return function
+
+
+def is_of_captum(function: Callable[..., Any]) -> bool:
+    """Whether this is the method of an object of Captum's, rather than a function with a `target` of its own."""
+    return type(getattr(configured(function), "__self__", None)).__module__.startswith("captum.attr.")
 
 
 def as_captum_takes(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,11 @@ def noted(scores: S, noise: Callable[[], Noise], as_scores: Callable[[Any], Any]
     return scores
 
 
+def is_asked() -> bool:
+    """Whether somebody asked for the noise of scores."""
+    return _noted.get() is not None
+
+
 @contextmanager
 def _asked() -> Iterator[_Noted]:
     note = _Noted()

@@ -12,27 +12,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, as_given, as_tuple
-from .estimates import Noise, depends_on_draws, noted, of_mean, unknown_for, with_noise
+from .arguments import TensorOrTuple, Tensors, as_given, as_tuple
+from .estimates import Noise, depends_on_draws, is_asked, noted, of_mean, unknown_for, with_noise
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_whole: ContextVar[dict[Any, Tensor] | None] = ContextVar("_whole", default=None)
+_whole: ContextVar[dict[Any, tuple[Tensors, Tensor]] | None] = ContextVar("_whole", default=None)
 
 
 class Distribution:
-    """Rows that are equally likely to replace what is removed: a tensor `(R, ...)`, or a tuple of them."""
+    """Rows that are equally likely to replace what is removed: a tensor `(R, ...)`, or a tuple of them.
+
+    They are the same objects each time, so that metrics with equal settings share work for each reference.
+    """
 
     def __init__(self, references: TensorOrTuple):
         tensors = as_tuple(references, "references")
         self.rows = [as_given(row, references) for row in zip(*(t.split(1) for t in tensors))]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[TensorOrTuple]:
-        """The same objects each time, so that metrics with equal settings share work for each reference."""
-        return iter(self.rows)
 
 
 def over_references(function: F) -> F:
@@ -50,7 +46,7 @@ def over_references(function: F) -> F:
         if not isinstance(references, Distribution):
             return function(*args, **kwargs)
         with _whole_outputs_kept():
-            found = [_of_reference(function, given, reference) for reference in references]
+            found = [_of_reference(function, given, reference) for reference in references.rows]
         return _mean([scores for scores, _ in found], [noise for _, noise in found])
 
     return averaged  # type: ignore[return-value]
@@ -58,20 +54,15 @@ def over_references(function: F) -> F:
 
 def _of_reference(function: F, given: inspect.BoundArguments, reference: TensorOrTuple) -> tuple[Any, Noise | None]:
     given.arguments["baselines"] = reference
+    if not is_asked():  # the noise of the draws may take longer than the score
+        return function(*given.args, **given.kwargs), None
     scores, noise = with_noise(function)(*given.args, **given.kwargs)
     return scores, unknown_for(scores) if noise is None and depends_on_draws(function) else noise
 
 
-def whole_outputs(key: Callable[[], Any]) -> Tensor | None:
-    """The scores of the unperturbed examples, if a metric has computed them for another reference."""
-    kept = _whole.get()
-    return None if kept is None else kept.get(key())
-
-
-def keep_whole_outputs(key: Callable[[], Any], scores: Callable[[], Tensor]) -> None:
-    kept = _whole.get()
-    if kept is not None:
-        kept[key()] = scores()
+def whole_outputs() -> dict[Any, tuple[Tensors, Tensor]] | None:
+    """Inputs and the scores of the unperturbed examples, while a metric is computed for one reference after another."""
+    return _whole.get()
 
 
 @contextmanager

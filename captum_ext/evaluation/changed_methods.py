@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._core.checks import as_tensors, check_count, check_function, describe, explained
+from .._core.checks import as_captum_takes, as_tensors, check_count, check_function, describe, explained
 from .attributions_file import open_attributions
 from .examples import Tensors
 from .methods import METHOD, explanation_made, generator_of, generators_of, is_stored, ready_explanation
@@ -74,7 +74,7 @@ class ChangedMaps:
         return inspect.signature(self.func)
 
     def __call__(self, inputs: Tensor | Tensors, **kwargs: Any) -> Tensor | Tensors:
-        maps = explained(self.func, inputs, kwargs, "The method whose maps are changed")
+        maps = explained(self.func, inputs, as_captum_takes(self.func, kwargs), "The method whose maps are changed")
         numbers = kwargs.get("additional_forward_args") if self.of_prompts else None
         x = inputs if isinstance(inputs, tuple) else (inputs,)
         return _of_maps(maps, self.change, generators_of(x, self.seed, numbers))

@@ -8,10 +8,10 @@ from functools import partial
 
 import pytest
 import torch
-from captum.attr import GradientShap, InputXGradient, IntegratedGradients, Occlusion, Saliency
+from captum.attr import GradientShap, InputXGradient, IntegratedGradients, KernelShap, Occlusion, Saliency
 from torch.testing import assert_close
 
-from captum_ext import attribute_dataset, changed_attribution, metrics, shuffled_attribution
+from captum_ext import attribute_dataset, changed_attribution, evaluate, metrics, shuffled_attribution
 from captum_ext.evaluation.methods import draws_at_random
 
 from .runs import N, Net, inputs, run, scores
@@ -143,3 +143,18 @@ def test_what_cannot_be_changed_is_refused():
         maps_of(shuffled_attribution(Occlusion))
     with pytest.raises(ValueError, match="must return a row for each of its 3 input rows"):
         maps_of(changed_attribution(Saliency, lambda maps: maps[:1]))
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, x, scale):
+        return x.sum(1) * scale.squeeze(1)
+
+
+def test_a_further_argument_keeps_its_rows_where_captum_takes_a_bare_tensor_apart():
+    """KernelShap asks for one row at a time, with the further arguments of that row."""
+    x, scale = torch.rand(4, 5, generator=torch.Generator().manual_seed(0)), torch.arange(1.0, 5.0)[:, None]
+    data = [(row, None, own) for row, own in zip(x, scale)]
+    result = evaluate(
+        Scaled(), data, {"it": shuffled_attribution(KernelShap)}, {"c": metrics.completeness}, target=None
+    )
+    assert abs(result.dataset["c"].values).max() < 1e-4
