@@ -99,7 +99,6 @@ test-captum: $(VENV)/test.stamp
 tutorials: $(VENV)/tutorials.stamp
 	$(BIN)/python tutorials/run.py
 
-# Writes the table of metrics in README.md from the cards of the metrics.
 # Writes the type stubs from the signatures at run time.
 stubs: $(VENV)/test.stamp
 	$(BIN)/python -m tests.stubs
