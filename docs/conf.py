@@ -13,7 +13,7 @@ author = "The captum_ext authors"
 copyright = author
 version = release = captum_ext.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "made_pages", "mathml"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "made_pages", "mathml", "search_excerpts"]
 exclude_patterns = ["_build"]
 nitpicky = True
 default_role = "py:obj"  # a link where an object has that name, else code
