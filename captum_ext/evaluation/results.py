@@ -29,7 +29,7 @@ from .labels import PREDICTED
 from .names import AXES, COLUMNS, N_EFF, OF, STDERR
 from .score import GROUP, failures_of, metrics_of, own_axes, part_of
 from .store import ShardStore, of_all, side_by_side
-from .verdict import ATTRIBUTES, decisions_of, sentences, table, with_unfinished
+from .verdict import ATTRIBUTES, decisions_of, listed, sentences, table, with_unfinished
 
 
 class Evaluation:
@@ -96,7 +96,8 @@ class Evaluation:
     def merge(self, *others: Evaluation) -> Evaluation:
         """Joins these scores with those of other methods, metrics or examples; no score may be in two of them.
 
-        What one of them had decided is left out: ask `verdict` again. Groups of examples must agree.
+        What one of them had decided is left out: ask `verdict` again. Groups of examples must agree. Results of several
+        models can be joined, once their methods have different names: a warning says which metrics are then compared.
         """
         merged, failures = self.dataset, self.failures
         for other in others:
@@ -105,6 +106,7 @@ class Evaluation:
             _check_disjoint(merged, other.dataset)
             _check_targets(merged, other.dataset)
             _check_groups(merged, other.dataset)
+            _warn_of_other_model(merged, other.dataset)
             merged, failures = _merged(merged, other.dataset), failures + other.failures
         merged = merged.assign_attrs(failures=json.dumps(failures))
         merged.attrs = {k: v for k, v in merged.attrs.items() if k not in ATTRIBUTES}  # decided of one of them alone
@@ -418,6 +420,18 @@ def _check_targets(ours: xr.Dataset, theirs: xr.Dataset) -> None:
         raise ValueError(
             f"Both results have predicted classes, which differ for example {different[0]}. To join them without, take "
             "`Evaluation(result.dataset.drop_vars('target'))` of one."
+        )
+
+
+def _warn_of_other_model(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    models = {dataset.attrs["model"] for dataset in (ours, theirs) if "model" in dataset.attrs}
+    shared = [name for name in metrics_of(ours) if name in metrics_of(theirs)]
+    if len(models) > 1 and shared:
+        warnings.warn(
+            f"The results are of different models, and both have {listed([repr(name) for name in shared])}. A score in "
+            "the unit of the model's output says nothing across models, as one may have larger outputs; compare scores "
+            "without a unit, such as `oracle_normalized`, `sensitivity_n` or areas of probabilities.",
+            stacklevel=3,
         )
 
 

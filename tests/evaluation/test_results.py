@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import warnings
 from functools import partial
 
 import h5py
@@ -421,6 +422,23 @@ def test_merging_changes_no_part(kind, parts):
     before = [p.dataset.copy(deep=True) for p in parts[kind]]
     parts[kind][0].merge(*parts[kind][1:])
     assert all(p.dataset.identical(b) for p, b in zip(parts[kind], before))
+
+
+def test_results_of_different_models_are_merged_with_a_warning_that_names_the_metrics():
+    """Equal weights make one model, and metrics that only one result has are not compared."""
+    scaled = Net()
+    scaled.layers[-1].weight.data *= 10
+    ours, again, theirs = (
+        run(model, methods={name: Saliency}, metrics={"deletion": metrics.deletion})
+        for name, model in {"ours": Net(), "again": Net(), "theirs": scaled}.items()
+    )
+    with pytest.warns(UserWarning, match=r"different models, and both have 'deletion'.* unit") as warned:
+        ours.merge(again, theirs)
+    assert warned[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.merge(again)
+        ours.merge(Evaluation(theirs.dataset.rename(deletion="deletion of theirs")))
 
 
 def test_merged_methods_keep_their_order():
