@@ -85,7 +85,7 @@ def check_real(must: str, *tensors: Tensor) -> None:
 
 def is_exported(module: object) -> bool:
     """Whether a module was made by `torch.export`: a graph, without the layers that it was made from."""
-    return any(kind.__module__.startswith("torch.export.") for kind in type(module).__mro__)
+    return any(module_of(kind).startswith("torch.export.") for kind in type(module).__mro__)
 
 
 def check_has_values(name: str, tensor: Tensor, like: Tensor) -> None:
@@ -204,9 +204,14 @@ def configured(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def module_of(value: Any) -> str:
+    """The name of the module that defines a function or a class; "" for code that ran outside of any module."""
+    return str(getattr(value, "__module__", None) or "")
+
+
 def is_of_captum(function: Callable[..., Any]) -> bool:
     """Whether this is the method of an object of Captum's, rather than a function with a `target` of its own."""
-    return type(getattr(configured(function), "__self__", None)).__module__.startswith("captum.attr.")
+    return module_of(type(getattr(configured(function), "__self__", None))).startswith("captum.attr.")
 
 
 def as_captum_takes(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

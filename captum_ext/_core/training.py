@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checks import is_exported
+from .checks import is_exported, module_of
 from .guard import frames_of_package
 
 # Where an explanation or a wrapper keeps what it calls: Captum's names, and the one that own objects usually have.
@@ -65,4 +65,4 @@ def may_change(module: nn.Module) -> bool:
         return module.dropout > 0
     if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.RReLU, torch.jit.ScriptModule)):
         return True
-    return not str(getattr(module.forward, "__module__", "")).startswith(TRANSPARENT)
+    return not module_of(module.forward).startswith(TRANSPARENT)

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .._core.checks import module_of
+
 OWN = "..."  # stands for what has no name that could be imported
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 NAMED = (type, FunctionType, BuiltinFunctionType)
@@ -56,7 +58,7 @@ def as_code(value: Any) -> str:
 
 def _name(value: Any) -> str:
     """The name by which a function or a class is imported from the first package that has it; its own if none does."""
-    parts, name = str(value.__module__).split("."), value.__name__
+    parts, name = module_of(value).split("."), value.__name__
     for count in range(1, len(parts) + 1):
         module = ".".join(parts[:count])
         if getattr(sys.modules.get(module), name, None) is value and not parts[count - 1].startswith("_"):

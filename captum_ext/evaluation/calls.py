@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._core.card import arguments_of_partial, configured
+from .._core.checks import module_of
 from .._core.estimates import generator_states, with_noise
 from .._core.guard import Guard
 from .._core.sharing import forget, key_of, made_of, remember, sharing
@@ -84,7 +85,7 @@ class Calls:
         """
 
         def call(part: Batch) -> Any:
-            if configured(metric).__module__.startswith("captum_ext."):  # keeps the batch as it is
+            if module_of(configured(metric)).startswith("captum_ext."):  # keeps the batch as it is
                 return self._metric(name, metric, seed, part, explanation)
             return self._on_a_copy(
                 f"Metric {name!r}", lambda own: self._metric(name, metric, seed, own, explanation), part

@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from types import CodeType
+from types import CodeType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .._core.checks import module_of
 
 LIBRARIES = {"captum_ext", "captum", "torch", "numpy"}  # their versions are in the manifest
 
@@ -47,7 +49,7 @@ def described(value: Any, inside: tuple[int, ...] = ()) -> Any:
         return f"{_name_of(value)} {digest(value)}"
     if isinstance(value, (os.PathLike, torch.dtype, torch.device)):
         return str(value)
-    if hasattr(value, "__func__"):  # a bound method
+    if isinstance(value, MethodType):
         return {"method": of_part(value.__func__), "of": of_part(value.__self__)}
     return _described_function(value, of_part) if hasattr(value, "__qualname__") else _described_object(value, of_part)
 
@@ -55,7 +57,7 @@ def described(value: Any, inside: tuple[int, ...] = ()) -> Any:
 def _described_function(value: Any, of_part: Callable[[Any], Any]) -> str:
     """A function's name, with a digest of code, closure and defaults unless a library's version stands for these."""
     code = getattr(value, "__code__", None)
-    if code is None or value.__module__.split(".")[0] in LIBRARIES:
+    if code is None or module_of(value).split(".")[0] in LIBRARIES:
         return _name_of(value)
     settings = (
         [of_part(c.cell_contents) for c in value.__closure__ or ()],
@@ -105,7 +107,7 @@ def _digest_of_code(code: CodeType) -> str:
 
 def _name_of(value: Any) -> str:
     """The names of the module and the object; a metric has its exported name, which stays if its file is moved."""
-    if (card := getattr(value, "card", None)) is not None and value.__module__.split(".")[0] == "captum_ext":
+    if (card := getattr(value, "card", None)) is not None and module_of(value).split(".")[0] == "captum_ext":
         return f"captum_ext.metrics.{card.name}"
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{module_of(named)}.{named.__qualname__}"

@@ -23,7 +23,7 @@ try:
     import ray
     from ray.exceptions import RayActorError
 except ImportError as error:
-    raise ImportError("engine='ray' needs Ray: pip install captum_ext[ray]") from error
+    raise ImportError("engine='ray' needs Ray: pip install \"captum-ext[ray]\"") from error
 
 LOOKS_EVERY, WAITS_SILENTLY = 1.0, 60.0  # seconds
 
