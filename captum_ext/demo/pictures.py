@@ -17,7 +17,7 @@ PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 SIDE = 128
 CROPS = {"middle": (0.0, 0.0, 1.0), "upper left": (0.0, 0.0, 0.75), "lower right": (0.25, 0.25, 0.75)}  # of the square
 LAYER_OF_GRADCAM = "_bn1"  # the last feature maps of EfficientNet-Lite
-CURVES = {"deletion": "deletion curve", "insertion": "insertion curve"}
+CURVES = {"deletion": "seg-deletion curve", "insertion": "seg-insertion curve"}
 
 
 def network() -> nn.Module:
@@ -162,8 +162,8 @@ def demo_metrics() -> dict[str, Callable[..., Any]]:
         "insertion": partial(metrics.insertion, **pixels, **removal),
         "seg-deletion": partial(metrics.deletion, **segments, **removal),
         "seg-insertion": partial(metrics.insertion, **segments, **removal),
-        "deletion curve": partial(metrics.deletion_curve, **segments, **removal),
-        "insertion curve": partial(metrics.insertion_curve, **segments, **removal),
+        "seg-deletion curve": partial(metrics.deletion_curve, **segments, **removal),
+        "seg-insertion curve": partial(metrics.insertion_curve, **segments, **removal),
     }
 
 
