@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from .._core.checks import check_choice, check_count, check_fraction
 from .._core.printing import printable
@@ -32,21 +31,23 @@ from .statistics import (
     CORRECTIONS,
     SIDES,
     Floats,
+    Ranked,
     corrected,
-    fisher_mean,
+    fisher_sum,
     intervals,
     krippendorff_alpha,
+    leads,
     least_p,
-    rank_biserial,
+    mean_of_fisher_sum,
     rank_interval,
     ranks_of,
     resampled_means,
     share_of_firsts,
-    signed_rank_p,
-    spearman_of_examples,
+    signed_ranks,
     undecided,
 )
 
+BLOCK = 2**17  # examples whose ranks are held at once
 HALVES_AXES = ("attribution", "example", "half")
 
 
@@ -75,8 +76,8 @@ def summary_of(
 ) -> pd.DataFrame:
     confidence, seed = check_fraction("confidence", confidence, open_ends=True), check_count("seed", seed, least=0)
     n_resamples = check_count("n_resamples", n_resamples)
-    stacked = np.concatenate([score.values for score in found])  # [scores * methods, examples]
-    means = resampled_means(stacked, n_resamples, seed).reshape(n_resamples, len(found), -1)
+    rows = [row for score in found for row in score.values]  # [scores * methods, examples]
+    means = resampled_means(rows, n_resamples, seed).reshape(n_resamples, len(found), -1)
     return _table(_summary(score, means[:, i], confidence) for i, score in enumerate(found))
 
 
@@ -167,14 +168,15 @@ def _check_baseline(baseline: Any, methods: list[str]) -> None:
 def _against(score: Score, baseline: str, alternative: str) -> pd.DataFrame:
     others = [i for i, name in enumerate(score.methods) if name != baseline]
     differences = score.oriented[others] - score.oriented[score.methods.index(baseline)]
+    ranked = [signed_ranks(d) for d in differences]
     return _rows(
         score,
         [score.methods[i] for i in others],
         baseline=baseline,
-        effect=rank_biserial(differences),
+        effect=[ranks.effect for ranks in ranked],
         median_difference=pd.DataFrame(differences.T).median().to_numpy(),
         pairs=np.isfinite(differences).sum(-1),
-        p=_p_values(differences, alternative),
+        p=[ranks.p(alternative) for ranks in ranked],
     )
 
 
@@ -201,16 +203,12 @@ def _ties(score: Score, confidence: float) -> pd.DataFrame:
     others = scored & (np.arange(len(means)) != best)
     differences = score.oriented[others] - score.oriented[best]
     p, unclear = np.full(len(means), np.nan), np.zeros(len(means), dtype=bool)
-    p[others] = corrected(_p_values(differences), "holm")
+    p[others] = corrected(np.array([signed_ranks(d).p() for d in differences]), "holm")
     least = least_p(np.isfinite(differences).sum(-1), "two-sided")
     unclear[others] = undecided(p[others], least, "holm", 1 - confidence)
     unclear[best] = others.any() and unclear[others].all()
     tied = scored & ~(p < 1 - confidence)
     return _rows(score, score.methods, best=scored & ~others, p_corrected=p, tied_with_best=tied, undecided=unclear)
-
-
-def _p_values(differences: Floats, alternative: str = "two-sided") -> Floats:
-    return np.array([signed_rank_p(d[np.isfinite(d)], alternative) for d in differences])
 
 
 def mean_ranks(dataset: xr.Dataset, metric: MetricType = None) -> pd.DataFrame:
@@ -242,14 +240,25 @@ def agreement_of(found: Sequence[Score]) -> pd.DataFrame:
     methods = len(found[0].methods)
     if methods < 3:
         raise ValueError(f"`agreement` correlates over methods and needs at least 3, got {methods}.")
+    totals = np.array([_fisher_sums(found, block, methods) for block in _blocks_of_examples(found)]).sum(0)
     records = []
-    for one, other in combinations(found, 2):
-        r = spearman_of_examples(one.oriented, other.oriented)
-        r = r[np.isfinite(r)]
+    for (one, other), (total, n) in zip(combinations(found, 2), totals):
         pair = (one.metric, one.axis, one.at, other.metric, other.axis, other.at)
-        records.append((*pair, fisher_mean(r, methods), len(r)))
+        records.append((*pair, mean_of_fisher_sum(total, int(n), methods), int(n)))
     columns = ["metric", "axis", "at", "other", "other_axis", "other_at", "correlation", "examples"]
     return pd.DataFrame(records, columns=columns)
+
+
+def _blocks_of_examples(found: Sequence[Score]) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, found[0].values.shape[1], BLOCK)]
+
+
+def _fisher_sums(found: Sequence[Score], block: slice, methods: int) -> list[tuple[float, int]]:
+    """For each pair of scores the sum on Fisher's scale over a block of examples, and how many have a correlation."""
+    ranked = [Ranked(score.oriented[:, block]) for score in found]  # each once, for all of its pairs
+    correlations = (one.spearman(other) for one, other in combinations(ranked, 2))
+    known = (r[np.isfinite(r)] for r in correlations)
+    return [(fisher_sum(r, methods), len(r)) for r in known]
 
 
 def as_matrix(pairs: pd.DataFrame, found: Sequence[Score], column: str = "correlation") -> pd.DataFrame:
@@ -358,7 +367,8 @@ def _three_axes(halves: Any) -> xr.DataArray:
 
 
 def _ranks_in_example(score: Score) -> Floats:
-    return np.asarray(stats.rankdata(-score.oriented, axis=0, nan_policy="omit"))
+    defined = np.isfinite(score.values)
+    return np.where(defined, (defined.sum(0) + 1 - leads(score.oriented)) / 2, np.nan)
 
 
 def _rows(score: Score, methods: list[str], **columns: Any) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, count
 from typing import Any
 
 import numpy as np
@@ -16,23 +18,42 @@ MIN_PAIRS = 6  # with fewer no outcome of a two-sided signed-rank test is below 
 SIDES = {"two-sided": 2, "greater": 1, "less": 1}  # the alternatives of a test -> how many outcomes are the clearest
 TIE = 1e-12  # means that differ by less, relative to the largest, are equal, so that rounding does not rank
 BLOCK = 2**22  # counts of resampled examples held at once
+MOST_UNITS = 100_000  # more examples than these are resampled in as many groups
+ALWAYS_NORMAL = 51  # so many pairs are the fewest for which scipy takes the normal approximation, ties or none
 
 
-def resampled_means(values: Floats, n_resamples: int, seed: int) -> Floats:
+def resampled_means(values: Floats | Sequence[Floats], n_resamples: int, seed: int) -> Floats:
     """`[n_resamples, rows]`: means of `[rows, examples]` over resampled examples, which are the same for all rows.
 
-    A mean is nan where none of the resampled examples has a value in the row.
+    A mean is nan where none of the resampled examples has a value in the row. More than `MOST_UNITS` examples are put
+    at random into as many groups whose sizes differ by one at most, and whole groups are resampled. As the groups are
+    random, the means vary around the same centre by the same variance, which a set of groups meets with a relative
+    error of sqrt(2 / groups), 0.4 %; 2000 resamples alone have an error of 3 %.
     """
-    rng, examples = np.random.default_rng(seed), values.shape[1]
-    defined = np.isfinite(values)
-    filled, present = np.where(defined, values, 0.0).T, defined.T.astype(np.float64)
-    means = []
-    for size in _blocks(n_resamples, max(1, BLOCK // examples)):
-        drawn = rng.integers(examples, size=(size, examples)) + examples * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * examples).reshape(size, examples).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    sums, present = _of_units(values, rng)
+    units, means = len(sums), []
+    for size in _blocks(n_resamples, max(1, BLOCK // units)):
+        drawn = rng.integers(units, size=(size, units)) + units * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
         with np.errstate(invalid="ignore"):
-            means.append((counts @ filled) / (counts @ present))
+            means.append((counts @ sums) / (counts @ present))
     return np.concatenate(means)
+
+
+def _of_units(values: Floats | Sequence[Floats], rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """`[units, rows]` twice: the sum of the defined values of each unit that is resampled, and their number."""
+    examples = len(values[0])
+    if examples <= MOST_UNITS:
+        defined = np.isfinite(values)
+        return np.where(defined, values, 0.0).T, defined.T.astype(np.float64)
+    unit = rng.permutation(examples) % MOST_UNITS
+    sums, present = np.empty((2, len(values), MOST_UNITS))
+    for i, row in enumerate(values):
+        defined = np.isfinite(row)
+        sums[i] = np.bincount(unit, np.where(defined, row, 0.0))
+        present[i] = np.bincount(unit, defined)
+    return sums.T, present.T
 
 
 def _blocks(total: int, block: int) -> list[int]:
@@ -85,17 +106,55 @@ def share_of_firsts(ranks: Floats) -> Floats:
     return np.where(np.isfinite(ranks).any(0), shares, np.nan)
 
 
-def rank_biserial(differences: Floats) -> Floats:
-    """`[methods]`, from `[methods, examples]`: matched rank-biserial correlation; nan without a difference."""
-    ranks = stats.rankdata(np.abs(differences), axis=-1, nan_policy="omit")
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.nansum(np.sign(differences) * ranks, -1) / np.nansum(ranks, -1))
+@dataclass(frozen=True)
+class SignedRanks:
+    """Wilcoxon's signed ranks of the finite `differences` of pairs, which share the rank of their size where equal.
+
+    `plus` and `minus` are the sums of the ranks of positive and of negative differences, among which those of zero
+    differences are split, and `ties` is the sum of t^3 - t over all sets of t differences of one size.
+    """
+
+    differences: Floats
+    plus: float
+    minus: float
+    ties: float
+
+    @property
+    def effect(self) -> float:
+        """Matched rank-biserial correlation; nan without a pair."""
+        return (self.plus - self.minus) / (self.plus + self.minus)
+
+    def p(self, alternative: str = "two-sided") -> float:
+        """As `scipy.stats.wilcoxon` has it with `zero_method="zsplit"`; nan with fewer than 6 pairs."""
+        pairs = len(self.differences)
+        if pairs < MIN_PAIRS:
+            return np.nan
+        if pairs < ALWAYS_NORMAL:
+            return float(stats.wilcoxon(self.differences, zero_method="zsplit", alternative=alternative).pvalue)
+        z = (self.plus - pairs * (pairs + 1) / 4) / self._deviation()
+        above, below = float(special.ndtr(-z)), float(special.ndtr(z))
+        return {"two-sided": 2 * min(above, below), "greater": above, "less": below}[alternative]
+
+    def _deviation(self) -> float:
+        """The standard deviation of `plus` where signs are fair coins."""
+        n = float(len(self.differences))
+        return float(np.sqrt((n * (n + 1) * (2 * n + 1) - self.ties / 2) / 24))
 
 
-def signed_rank_p(differences: Floats, alternative: str) -> float:
-    if len(differences) < MIN_PAIRS:
-        return np.nan
-    return float(stats.wilcoxon(differences, zero_method="zsplit", alternative=alternative).pvalue)
+def signed_ranks(differences: Floats) -> SignedRanks:
+    differences = np.asarray(differences[np.isfinite(differences)], np.float64)
+    if not len(differences):
+        return SignedRanks(differences, np.nan, np.nan, 0.0)
+    # The bits of positive numbers are in the order of the numbers, so that one sort of integers takes along, in their
+    # last bit, which differences are positive. It is several times as fast as a sort that returns an order.
+    keys = np.sort((np.abs(differences).view(np.uint64) << np.uint64(1)) | (differences > 0))
+    sizes, positive = keys >> np.uint64(1), keys & np.uint64(1)
+    edges = np.flatnonzero(np.concatenate([[True], sizes[1:] != sizes[:-1], [True]]))
+    tied = np.diff(edges).astype(np.float64)
+    ranks = edges[:-1] + (tied + 1) / 2  # of each size
+    of_zeros = ranks[0] * tied[0] if sizes[0] == 0 else 0.0
+    plus = float((ranks * np.add.reduceat(positive, edges[:-1])).sum() + of_zeros / 2)
+    return SignedRanks(differences, plus, float((ranks * tied).sum()) - plus, float((tied**3 - tied).sum()))
 
 
 def least_p(pairs: Any, alternative: str) -> Floats:
@@ -134,26 +193,74 @@ def _holm(p: Floats) -> Floats:
 CORRECTIONS: dict[str, Callable[[Floats], Floats]] = {"holm": _holm, "bh": stats.false_discovery_control}
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """The methods' places on each example, by their `values` `[methods, examples]`, nan where undefined.
+
+    `lead` is how many methods one is ahead of, less those that are ahead of it: twice its centred rank, in which equal
+    methods share the mean of their ranks. It is 0 where a method has no value, and where fewer than 3 have one.
+    """
+
+    values: Floats
+
+    @cached_property
+    def defined(self) -> npt.NDArray[np.bool_]:
+        return np.isfinite(self.values)
+
+    @cached_property
+    def lead(self) -> Floats:
+        return np.where(self.defined.sum(0) >= 3, leads(self.values), 0.0)
+
+    @cached_property
+    def spread(self) -> Floats:
+        return np.asarray((self.lead**2).sum(0))
+
+    def spearman(self, other: Ranked) -> Floats:
+        """`[examples]`: over the methods that both score; nan with fewer than 3, and where either scores all alike."""
+        with np.errstate(invalid="ignore"):
+            r = np.clip((self.lead * other.lead).sum(0) / np.sqrt(self.spread * other.spread), -1, 1)
+        gaps = (self.defined != other.defined).any(0)
+        if gaps.any():
+            r[gaps] = spearman_of_examples(self.values[:, gaps], other.values[:, gaps])
+        return r
+
+
 def spearman_of_examples(one: Floats, other: Floats) -> Floats:
-    """`[examples]`: over the methods that both score; nan with fewer than 3, and where either scores all alike."""
+    """As `Ranked.spearman`."""
     both = np.isfinite(one) & np.isfinite(other)
-    both &= both.sum(0) >= 3
-    x, y = (_centred_ranks(values, both) for values in (one, other))
-    with np.errstate(invalid="ignore"):
-        return np.clip((x * y).sum(0) / np.sqrt((x**2).sum(0) * (y**2).sum(0)), -1, 1)
+    x, y = (Ranked(np.where(both, values, np.nan)) for values in (one, other))
+    return x.spearman(y)
 
 
-def _centred_ranks(values: Floats, counted: npt.NDArray[np.bool_]) -> Floats:
-    ranks = stats.rankdata(np.where(counted, values, np.nan), axis=0, nan_policy="omit")
-    return np.where(counted, ranks - (counted.sum(0) + 1) / 2, 0.0)
+def leads(values: Floats) -> Floats:
+    """`[methods, examples]`: by how many more methods one is ahead of than are ahead of it; 0 where undefined."""
+    result = np.zeros(values.shape)
+    for i, j in combinations(range(len(values)), 2):
+        ahead = (values[i] > values[j]).astype(np.int8) - (values[i] < values[j])  # nan is neither
+        result[i] += ahead
+        result[j] -= ahead
+    return result
 
 
 def fisher_mean(correlations: Floats, methods: int) -> float:
     """The mean on Fisher's scale, of correlations drawn in as `comparison.agreement` says; nan of none."""
-    if not len(correlations):
+    return mean_of_fisher_sum(fisher_sum(correlations, methods), len(correlations), methods)
+
+
+def fisher_sum(correlations: Floats, methods: int) -> float:
+    return float(np.arctanh(_inside(methods) * correlations).sum()) if len(correlations) else 0.0
+
+
+def mean_of_fisher_sum(total: float, number: int, methods: int) -> float:
+    """From the sums of all parts of the correlations, added up."""
+    if not number:
         return np.nan
-    inside = 1 - 6 / (methods**3 - methods)
-    return float(np.clip(np.tanh(np.arctanh(inside * correlations).mean()) / inside, -1, 1))
+    inside = _inside(methods)
+    return float(np.clip(np.tanh(total / number) / inside, -1, 1))
+
+
+def _inside(methods: int) -> float:
+    return 1 - 6 / (methods**3 - methods)
 
 
 def krippendorff_alpha(ranks: Floats) -> float:
@@ -161,9 +268,9 @@ def krippendorff_alpha(ranks: Floats) -> float:
     methods, examples = ranks.shape
     if methods < 2 or examples < 2:
         return np.nan
-    values, place = np.unique(ranks, return_inverse=True)
-    place = place.reshape(ranks.shape)
-    counts = np.stack([np.bincount(row, minlength=len(values)) for row in place]).astype(np.float64)
+    values = np.unique(ranks)
+    places = (np.searchsorted(values, row) for row in ranks)
+    counts = np.stack([np.bincount(place, minlength=len(values)) for place in places]).astype(np.float64)
     totals = counts.sum(0)
     middle = totals.cumsum() - totals / 2
     distance = (middle[:, None] - middle) ** 2

@@ -16,25 +16,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from captum_ext.evaluation import statistics
+from captum_ext.evaluation import comparison, statistics
 from captum_ext.evaluation.comparison import (
     agreement,
     compare,
     corrected,
-    fisher_mean,
     krippendorff_alpha,
     mean_ranks,
-    rank_biserial,
     ranking_consistency,
     ranks_of,
     reliability,
-    resampled_means,
     scores,
     summary,
     tie_with_best,
 )
 from captum_ext.evaluation.score import label
-from captum_ext.evaluation.statistics import bca
+from captum_ext.evaluation.statistics import (
+    bca,
+    fisher_mean,
+    leads,
+    resampled_means,
+    signed_ranks,
+    spearman_of_examples,
+)
 
 METHODS = ["best", "good", "poor", "random"]
 GRID = {"n": [2, 5], "fraction": [0.0, 0.5, 1.0]}
@@ -155,6 +159,42 @@ def test_blocks_of_resamples_change_nothing(rng, monkeypatch):
     np.testing.assert_allclose(resampled_means(values, 50, 0), whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("gaps", [False, True])
+def test_resampled_groups_of_many_examples_give_the_same_intervals_up_to_chance(gaps, rng, monkeypatch):
+    """Skewed scores in the order of their size, as where the data is sorted."""
+    resamples, units = 2000, 2500  # groups of three and of four
+    values = np.sort(rng.lognormal(size=(2, 9_000)))
+    values[1, rng.random(9_000) < 0.3 * gaps] = np.nan
+    each = resampled_means(values, resamples, 0)
+    monkeypatch.setattr(statistics, "MOST_UNITS", units)
+    groups = resampled_means(values, resamples, 0)
+    error = np.sqrt(1 / resamples + 1 / (2 * units))  # of the ratio of two spreads, each of so many resamples
+    np.testing.assert_allclose(groups.std(0), each.std(0), rtol=3 * error)
+    np.testing.assert_allclose(groups.mean(0), np.nanmean(values, 1), atol=4 * each.std(0).max() / resamples**0.5)
+    for row, a, b in zip(values, each.T, groups.T):
+        row = row[np.isfinite(row)]
+        of_quantiles = 0.1 * a.std()  # the difference that chance alone makes
+        np.testing.assert_allclose(bca(row, a, 0.95), bca(row, b, 0.95), atol=4 * of_quantiles)
+
+
+def test_groups_of_examples_are_of_one_size_and_the_same_for_all_rows(rng, monkeypatch):
+    monkeypatch.setattr(statistics, "MOST_UNITS", 4)
+    values = np.stack([np.arange(10.0), 2 * np.arange(10.0), np.where(np.arange(10) < 5, np.nan, 1.0)])
+    means = resampled_means(values, 300, 0)
+    np.testing.assert_allclose(means[:, 1], 2 * means[:, 0])
+    assert set(means[np.isfinite(means[:, 2]), 2]) == {1.0}
+    sums, present = statistics._of_units(values, np.random.default_rng(0))
+    assert sorted(present[:, 0]) == [2, 2, 3, 3]
+    assert sums.sum(0).tolist() == [45, 90, 5]
+
+
+def test_as_many_examples_as_units_are_resampled_one_by_one(rng, monkeypatch):
+    values = rng.normal(size=(2, 30))
+    each = resampled_means(values, 50, 0)
+    monkeypatch.setattr(statistics, "MOST_UNITS", 30)
+    np.testing.assert_array_equal(resampled_means(values, 50, 0), each)
+
+
 def test_a_seed_repeats_and_another_differs(noisy):
     pd.testing.assert_frame_equal(summary(noisy, seed=1), summary(noisy, seed=1))
     assert not summary(noisy, seed=1)["low"].equals(summary(noisy, seed=2)["low"])
@@ -271,7 +311,19 @@ def test_the_effect_is_the_share_of_rank_sums_by_a_naive_loop(differences):
     ranks = stats.rankdata(np.abs(d))
     plus = sum(r for r, v in zip(ranks, d) if v > 0)
     minus = sum(r for r, v in zip(ranks, d) if v < 0)
-    assert rank_biserial(d[None])[0] == pytest.approx((plus - minus) / ranks.sum())
+    assert signed_ranks(d).effect == pytest.approx((plus - minus) / ranks.sum())
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+@pytest.mark.parametrize("pairs", [6, 50, 51, 400])
+@pytest.mark.parametrize("step", [None, 0.5])  # without ties, and with many, some of them at zero
+def test_signed_ranks_give_scipys_p_and_its_sums_of_ranks(alternative, pairs, step, rng):
+    d = rng.normal(0.1, 1, size=pairs)
+    d = d if step is None else step * np.round(d / step)
+    found = signed_ranks(np.append(d, [np.nan, np.inf]))
+    theirs = stats.wilcoxon(d, zero_method="zsplit", alternative=alternative)
+    assert found.p(alternative) == pytest.approx(theirs.pvalue, rel=1e-12)
+    assert (min(found.plus, found.minus) if alternative == "two-sided" else found.plus) == theirs.statistic
 
 
 def test_no_difference_is_effect_0_and_p_1():
@@ -286,7 +338,7 @@ def test_only_examples_with_both_scores_are_pairs(noisy):
     d = values[0, 9:] - values[3, 9:]
     assert found["pairs"] == 31
     assert found["p"] == pytest.approx(stats.wilcoxon(d, zero_method="zsplit").pvalue)
-    assert found["effect"] == pytest.approx(rank_biserial(d[None])[0])
+    assert found["effect"] == pytest.approx(signed_ranks(d).effect)
 
 
 def test_fewer_than_6_pairs_have_no_p_and_do_not_count_in_the_correction(ordered):
@@ -491,6 +543,33 @@ def test_an_example_without_a_score_counts_with_the_methods_that_are_left(rng):
     found = agreement(dataset("abcde", up=(one, True), other=(other, True))).iloc[0]
     assert found["examples"] == 1
     assert found["correlation"] == pytest.approx(stats.spearmanr(one[1:, 0], other[1:, 0])[0])
+
+
+def test_agreement_in_blocks_of_examples_is_that_of_all_at_once(noisy, monkeypatch):
+    noisy["up"][0, :9] = np.nan
+    whole = agreement(noisy)
+    monkeypatch.setattr(comparison, "BLOCK", 7)
+    pd.testing.assert_frame_equal(agreement(noisy), whole, rtol=1e-12)
+
+
+@given(st.lists(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, math.nan]), min_size=5, max_size=5), max_size=6))
+def test_a_lead_is_twice_the_centred_rank(examples):
+    values = np.array(examples, float).reshape(-1, 5).T
+    ranks = stats.rankdata(values, axis=0, nan_policy="omit")
+    centred = 2 * ranks - (np.isfinite(values).sum(0) + 1)
+    np.testing.assert_array_equal(leads(values), np.nan_to_num(centred))
+
+
+def test_correlations_are_over_the_methods_that_both_score(rng):
+    one, other = rng.integers(5, size=(2, 6, 200)).astype(float)
+    one[rng.random(one.shape) < 0.2] = np.nan
+    other[rng.random(one.shape) < 0.1] = np.nan
+    found = spearman_of_examples(one, other)
+    for k, (a, b) in enumerate(zip(one.T, other.T)):
+        both = np.isfinite(a) & np.isfinite(b)
+        known = both.sum() >= 3 and np.ptp(a[both]) and np.ptp(b[both])
+        expected = stats.spearmanr(a[both], b[both])[0] if known else np.nan
+        np.testing.assert_allclose(found[k], expected, atol=1e-12)
 
 
 def test_the_fisher_mean_of_one_value_is_the_value_and_stays_within_1():
