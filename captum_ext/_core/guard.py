@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from .home import CPU, HOME, moved
+from .home import CPU, HOME, away_from_home, moved
 
 T = TypeVar("T")
 
@@ -78,12 +78,9 @@ def called(function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) 
 
 def _called_at(home: torch.device, function: Callable[..., T], name: str, /, *args: Any, **kwargs: Any) -> T:
     """Calls a function of the caller's on its own device, for a metric that computes on the CPU instead."""
-    outer = HOME.set(None)  # what the function itself calls is on its device already
-    try:
+    with away_from_home():  # what the function itself calls is on its device already
         args, kwargs = moved((args, kwargs), home)
         return moved(called(function, name, *args, **kwargs), CPU)
-    finally:
-        HOME.reset(outer)
 
 
 def _mismatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ Such a device is Apple's MPS. Statistics in float32 would lose the digits in whi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -38,6 +39,16 @@ def in_float64(function: F) -> F:
             HOME.reset(outer)
 
     return on_the_cpu  # type: ignore[return-value]
+
+
+@contextmanager
+def away_from_home() -> Iterator[None]:
+    """Has functions compute where their arguments are: the metrics' own, or the caller's on its device already."""
+    outer = HOME.set(None)
+    try:
+        yield
+    finally:
+        HOME.reset(outer)
 
 
 def moved(value: T, device: torch.device) -> T:

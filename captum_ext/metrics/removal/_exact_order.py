@@ -13,6 +13,7 @@ from torch import Tensor
 from ..._core.card import name_of
 from ..._core.features import Features
 from ..._core.forward import Forward
+from ..._core.home import away_from_home
 from ._best_order import check_few_features, scores_of_sets
 
 MOST_FEATURES = 10  # per example, as there are 2 ** F sets of them
@@ -131,7 +132,8 @@ def _call(score: Callable[..., Any], model: Callable[..., Tensor], phi: Tensor) 
     }
     parameters = inspect.signature(score).parameters
     try:
-        scores: Tensor = score(**{name: value for name, value in given.items() if name in parameters})
+        with away_from_home():  # the model computes in float64
+            scores: Tensor = score(**{name: value for name, value in given.items() if name in parameters})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{_refusal(score)} It does not take a model of one output: {error}") from error
     return scores.double()
