@@ -10,18 +10,21 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, copied, frames_of_package, versions
 from .memory import is_out_of_memory, rows_per_call, warn_of_memory
+from .sharing import shared_outputs
 from .statistics import wide
 from .target import TargetType, as_distribution, as_target, check_output, logits_of, select_target
-from .training import warn_of_training
+from .training import model_behind, warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
+KEPT = 2**18  # numbers of an output that is kept beside inputs of any size
 OF_BACKWARD = ("requires grad", "derivative", "backward")  # what errors say where a model has no gradient
 
 
@@ -108,7 +111,7 @@ class Forward:
             check_function("activation", activation, "a function of the model's output")
         self.forward_func, self.activation = forward_func, activation
         self.show_progress = check_flag("show_progress", show_progress)
-        self.batch = len(inputs[0])
+        self.inputs, self.batch = inputs, len(inputs[0])
         if max_examples_per_batch is None:
             max_examples_per_batch = rows_per_call(forward_func, inputs)
         self.batches = Batches(max_examples_per_batch, self.batch)
@@ -119,7 +122,7 @@ class Forward:
             check_has_values("target", self.target, inputs[0])
         self.model = Guard(forward_func, f"`forward_func` ({self._name})", self.args)
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
-        warn_of_training(forward_func)
+        self.changes = warn_of_training(forward_func)
 
     def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
         """`[total]`: the scores of all rows, in the type that statistics are computed in."""
@@ -128,6 +131,45 @@ class Forward:
     def distributions(self, stream: Iterable[Rows], total: int) -> Tensor:
         """`[total, classes]`: the whole output of all rows, in the same type; no target is selected."""
         return self._all(lambda rows, example: as_distribution(wide(self.output(rows, example))), stream, total)
+
+    def beside_whole(self, stream: Iterable[Rows], total: int) -> tuple[Tensor, Tensor]:
+        """`[B]` and `[total]`: the scores of the unperturbed examples, and of all rows."""
+        f_x = self.of_whole()
+        if f_x is not None:
+            return f_x, self(stream, total)
+        both = self(chain([whole(self.inputs)], stream), self.batch + total)
+        return both[: self.batch], both[self.batch :]
+
+    def of_whole(self) -> Tensor | None:
+        """`[B]`: the scores of the unperturbed examples, if metrics share the outputs for them; else None."""
+        return None if (parts := self._shared()) is None else torch.cat([self._selected(*part) for part in parts])
+
+    def distributions_of_whole(self) -> Tensor | None:
+        """`[B, classes]`: the whole output for the unperturbed examples, in the same case."""
+        return None if (parts := self._shared()) is None else torch.cat([as_distribution(wide(o)) for o, _ in parts])
+
+    def outputs_of_whole(self) -> Iterator[Tensor]:
+        """The outputs for the unperturbed examples, before a target is selected, for some rows at a time."""
+        parts = self._shared()
+        return self.batches.map(self.output, [whole(self.inputs)]) if parts is None else (output for output, _ in parts)
+
+    def _shared(self) -> Iterator[tuple[Tensor, Tensor]] | None:
+        """The outputs for the unperturbed examples, and their examples, where they are shared."""
+        if self.changes:
+            return None
+
+        def made() -> Iterator[Tensor]:
+            # Cloned, because a model may return the same tensor again with the values of its next call.
+            return self.batches.map(torch.no_grad()(lambda *rows: self._logits(*rows).clone()), [whole(self.inputs)])
+
+        outputs = outputs_for(self.forward_func, self.inputs, self.args, made)
+        return None if outputs is None else self._of_examples(outputs)
+
+    def _of_examples(self, outputs: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        start = 0
+        for output in outputs:
+            example = torch.arange(start, start := start + len(output), device="cpu")
+            yield self._activated(output.clone()), example  # cloned, because an activation may write into it
 
     def _all(self, function: Callable[[Tensors, Tensor], Tensor], stream: Iterable[Rows], total: int) -> Tensor:
         with torch.no_grad(), tqdm(total=total, unit="row", disable=not self.show_progress, desc=self._name) as bar:
@@ -138,18 +180,26 @@ class Forward:
             return torch.cat(parts)
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
-        target = None if self.target is None else self.target[example.to(self.target.device)]
-        # Cloned, because a model may return the same tensor again with the values of its next call.
-        return wide(select_target(self.output(rows, example), target, len(example)).clone())
+        return self._selected(self.output(rows, example), example)
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
+        return self._activated(self._logits(rows, example))
+
+    def _logits(self, rows: Tensors, example: Tensor) -> Tensor:
         args = (of_rows(a, example, self.batch) for a in self.args)
-        output = check_output(logits_of(self.model(*rows, *args)), len(example))
+        return check_output(logits_of(self.model(*rows, *args)), len(example))
+
+    def _activated(self, output: Tensor) -> Tensor:
         if self.activation is not None:
-            output = check_output(called(self.activation, "`activation`", output), len(example), "activation")
+            output = check_output(called(self.activation, "`activation`", output), len(output), "activation")
         self.dtype = output.dtype
         return output
+
+    def _selected(self, output: Tensor, example: Tensor) -> Tensor:
+        target = None if self.target is None else self.target[example.to(self.target.device)]
+        # Cloned, because a model may return the same tensor again with the values of its next call.
+        return wide(select_target(output, target, len(example)).clone())
 
     def gradients(self, stream: Iterable[Rows], wanted_by: str) -> Iterator[tuple[Tensors | None, Tensor]]:
         """Yields the gradients of the scores by their rows, and the rows' examples, a batch at a time.
@@ -179,6 +229,19 @@ class Forward:
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
+
+
+def outputs_for(
+    forward_func: Callable[..., Any], inputs: Tensors, args: tuple[Any, ...], make: Callable[[], Iterator[Tensor]]
+) -> Iterable[Tensor] | None:
+    """The model's outputs for these inputs, which metrics of a batch share until its parameters or buffers change.
+
+    They are None where outputs are not shared. If they are large beside the inputs they are not kept, but made again.
+    """
+    model, most = model_behind(forward_func), max(KEPT, sum(t.numel() for t in inputs))
+    state = () if model is None else (*model.parameters(), *model.buffers())
+    key = forward_func, *inputs, "arguments", *args, "state", *(t for t in state if not is_lazy(t))
+    return shared_outputs(key, make, lambda first: first[0].numel() * len(inputs[0]) <= most)
 
 
 def _known_of(forward_func: Any, inputs: Tensors) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,9 +31,10 @@ from .card import arguments_of_partial, configured
 from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .features import check_some_left
-from .forward import Forward, Rows, copies_of, whole
+from .forward import Forward, Rows, copies_of
 from .guard import Guard
 from .interpretable import as_present, with_known_features
+from .sharing import shared_as
 from .target import TargetType
 
 
@@ -165,6 +167,8 @@ class Perturbations:
         show_progress: bool = False,
     ):
         check_perturb_func(perturb_func)
+        of_model = forward_func, additional_forward_args, target, max_examples_per_batch
+        self.given = of_model, perturb_func, inputs, baselines, feature_mask, frozen, n_perturb_samples, seed
         feature_mask, frozen = with_known_features(inputs, feature_mask, frozen)
         inputs = as_present(inputs)
         self.inputs = as_tuple(inputs)
@@ -182,27 +186,34 @@ class Perturbations:
             forward_func, self.inputs, target, additional_forward_args, None, max_examples_per_batch, show_progress
         )
         self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
+        self.repeatable = seed is not None and of_seeds_alone(perturb_func) and not self.f.changes
 
     def drops(self, see: Callable[[Tensors, Tensor], Any]) -> Tensor:
-        """`[B, n]`: how far the output falls under each draw.
+        """`[B, n]`: how far the output falls under each draw, which metrics with equal draws share.
 
         `see` is called with the perturbations of every call and the examples that they belong to.
         """
-
-        def rows() -> Iterator[Rows]:
-            perturbed = map(perturb, call_by_call(self.inputs, self.calls), self._keywords_per_call())
-            first = [next(perturbed)]  # made before the model is called, so that a bad perturb_func costs no call
-            yield whole(self.inputs)
-            yield first.pop()
-            yield from perturbed  # `map` keeps no batch alive while the next one is made
 
         def perturb(copies: Rows, keywords: dict[str, Any]) -> Rows:
             perturbation, perturbed = self._call(copies, keywords)
             see(perturbation, copies[1])
             return perturbed, copies[1]
 
-        f_x, f_perturbed = self.f(rows(), self.batch * (1 + self.n)).split([self.batch, self.batch * self.n])
-        return f_x[:, None] - by_example(f_perturbed, self.batch, self.calls)
+        perturbed = map(perturb, call_by_call(self.inputs, self.calls), self._keywords_per_call())
+
+        def found() -> tuple[Tensor, torch.dtype]:
+            first = [next(perturbed)]  # made before the model is called, so that a bad perturb_func costs no call
+
+            def rows() -> Iterator[Rows]:
+                yield first.pop()
+                yield from perturbed  # `map` keeps no batch alive while the next one is made
+
+            f_x, f_perturbed = self.f.beside_whole(rows(), self.batch * self.n)
+            return f_x[:, None] - by_example(f_perturbed, self.batch, self.calls), self.f.dtype
+
+        drops, self.f.dtype = shared_as(("drops", self.given), found) if self.repeatable else found()
+        deque(perturbed, maxlen=0)  # `see` sees them also where the drops are known
+        return drops
 
     def _keywords_per_call(self) -> Iterator[dict[str, Any]]:
         """Yields the keyword arguments of each call that differ from copy to copy: a seed or a position per copy."""
@@ -267,6 +278,12 @@ def gaussian_settings(perturb_func: Any) -> dict[str, Any] | None:
     function = configured(perturb_func)
     is_gaussian = getattr(function, "is_gaussian", False) and not hasattr(function, "__wrapped__")
     return arguments_of_partial(perturb_func) if is_gaussian else None
+
+
+def of_seeds_alone(perturb_func: Any) -> bool:
+    """Whether this is one of `captum_ext.perturbations`, whose results follow from rows, seeds and settings."""
+    function = configured(perturb_func)
+    return getattr(function, "__module__", "") == "captum_ext.perturbations" and not hasattr(function, "__wrapped__")
 
 
 def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tensors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count, islice
@@ -130,18 +130,23 @@ class PerturbedExplanations:
         return self.explain.of_examples(self.batches)
 
     def observe(
-        self, name: str, f: Forward, output: Callable[[Tensors, Tensor], Seen], settings: tuple[Any, ...]
+        self,
+        name: str,
+        f: Forward,
+        output: Callable[[Tensors, Tensor], Seen],
+        settings: tuple[Any, ...],
+        of_examples: Callable[[], Iterable[Seen]] | None = None,
     ) -> None:
         """Lets changes be those of what `output` sees by calls of the model, of which the last is the model's output.
 
-        Call it before `measured`.
+        `of_examples` makes the same of the examples, where that takes other calls. Call it before `measured`.
         """
 
         def seen(rows: Tensors, example: Tensor) -> Seen:
-            parts = f.batches.map(output, [(tuple(r.clone() for r in rows), example)])
-            return tuple(map(torch.cat, zip(*([p.clone() for p in part] for part in parts))))
+            return _joined(f.batches.map(output, [(tuple(r.clone() for r in rows), example)]))
 
-        self.observers[name] = Observer(seen, lambda: seen(*whole(self.inputs)), settings)
+        of_whole = (lambda: seen(*whole(self.inputs))) if of_examples is None else (lambda: _joined(of_examples()))
+        self.observers[name] = Observer(seen, of_whole, settings)
 
     def measured(self, score: Callable[..., Tensor], *measures: Measure) -> Tensor:
         """`[B, draws]`: a score of the copies, from their measures. A search looks for copies with large scores."""
@@ -232,6 +237,11 @@ class PerturbedExplanations:
                 yield tuple(x[example] + step_to(s, self.radius, x) for s, x in zip(steps, self.inputs)), example
 
         return torch.cat(list(self.batches.map(function, copies())))
+
+
+def _joined(parts: Iterable[Seen]) -> Seen:
+    # Cloned, because a model may return the same tensor again with the values of its next call.
+    return tuple(map(torch.cat, zip(*([p.clone() for p in part] for part in parts))))
 
 
 def blocks(elements: int) -> Iterator[slice]:

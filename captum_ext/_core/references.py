@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from .arguments import TensorOrTuple, Tensors, as_given, as_tuple
+from .arguments import TensorOrTuple, as_given, as_tuple
 from .estimates import Noise, depends_on_draws, is_asked, noted, of_mean, unknown_for, with_noise
+from .sharing import sharing_outputs
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_whole: ContextVar[dict[Any, tuple[Tensors, Tensor]] | None] = ContextVar("_whole", default=None)
 
 
 class Distribution:
@@ -45,7 +42,7 @@ def over_references(function: F) -> F:
         references = given.arguments.get("baselines")
         if not isinstance(references, Distribution):
             return function(*args, **kwargs)
-        with _whole_outputs_kept():
+        with sharing_outputs():
             found = [_of_reference(function, given, reference) for reference in references.rows]
         return _mean([scores for scores, _ in found], [noise for _, noise in found])
 
@@ -58,20 +55,6 @@ def _of_reference(function: F, given: inspect.BoundArguments, reference: TensorO
         return function(*given.args, **given.kwargs), None
     scores, noise = with_noise(function)(*given.args, **given.kwargs)
     return scores, unknown_for(scores) if noise is None and depends_on_draws(function) else noise
-
-
-def whole_outputs() -> dict[Any, tuple[Tensors, Tensor]] | None:
-    """Inputs and the scores of the unperturbed examples, while a metric is computed for one reference after another."""
-    return _whole.get()
-
-
-@contextmanager
-def _whole_outputs_kept() -> Iterator[None]:
-    token = _whole.set({})
-    try:
-        yield
-    finally:
-        _whole.reset(token)
 
 
 def _mean(scores: list[Any], noises: list[Any]) -> Any:

@@ -13,7 +13,6 @@ from .arguments import Scores
 from .checks import check_choice, check_count, check_fraction
 from .features import Features, Totals
 from .forward import Forward
-from .references import whole_outputs
 from .setting import Setting
 from .sharing import shared
 from .statistics import area, wide
@@ -36,9 +35,6 @@ class Removals:
         self._ranked = range(0), torch.empty(0, device="cpu")  # pairs of an example and a method, and their ranks
         self.keys = torch.empty(0, dtype=torch.long, device="cpu")  # ascending; example, ordering and count
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
-        kept = whole_outputs()
-        if kept is not None and (key := self._same_outputs()) in kept:
-            self.keys, self.scores = self._keys_of_whole(), kept[key][1]
 
     def counts(self, fractions: Tensor, rounding: str = "round") -> Tensor:
         """`[B, points]`: fractions of the features as numbers of features of each example."""
@@ -88,22 +84,6 @@ class Removals:
             scores = scores_without(self._rows(missing), self.x, self.f)
             self.keys, order = torch.cat((self.keys, missing)).sort()
             self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
-            self._keep_whole()
-
-    def _keep_whole(self) -> None:
-        """Keeps the unperturbed examples' scores for the next reference; also the inputs, as addresses are the key."""
-        kept, whole = whole_outputs(), self._keys_of_whole()
-        if kept is not None and torch.isin(whole, self.keys).all():
-            kept[self._same_outputs()] = self.x.inputs, self.scores[torch.searchsorted(self.keys, whole)]
-
-    def _keys_of_whole(self) -> Tensor:
-        """`[B]`: the keys of the examples of which nothing is removed."""
-        return torch.arange(len(self.sizes), device="cpu") * 2 * self.totals.methods * (self.x.width + 1)
-
-    def _same_outputs(self) -> tuple[Any, ...]:
-        """What the outputs for the unperturbed examples depend on."""
-        target = None if self.f.target is None else tuple(self.f.target.flatten().tolist())
-        return id(self.f.forward_func), id(self.f.activation), *((x.data_ptr(), x.shape) for x in self.x.inputs), target
 
     def _rows(self, keys: Tensor) -> Subsets:
         methods, width = self.totals.methods, self.x.width

@@ -6,11 +6,13 @@ Nothing is kept afterwards. Outside of `sharing()`, everything is made at every 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from typing_extensions import ParamSpec
 
@@ -20,6 +22,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _memory: ContextVar[dict[Hashable, Any] | None] = ContextVar("_memory", default=None)
+_outputs: ContextVar[dict[Hashable, Any] | None] = ContextVar("_outputs", default=None)
 _measures: ContextVar[tuple[Any, ...]] = ContextVar("_measures", default=())
 
 
@@ -30,12 +33,27 @@ def sharing(measures: Iterable[Any] = ()) -> Iterator[None]:
     `measures` says what metrics in the block will measure of things that are not kept, such as explanations of
     perturbed copies: the first one that makes them measures it for the others too.
     """
-    token, outer = _memory.set({}), _measures.set(tuple(measures))
+    with _set(_memory, {}), _set(_outputs, {}), _set(_measures, tuple(measures)):
+        yield
+
+
+@contextmanager
+def sharing_outputs() -> Iterator[None]:
+    """Lets the calls in the block share the model's outputs for inputs as they are, and nothing else.
+
+    Within `sharing()` they are shared already.
+    """
+    with _set(_outputs, {} if _outputs.get() is None else _outputs.get()):
+        yield
+
+
+@contextmanager
+def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _memory.reset(token)
-        _measures.reset(outer)
+        variable.reset(token)
 
 
 def wanted(kind: type[T]) -> list[T]:
@@ -45,9 +63,9 @@ def wanted(kind: type[T]) -> list[T]:
 
 def forget() -> None:
     """Drops what was shared so far, for results that were drawn at random: each caller needs a draw of its own."""
-    memory = _memory.get()
-    if memory is not None:
-        memory.clear()
+    for memory in (_memory.get(), _outputs.get()):
+        if memory is not None:
+            memory.clear()
 
 
 def shared(function: Callable[P, R]) -> Callable[P, R]:
@@ -64,6 +82,17 @@ def shared(function: Callable[P, R]) -> Callable[P, R]:
     return once
 
 
+def shared_by_seed(function: Callable[P, R]) -> Callable[P, R]:
+    """The same for a function that draws: without a `seed`, which is given by name, each call has draws of its own."""
+    once = shared(function)
+
+    @functools.wraps(function)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        return (function if kwargs["seed"] is None else once)(*args, **kwargs)
+
+    return drawn
+
+
 def shared_as(key: Any, make: Callable[[], T]) -> T:
     """Returns what was made for an equal key within `sharing()`, or else what `make` returns.
 
@@ -76,6 +105,27 @@ def shared_as(key: Any, make: Callable[[], T]) -> T:
     if identity not in memory:
         memory[identity] = make()
     found: T = memory[identity]
+    return found
+
+
+def shared_outputs(
+    key: Sequence[Any], make: Callable[[], Iterator[Tensor]], are_kept: Callable[[Tensor], bool]
+) -> Iterable[Tensor] | None:
+    """Returns the outputs for an equal key, which must not be written into; None where outputs are not shared.
+
+    Tensors are equal here if they are the same memory. `are_kept` says of the first output whether they are kept for
+    the next call; if not, they are made again then, one at a time.
+    """
+    memory = _outputs.get()
+    if memory is None:
+        return None
+    identity = _identity([SameValues(v) if isinstance(v, Tensor) else v for v in key])
+    if identity not in memory:
+        first = next(outputs := make())
+        if not are_kept(first):
+            return chain([first], outputs)
+        memory[identity] = [first, *outputs]
+    found: list[Tensor] = memory[identity]
     return found
 
 
@@ -105,6 +155,26 @@ class _Same:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and other.value is self.value
+
+
+class SameValues:
+    """A key that is equal for tensors that are the same memory, such as a tensor and what `detach` makes of it.
+
+    After a write into the memory it is another one. It keeps the memory alive, so that no other tensor gets its place.
+    """
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+        form = tensor.dtype, tensor.device, tensor.shape, tensor.layout
+        known = not tensor.is_meta and tensor.layout == torch.strided and tensor.numel() > 0
+        place = (tensor.data_ptr(), tensor.stride()) if known else id(tensor)
+        self.key = form, place, None if tensor.is_inference() else tensor._version
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SameValues) and other.key == self.key
 
 
 def _identity(value: Any) -> Hashable:

@@ -35,6 +35,14 @@ class Subsets:
     def __len__(self) -> int:
         return len(self.example)
 
+    @property
+    def lacking(self) -> Tensor:
+        """The places of the rows that lack a feature."""
+        return self.count.nonzero()[:, 0]
+
+    def part(self, places: Tensor) -> Subsets:
+        return Subsets(self.example[places], self.ordering[places], self.count[places], self.ranks)
+
     def batches(self, size: Callable[[], int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields `removed [r, F]` and `example [r]`, at most `size()` rows at a time."""
         start = 0
@@ -49,12 +57,25 @@ class Subsets:
 
 def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
     """`[R]`: the model's score of every row."""
-    return f(_rows_without(subsets, x, f), len(subsets))
+    return _beside(f.of_whole, subsets, lambda some: f(_rows_without(some, x, f), len(some)))
 
 
 def distributions_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
     """`[R, classes]`: the model's whole output for every row, which is a distribution."""
-    return f.distributions(_rows_without(subsets, x, f), len(subsets))
+    return _beside(
+        f.distributions_of_whole, subsets, lambda some: f.distributions(_rows_without(some, x, f), len(some))
+    )
+
+
+def _beside(of_whole: Callable[[], Tensor | None], subsets: Subsets, make: Callable[[Subsets], Tensor]) -> Tensor:
+    """`[R, ...]`: what is made of each row, and for rows that lack nothing what is known `of_whole` examples."""
+    known = None if subsets.count.all() else of_whole()
+    if known is None:
+        return make(subsets)
+    found, lacking = known[subsets.example.to(known.device)], subsets.lacking
+    if len(lacking):
+        found[lacking.to(found.device)] = make(subsets.part(lacking))
+    return found
 
 
 def _rows_without(subsets: Subsets, x: Features, f: Forward) -> Iterator[Rows]:
@@ -65,12 +86,15 @@ def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Te
     """`[R]` and `[methods, R]`: the model's score of every row, and the total attribution of the removed features."""
     totals, of_features = [], Totals.kept(phi) if isinstance(phi, Tensor) else phi
 
-    def rows() -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-        for removed, example in subsets.batches(lambda: f.batches.limit):
+    def rows(some: Subsets) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        for removed, example in some.batches(lambda: f.batches.limit):
             totals.append(_dot(removed, of_features, example))
             yield x.without(removed, example), example
 
-    return f(rows(), len(subsets)), torch.cat(totals, 1)
+    scores, found = _beside(f.of_whole, subsets, lambda some: f(rows(some), len(some))), torch.cat(totals, 1)
+    if found.shape[1] < len(subsets):  # rows that lack nothing were not made
+        found = found.new_zeros(len(found), len(subsets)).index_copy(1, subsets.lacking.to(found.device), found)
+    return scores, found
 
 
 def _dot(weights: Tensor, phi: Totals, example: Tensor) -> Tensor:

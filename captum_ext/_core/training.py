@@ -19,14 +19,14 @@ DEPTH = 10  # of wrappers within each other; an object may lead back to itself
 TRANSPARENT = ("torch.nn.", "torch.ao.nn.", "torch.optim.swa_utils", "torch._dynamo.")
 
 
-def warn_of_training(function: Any, name: str = "`forward_func`") -> None:
+def warn_of_training(function: Any, name: str = "`forward_func`") -> bool:
     """Warns if the model, or the model that a function or an explanation calls, changes in training mode and is in it.
 
-    A model that is called by the code of a function is not seen.
+    Returns whether it does. A model that is called by the code of a function is not seen.
     """
     model = model_behind(function)
     if model is None or is_exported(model):  # an exported module is in training mode whatever its graph does
-        return
+        return False
     # A frozen module has no mode.
     found = next((m for m in model.modules() if getattr(m, "training", False) and may_change(m)), None)
     if found is not None:
@@ -36,6 +36,7 @@ def warn_of_training(function: Any, name: str = "`forward_func`") -> None:
             "Call model.eval() first.",
             stacklevel=frames_of_package(),
         )
+    return found is not None
 
 
 def model_behind(function: Any) -> nn.Module | None:

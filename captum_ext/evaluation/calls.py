@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from .._core.card import arguments_of_partial, configured
 from .._core.checks import module_of
 from .._core.estimates import generator_states, with_noise
+from .._core.forward import outputs_for
 from .._core.guard import Guard
 from .._core.sharing import forget, key_of, made_of, remember, sharing
 from .._core.target import logits_of
@@ -34,22 +35,34 @@ class Calls:
         self.model, self.device, self.limit, self.seed, self.stderr = model, device, limit, seed, stderr
         self.drawing: set[tuple[str, ...]] = set()
         self.writers: set[str] = set()  # methods and metrics that write into what they are given, as was warned of
+        self.draws = False  # whether the model was seen to draw from global generators
         self.classes: int | None = None  # of the model's output, once known; 0 for outputs of another form
 
     def output(self, batch: Batch) -> Any:
         """What the model returns for the inputs of a batch."""
-        inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
-        args = batch.additional_forward_args
-        args = () if args is None else args if isinstance(args, tuple) else (args,)
+        inputs, args = _arguments(batch)
         with seeded(self.seed, batch.indices[0], "", self.device), torch.no_grad():
-            return self.model(*inputs, *args)
+            before = generator_states(self.device)
+            output = self.model(*inputs, *args)
+            if generator_states(self.device) != before:
+                self.draws = True
+            return output
 
     def outputs(self, batch: Batch) -> Tensor:
-        parts = batch.split(self.limit or len(batch))
+        """The outputs for a batch, which its metrics share unless the model draws at random."""
+
+        def made() -> Iterator[Tensor]:
+            parts = batch.split(self.limit or len(batch))
+            return (check_output(logits_of(self.output(part)), len(part)).clone() for part in parts)
+
         try:
-            return torch.cat([check_output(logits_of(self.output(part)), len(part)) for part in parts])
+            shared = outputs_for(self.model, *_arguments(batch), made)
+            found = torch.cat(list(made() if shared is None else shared))
         except RuntimeError as error:
             raise (other_type(self.model, batch.inputs, error) or error) from error.__cause__
+        if self.draws:
+            forget()
+        return found
 
     def attributions(self, method: Method, batch: Batch) -> Any:
         def explained(part: Batch) -> Any:
@@ -158,6 +171,13 @@ class Calls:
         if perturb_func is not None and not (passes_seeds and _leaves_seed_open(perturb_func)):
             arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
         return _with_noise(metric, arguments) if self.stderr else {SCORES: metric(**arguments)}
+
+
+def _arguments(batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+    """The inputs and the further arguments of the model."""
+    inputs, args = batch.inputs, batch.additional_forward_args
+    args = () if args is None else args if isinstance(args, tuple) else (args,)
+    return inputs if isinstance(inputs, tuple) else (inputs,), args
 
 
 def _with_noise(metric: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:

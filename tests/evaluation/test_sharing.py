@@ -10,7 +10,7 @@ import torch
 from captum.attr import GradientShap, Saliency
 from torch import nn
 
-from captum_ext import baselines, evaluate, metrics
+from captum_ext import baselines, evaluate, metrics, perturbations
 
 N, FEATURES = 5, 12
 X = torch.randn(N, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -82,7 +82,7 @@ def test_one_curve_costs_the_rows_of_one():
     assert run(one)[1] == rows_of(metrics.deletion_curve) == N * (2 + 2 * (FEATURES - 1))
 
 
-def test_other_settings_share_nothing():
+def test_other_settings_share_the_outputs_of_unperturbed_examples_alone():
     settings = {
         "zero": {},
         "one": {"baselines": 1.0},
@@ -93,7 +93,7 @@ def test_other_settings_share_nothing():
     chosen = {name: partial(metrics.deletion, **s) for name, s in settings.items()}
     together, rows = run(chosen)
     alone = [run({name: metric}) for name, metric in chosen.items()]
-    assert rows == sum(rows for _, rows in alone)
+    assert rows == sum(rows for _, rows in alone) - (len(chosen) - 1) * N
     same(together, {name: values for one, _ in alone for name, values in one.items()})
 
 
@@ -233,7 +233,7 @@ def test_robustness_randomisation_and_a_curve_of_one_method_take_at_most_60_rows
     chosen = {name: ROBUSTNESS[name] for name in named} | {n: RANDOMISATION[n] for n in ("mprt", "curve")}
     chosen |= {"pearson": RANDOMISATION["pearson"], "deletion": partial(metrics.deletion, n_steps=11)}
     together, rows = explained(chosen)
-    assert rows == 1 + DRAWS + (1 + DRAWS) + LAYERS + 11 <= 60
+    assert rows == 1 + DRAWS + (1 + DRAWS) + LAYERS + 10 <= 60
     assert sum(explained({name: metric})[1] for name, metric in chosen.items()) == 4 * 11 + 2 * 22 + 3 * 3 + 12
     assert_as_alone(chosen, together)
 
@@ -249,6 +249,48 @@ def test_explanations_that_draw_are_drawn_for_each_metric(method):
     assert_as_alone(chosen, together, method=method)
 
 
+def test_the_subsets_of_the_datamodeling_score_are_scored_once_for_all_correlations():
+    score = partial(metrics.linear_datamodeling_score, n_perturb_samples=6)
+    chosen = {"spearman": score, "pearson": partial(score, correlation="pearson"), "again": score}
+    together, rows = run(chosen)
+    assert rows == N * 6
+    same(together, {name: run({name: metric})[0][name] for name, metric in chosen.items()})
+
+
+def infidelities(perturb_func):
+    """Metrics of equal draws."""
+    plain = partial(metrics.infidelity, perturb_func=perturb_func, n_perturb_samples=6)
+    return {"plain": plain, "normalized": partial(plain, normalize=True), "shares": partial(plain, aggregate="mean")}
+
+
+@pytest.mark.parametrize("options", [{}, {"stderr": True}, {"max_examples_per_batch": 3}])
+@pytest.mark.parametrize("perturb_func", [perturbations.gaussian, partial(perturbations.segment_removal, n=3)])
+def test_equal_perturbations_of_infidelity_are_scored_once(perturb_func, options):
+    chosen = infidelities(perturb_func)
+    together, rows = run(chosen, **options)
+    assert rows == N * (1 + 6)
+    same(together, {name: run({name: metric}, **options)[0][name] for name, metric in chosen.items()})
+    other = {"draws": partial(metrics.infidelity, perturb_func=perturb_func, n_perturb_samples=5)}
+    assert run({**chosen, **other}, **options)[1] == rows + N * 5
+
+
+def counted_up(inputs, seed=None):
+    """Takes a seed and yet depends on how often it was called."""
+    counted_up.calls += 1
+    step = 0.01 * counted_up.calls * inputs.cos()
+    return step, inputs - step
+
+
+def test_perturbations_of_the_caller_are_scored_for_each_metric():
+    chosen = infidelities(counted_up)
+    counted_up.calls = 0
+    together, rows = run(chosen, batch_size=N)
+    assert rows == N * (1 + 3 * 6)
+    for calls, (name, metric) in enumerate(chosen.items()):
+        counted_up.calls = calls
+        same(run({name: metric}, batch_size=N)[0], {name: together[name]})
+
+
 SUBSETS = {
     "sensitivity_n": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=6),
     "faithfulness": partial(metrics.faithfulness_correlation, n=[2, 5], n_perturb_samples=6),
@@ -261,5 +303,5 @@ def test_equal_random_subsets_are_scored_once(options):
     together, rows = run(SUBSETS, **options)
     assert rows == N * (1 + 2 * 6)
     other = {"draws": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=5)}
-    assert run({**SUBSETS, **other}, **options)[1] == rows + N * (1 + 2 * 5)
+    assert run({**SUBSETS, **other}, **options)[1] == rows + N * 2 * 5
     same(together, {name: run({name: metric}, **options)[0][name] for name, metric in SUBSETS.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,7 @@ def first_layer(model: nn.Module, layer: str | nn.Module | None) -> str:
 
 def change_by(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensors) -> Tensor:
     """What the shift adds to the output of the layer `name`, if taking it off there leaves the outputs as they were."""
+    before = _rows(f.outputs_of_whole())
     with swapped(model):
         layer, row = model.get_submodule(name), torch.arange(1, device="cpu")
         with recorded(layer) as outputs:
@@ -88,9 +89,10 @@ def change_by(f: Forward, model: nn.Module, name: str, x: Tensors, shift: Tensor
             raise ValueError(
                 f"`layer` must be called once and return one tensor, got {len(outputs) // 2} calls of {name!r}."
             )
-        added, before = outputs[1] - outputs[0], _outputs(f, x)
+        added = outputs[1] - outputs[0]
         with absorbing(model, name, added):
-            _check_undone(before, _outputs(f, tuple(t + s for t, s in zip(x, shift))), name)
+            shifted = whole(tuple(t + s for t, s in zip(x, shift)))
+            _check_undone(before, _rows(f.batches.map(f.output, [shifted])), name)
     return added
 
 
@@ -108,8 +110,8 @@ def absorbing(model: nn.Module, name: str, added: Tensor) -> Iterator[None]:
             hook.remove()
 
 
-def _outputs(f: Forward, x: Tensors) -> Tensor:
-    return flat((torch.cat(list(f.batches.map(f.output, [whole(x)]))),))
+def _rows(outputs: Iterable[Tensor]) -> Tensor:
+    return flat((torch.cat(list(outputs)),))
 
 
 def _check_undone(before: Tensor, after: Tensor, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice
 from ..._core.features import Features
-from ..._core.forward import Rows, whole
+from ..._core.forward import Rows
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
 from ..._core.statistics import wide
@@ -72,13 +72,12 @@ def completeness(*, gap: str = "absolute", **setting: Any) -> Scores:
     check_choice("gap", gap, GAPS)
     given = Setting(**setting)
     explained = wide(given.phi).sum(-1)  # [methods, B]
-    f_x, f_b = given.f(_whole_and_empty(given.x), 2 * given.f.batch).split(given.f.batch)
+    f_x, f_b = given.f.beside_whole([_empty(given.x)], given.f.batch)
     surplus = explained - (f_x - f_b)
     return given.unpack(GAPS[gap](surplus, f_x - f_b))
 
 
-def _whole_and_empty(x: Features) -> Iterator[Rows]:
-    """Every example, then every example with all features replaced."""
-    _, example = rows = whole(x.inputs)
-    yield rows
-    yield x.without(torch.ones(len(example), x.width, dtype=torch.bool, device=x.inputs[0].device), example), example
+def _empty(x: Features) -> Rows:
+    """Every example with all features replaced."""
+    example = torch.arange(len(x.counts), device="cpu")
+    return x.without(torch.ones(len(example), x.width, dtype=torch.bool, device=x.inputs[0].device), example), example

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._core.arguments import BaselinesType
 from ..._core.draws import SeedType, draw_seeds, example_seeds, takes_seed
 from ..._core.features import Features
-from ..._core.forward import Forward, Rows, whole
+from ..._core.forward import Forward, Rows
 from ..._core.statistics import rounding_of_outputs, to_unit
 from ..._core.subsets import Subsets
 
@@ -43,16 +43,15 @@ class Changes:
 
 def single_changes(x: Features, baselines: Sequence[BaselinesType], f: Forward) -> Changes:
     """The changes for each of the baselines, of which the first are those of `x`."""
-    batch, rows = len(x.counts), _single_features(x.counts, x.inputs[0].device)
+    rows = _single_features(x.counts, x.inputs[0].device)
 
     def stream() -> Iterator[Rows]:
-        yield whole(x.inputs)
         for j, replacement in enumerate(baselines):
             replaced = x.with_baselines(replacement) if j else x
             for removed, example in rows.batches(lambda: f.batches.limit):
                 yield replaced.without(removed, example), example
 
-    f_x, f_rows = f(stream(), batch + len(rows) * len(baselines)).split([batch, len(rows) * len(baselines)])
+    f_x, f_rows = f.beside_whole(stream(), len(rows) * len(baselines))
     f_rows = f_rows.reshape(len(baselines), len(rows))
     exists, row = (t.to(f_x.device) for t in _table(x.counts))
     changes = (f_x[rows.example] - f_rows)[:, row].masked_fill(~exists, 0)

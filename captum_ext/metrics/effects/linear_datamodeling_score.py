@@ -14,6 +14,7 @@ from ..._core.checks import check_choice, check_count
 from ..._core.draws import SeedType, draw_seeds, generator
 from ..._core.estimates import of_correlation
 from ..._core.setting import Setting
+from ..._core.sharing import shared_by_seed
 from ..._core.signature import arguments_like
 from ..._core.statistics import CORRELATIONS, rounding_of_outputs
 from ..._core.subsets import Subsets, scores_and_totals_without
@@ -76,18 +77,23 @@ def linear_datamodeling_score(
     """
     check_choice("correlation", correlation, CORRELATIONS)
     draws = check_count("n_perturb_samples", n_perturb_samples)
-    given = Setting(**setting)
-    x, f = given.x, given.f
-    subsets = _Halves(x.counts, draw_seeds(seed, len(x.counts), draws), x.inputs[0].device)
-
-    f_rows, removed = scores_and_totals_without(subsets.rows, x, f, given.totals)
+    given, subsets, f_rows, removed = _drawn(draws, seed=seed, **setting)
     place, valid = subsets.place.to(f_rows.device), subsets.valid.to(f_rows.device)
     kept = -removed[:, place]  # [methods, B, draws]; less the sum of all attributions, which is the same in each draw
-    resolution = given.totals.rounding(), rounding_of_outputs(f_rows[place], f.dtype)
+    resolution = given.totals.rounding(), rounding_of_outputs(f_rows[place], given.f.dtype)
     scores = CORRELATIONS[correlation](kept, f_rows[place], valid, *(r[..., 0] for r in resolution))
     exact = subsets.exact.to(f_rows.device)
     noise = partial(of_correlation, correlation, scores, kept, f_rows[place])
     return given.unpack(scores, lambda: noise().defined(scores, exact))
+
+
+@shared_by_seed
+def _drawn(draws: int, *, seed: SeedType, **setting: Any) -> tuple[Any, ...]:
+    """The subsets, and the score and the removed features' attributions of every row."""
+    given = Setting(**setting)
+    counts, device = given.x.counts, given.x.inputs[0].device
+    subsets = _Halves(counts, draw_seeds(seed, len(counts), draws), device)
+    return given, subsets, *scores_and_totals_without(subsets.rows, given.x, given.f, given.totals)
 
 
 class _Halves:
@@ -104,7 +110,8 @@ class _Halves:
         self.valid = torch.arange(draws, device="cpu") < torch.where(self.exact, existing, draws)[:, None]
         self.place = (self.valid.flatten().cumsum(0) - 1).clamp(min=0).reshape(batch, draws)
         example, draw = self.valid.nonzero(as_tuple=True)
-        self.rows = Subsets(example, draw, torch.ones_like(draw), self._ranks)
+        keeps_all = self.exact[example] & (draw == existing[example] - 1)  # the last of all subsets
+        self.rows = Subsets(example, draw, (~keeps_all).long(), self._ranks)
 
     def _ranks(self, example: Tensor, draw: Tensor) -> Tensor:
         """`[rows, F]`: 0 for the features that a row lacks, 1 for the others."""

@@ -13,7 +13,7 @@ from ..._core.checks import check_choice, check_count
 from ..._core.draws import SeedType
 from ..._core.estimates import among, jackknife, of_correlation
 from ..._core.setting import Setting
-from ..._core.sharing import shared
+from ..._core.sharing import shared_by_seed
 from ..._core.signature import arguments_like
 from ..._core.sizes import SizeType, as_sizes, several
 from ..._core.statistics import CORRELATIONS, rounding_of_outputs, wide
@@ -109,8 +109,7 @@ def sensitivity_n(
     check_choice("correlation", correlation, CORRELATIONS)
     draws = check_count("n_perturb_samples", n_perturb_samples)
     by_regression = _check_estimator(estimator, correlation, draws)
-    drawn = _drawn_again if seed is None else _drawn
-    given, sizes, subsets, effects, f_rows, phi_rows = drawn(n, draws, seed, by_regression, **setting)
+    given, sizes, subsets, effects, f_rows, phi_rows = _drawn(n, draws, by_regression, seed=seed, **setting)
     x, f, one_size = given.x, given.f, as_sequence("n", n)[1]
     observed = f_rows[subsets.whole][:, None, None] - f_rows[subsets.row]  # [B, K, draws]
     methods = given.totals.methods
@@ -133,7 +132,8 @@ def sensitivity_n(
     return given.unpack(scores[..., place], lambda: noise().defined(scores, complete).map(lambda v: v[..., place]))
 
 
-def _drawn_again(n: SizeType, draws: int, seed: SeedType, by_regression: bool, **setting: Any) -> tuple[Any, ...]:
+@shared_by_seed
+def _drawn(n: SizeType, draws: int, by_regression: bool, *, seed: SeedType, **setting: Any) -> tuple[Any, ...]:
     """Returns what is computed with, the sizes, the subsets, linear effects, and the scores and totals of all rows."""
     given = Setting(**setting)
     x, f = given.x, given.f
@@ -142,9 +142,6 @@ def _drawn_again(n: SizeType, draws: int, seed: SeedType, by_regression: bool, *
     effects = linear_effects(x, f, sizes, ~subsets.complete, WANTED_BY) if by_regression else None
     parts = given.totals if effects is None else torch.cat((wide(given.phi), effects))
     return given, sizes, subsets, effects, *scores_and_totals_without(subsets.rows, x, f, parts)
-
-
-_drawn = shared(_drawn_again)  # for seeds, whose subsets are the same for all metrics
 
 
 def _check_estimator(estimator: str, correlation: str, draws: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._core.arguments import TensorOrTuple, Tensors, as_tuple
+from ..._core.arguments import TensorOrTuple, as_tuple
 from ..._core.captum import Explanation
 from ..._core.card import metric
 from ..._core.checks import check_count, check_exact, check_flag, check_real, describe, shape
 from ..._core.draws import SeedType, example_seeds
-from ..._core.forward import Batches, Forward, copies_of, whole
+from ..._core.forward import Batches, Forward, copies_of
 from ..._core.guard import frames_of_package
 from ..._core.sharing import shared
 from ..._core.target import NO_CLASS, TargetType, as_target, check_threshold, predicted_class
@@ -151,12 +151,13 @@ def _attacked(
     tries = [attempts(of_class, shape(x)[2:], seed) for seed in seeds]
     patched, under = x.clone(), torch.zeros_like(x[:, :1], dtype=torch.bool)
     classes, left = torch.full_like(labels, NO_CLASS), torch.arange(len(x), device="cpu")
-    before = _predicted(f, whole((x,)), threshold)
+    before = _predicted(f.outputs_of_whole(), threshold)
     for _ in range(n_attempts):
         for b in left.tolist():
             classes[b], *start = next(tries[b])
             _put(of_class[int(classes[b])], start, x[b], patched[b], under[b])
-        now, wanted = _predicted(f, copies_of((patched,), left), threshold), classes[left]
+        now = _predicted(f.batches.map(f.output, [copies_of((patched,), left)]), threshold)
+        wanted = classes[left]
         left = left[(now != wanted) | (before[left] == wanted) | (labels[left] == wanted)]
         if not len(left):
             break
@@ -181,11 +182,10 @@ def _put(patch: Tensor, start: Sequence[int], x: Tensor, patched: Tensor, under:
     under.zero_()[place] = True
 
 
-def _predicted(f: Forward, rows: tuple[Tensors, Tensor], threshold: float | None) -> Tensor:
+def _predicted(outputs: Iterable[Tensor], threshold: float | None) -> Tensor:
     """`[rows]`, on the CPU."""
     with torch.no_grad():
-        found = f.batches.map(lambda x, example: predicted_class(f.output(x, example), threshold).cpu(), [rows])
-        return torch.cat(list(found))
+        return torch.cat([predicted_class(output, threshold).cpu() for output in outputs])
 
 
 def _overlap(phi: Tensor, under: Tensor) -> Tensor:

@@ -158,4 +158,4 @@ def _rows(removed: Tensor, example: Tensor, x: Features) -> Subsets:
     """A row for each set of `removed` features `[R, width]`."""
     ranks = (~removed).int().to(x.inputs[0].device)  # removed features have rank 0
     row = torch.arange(len(removed), device="cpu")
-    return Subsets(example, row, torch.ones_like(row), lambda _, ordering: ranks[ordering.to(ranks.device)])
+    return Subsets(example, row, removed.any(1).long(), lambda _, ordering: ranks[ordering.to(ranks.device)])

@@ -20,7 +20,7 @@ from ..._core.arguments import (
 )
 from ..._core.card import metric
 from ..._core.checks import check_floating
-from ..._core.forward import Forward, Rows, warn_of_logits, whole
+from ..._core.forward import Forward, Rows, warn_of_logits
 from ..._core.scaled import seen_through
 from ..._core.setting import Setting
 from ..._core.sharing import shared
@@ -160,11 +160,11 @@ def _through_maps(
     n_methods, constant = len(methods.maps), []
 
     def rows() -> Iterator[Rows]:
-        yield whole(x)
         for maps in methods.maps:
             through, is_constant = seen_through(maps, x, b)
             constant.append(is_constant)
             yield through, torch.arange(len(x[0]), device="cpu")
 
-    f_x, f_shown = f(rows(), (1 + n_methods) * len(x[0])).reshape(1 + n_methods, -1).split((1, n_methods))
-    return _Shown(methods, f, f_x[0], f_shown.masked_fill(torch.stack(constant).to(f_shown.device), torch.nan))
+    f_x, f_shown = f.beside_whole(rows(), n_methods * len(x[0]))
+    f_shown = f_shown.reshape(n_methods, -1)
+    return _Shown(methods, f, f_x, f_shown.masked_fill(torch.stack(constant).to(f_shown.device), torch.nan))

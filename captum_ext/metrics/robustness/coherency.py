@@ -14,7 +14,7 @@ from ..._core.checks import check_floating
 from ..._core.explained_maps import mean_maps
 from ..._core.forward import Batches, whole
 from ..._core.scaled import seen_through
-from ..._core.statistics import between_rows, pearson
+from ..._core.statistics import between_rows, pearson, wide
 from ..._core.training import warn_of_training
 
 
@@ -62,7 +62,7 @@ def coherency(
     explain, batches = Explanation(explanation_func, inputs, kwargs), Batches(max_examples_per_batch, len(x[0]))
     warn_of_training(explanation_func, "The model of `explanation_func`")
     with torch.no_grad():
-        phi = mean_maps(explain, [whole(x)], batches)
+        phi = explain.maps(wide(explain.of_examples(batches)))
         check_are_maps(phi, x, "`explanation_func` must return")
         through, _ = seen_through(phi, x, (0.0,) * len(x))
         of_shown = mean_maps(explain, [whole(through)], batches)

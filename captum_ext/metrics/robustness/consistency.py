@@ -31,7 +31,7 @@ from ..._core.checks import (
     is_exact,
     shape,
 )
-from ..._core.forward import Forward, whole
+from ..._core.forward import Forward
 from ..._core.guard import called
 from ..._core.printing import printable
 from ..._core.setting import Setting
@@ -109,7 +109,7 @@ def consistency(
     same = torch.stack([_same(flat(maps), r, tokens) for maps, r in zip(methods.maps, references)])  # [methods, B, N]
     f = Forward(inputs=x, **of_model)
     with torch.no_grad():
-        predicted = torch.cat([_predicted(output) for output in f.batches.map(f.output, [whole(x)])])
+        predicted = torch.cat([_predicted(output) for output in f.outputs_of_whole()])
     predicted = predicted.to(same.device)
     agree = same & (predicted[:, None] == classes)
     shares = (wide(agree.sum(-1)) / same.sum(-1)).masked_fill(predicted == NO_CLASS, torch.nan)

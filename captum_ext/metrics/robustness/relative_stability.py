@@ -50,8 +50,12 @@ def _largest_change(
     copies = PerturbedExplanations(**arguments)
     of_model = arguments.get("additional_forward_args"), activation, arguments["max_examples_per_batch"]
     f = Forward(forward_func, copies.inputs, None, *of_model)
-    observed, observe = ("output", _output) if layer is None else ("layer", partial(_layer_and_output, layer))
-    copies.observe(observed, f, partial(observe, f), (forward_func, activation, of_model[0], layer))
+    observed, settings = "output" if layer is None else "layer", (forward_func, activation, of_model[0], layer)
+    if layer is None:
+        of_examples = lambda: map(_beside_itself, f.outputs_of_whole())  # noqa: E731
+        copies.observe(observed, f, lambda *rows: _beside_itself(f.output(*rows)), settings, of_examples)
+    else:
+        copies.observe(observed, f, partial(_layer_and_output, layer, f), settings)
 
     def growth(same: Tensor, moved: Tensor, explained: Tensor) -> Tensor:
         return (explained / moved.clamp(min=eps_min)).masked_fill(same_class & ~same, -torch.inf)
@@ -68,8 +72,8 @@ def _measures(of: str, relative: bool) -> Measures:
     return lambda arguments: _changes(as_norm_order(arguments["norm_ord"]), of, relative)
 
 
-def _output(f: Forward, rows: Tensors, example: Tensor) -> Seen:
-    output = f.output(rows, example)
+def _beside_itself(output: Tensor) -> Seen:
+    """The elements of the output, and the output."""
     return flat((output,)), output
 
 
