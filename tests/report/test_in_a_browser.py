@@ -161,6 +161,17 @@ def test_of_many_methods_and_metrics_no_score_is_cut_at_any_width(tmp_path):
     assert [table for _, table in seen] == [width >= 1280 for width in WIDTHS]  # else a ranking for each metric
 
 
+def test_scores_of_an_example_wrap_where_their_table_is_wider_than_the_page(html, tmp_path):
+    script = """
+      const cut = e => e.scrollWidth > e.clientWidth;
+      return [[...document.querySelectorAll('.gallery .scroll')].some(cut), document.querySelectorAll('.wraps').length];
+    """
+    (cut, wrapped), _ = answer(html, script, tmp_path, 320)
+    assert not cut
+    assert wrapped
+    assert answer(html, script, tmp_path, 1280)[0] == [False, 0]
+
+
 def test_texts_wrap_within_a_phone(tmp_path):
     tokens = [["<s>", " unbreakable" * 40, "x" * 300, "\n", " \u05e9\u05dc\u05d5\u05dd", " end"]] * 20
     result().report(tmp_path / "page.html", None, {METHODS[0]: torch.randn(20, 6)}, tokens=tokens, n_examples=2)

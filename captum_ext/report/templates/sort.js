@@ -44,3 +44,14 @@ for (const select of document.querySelectorAll(".controls select")) {
     if (pressed.dataset.order !== "0") sortGallery(pressed);
   });
 }
+
+// A table that is wider than its example has the names of the methods in its cells, which wrap.
+function wrapTables() {
+  for (const region of document.querySelectorAll(".gallery .scroll")) {
+    const table = region.querySelector("table");
+    table.classList.remove("wraps");
+    table.classList.toggle("wraps", region.scrollWidth > region.clientWidth);
+  }
+}
+wrapTables();
+window.addEventListener("resize", wrapTables);
