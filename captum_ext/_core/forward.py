@@ -10,21 +10,19 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, copied, frames_of_package, versions
 from .memory import is_out_of_memory, rows_per_call, warn_of_memory
-from .sharing import shared_outputs
+from .sharing import outputs_for
 from .statistics import wide
 from .target import TargetType, as_distribution, as_target, check_output, logits_of, select_target
-from .training import model_behind, warn_of_training
+from .training import warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
-KEPT = 2**18  # numbers of an output that is kept beside inputs of any size
 OF_BACKWARD = ("requires grad", "derivative", "backward")  # what errors say where a model has no gradient
 
 
@@ -229,19 +227,6 @@ class Forward:
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
-
-
-def outputs_for(
-    forward_func: Callable[..., Any], inputs: Tensors, args: tuple[Any, ...], make: Callable[[], Iterator[Tensor]]
-) -> Iterable[Tensor] | None:
-    """The model's outputs for these inputs, which metrics of a batch share until its parameters or buffers change.
-
-    They are None where outputs are not shared. If they are large beside the inputs they are not kept, but made again.
-    """
-    model, most = model_behind(forward_func), max(KEPT, sum(t.numel() for t in inputs))
-    state = () if model is None else (*model.parameters(), *model.buffers())
-    key = forward_func, *inputs, "arguments", *args, "state", *(t for t in state if not is_lazy(t))
-    return shared_outputs(key, make, lambda first: first[0].numel() * len(inputs[0]) <= most)
 
 
 def _known_of(forward_func: Any, inputs: Tensors) -> Any:

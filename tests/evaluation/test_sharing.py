@@ -109,6 +109,28 @@ def test_a_model_that_draws_is_asked_by_each_metric():
     same(together, alone)
 
 
+def test_a_metric_that_writes_into_the_weights_is_another_models():
+    class Weighted(Net):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()).double())
+
+        def forward(self, x):
+            return super().forward(x) * self.weight
+
+    def of_a_larger_model(forward_func, inputs, attributions, target):
+        with torch.no_grad():
+            forward_func.weight.mul_(2)
+            scores = metrics.deletion(forward_func, inputs, attributions, target=target)
+            forward_func.weight.div_(2)
+        return scores
+
+    chosen = {"deletion": metrics.deletion, "larger": of_a_larger_model, "completeness": metrics.completeness}
+    together, _ = run(chosen, Weighted())
+    np.testing.assert_array_equal(together["larger"], 2 * together["deletion"])
+    same(together, {name: run({name: metric}, Weighted())[0][name] for name, metric in chosen.items()})
+
+
 # ---- metrics that explain
 
 
