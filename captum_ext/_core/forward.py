@@ -135,7 +135,12 @@ class Forward:
         f_x = self.of_whole()
         if f_x is not None:
             return f_x, self(stream, total)
-        both = self(chain([whole(self.inputs)], stream), self.batch + total)
+
+        def rows() -> Iterator[Rows]:
+            yield whole(self.inputs)
+            yield from stream
+
+        both = self(rows(), self.batch + total)
         return both[: self.batch], both[self.batch :]
 
     def of_whole(self) -> Tensor | None:
