@@ -122,9 +122,14 @@ class Forward:
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         self.changes = warn_of_training(forward_func)
 
-    def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
-        """`[total]`: the scores of all rows, in the type that statistics are computed in."""
-        return self._all(self.score, stream, total)
+    def __call__(
+        self, stream: Iterable[Rows], total: int, see: Callable[[Tensor], Any] = lambda output: None
+    ) -> Tensor:
+        """`[total]`: the scores of all rows, in the type that statistics are computed in.
+
+        `see` is called with the outputs before they are activated, which may then be written into.
+        """
+        return self._all(partial(self._score, see), stream, total)
 
     def distributions(self, stream: Iterable[Rows], total: int) -> Tensor:
         """`[total, classes]`: the whole output of all rows, in the same type; no target is selected."""
@@ -184,6 +189,14 @@ class Forward:
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         return self._selected(self.output(rows, example), example)
+
+    def _score(self, see: Callable[[Tensor], Any], rows: Tensors, example: Tensor) -> Tensor:
+        see(output := self._logits(rows, example))
+        return self.read(output, example)
+
+    def read(self, output: Tensor, example: Tensor) -> Tensor:
+        """`[rows]`: the scores of rows whose outputs, which may be written into, are known."""
+        return self._selected(self._activated(output), example)
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""

@@ -128,11 +128,20 @@ def outputs_for(
     identity = _identity((forward_func, *given))
     if identity not in memory:
         first = next(outputs := make())
-        if first[0].numel() * len(inputs[0]) > max(KEPT, sum(t.numel() for t in inputs)):
+        if first[0].numel() * len(inputs[0]) > most_kept(inputs):
             return chain([first], outputs)
         memory[identity] = [first, *outputs]
     found: list[Tensor] = memory[identity]
     return found
+
+
+def most_kept(inputs: tuple[Tensor, ...]) -> int:
+    """Returns how many numbers of outputs may be kept beside these inputs."""
+    return max(KEPT, sum(t.numel() for t in inputs))
+
+
+def is_sharing() -> bool:
+    return _memory.get() is not None
 
 
 def remember(key: Any, value: Any) -> None:
