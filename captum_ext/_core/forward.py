@@ -10,21 +10,19 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .guard import Guard, called, copied, frames_of_package, versions
 from .memory import is_out_of_memory, rows_per_call, warn_of_memory
-from .sharing import shared_outputs
+from .sharing import outputs_for
 from .statistics import wide
 from .target import TargetType, as_distribution, as_target, check_output, logits_of, select_target
-from .training import model_behind, warn_of_training
+from .training import warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
-KEPT = 2**18  # numbers of an output that is kept beside inputs of any size
 OF_BACKWARD = ("requires grad", "derivative", "backward")  # what errors say where a model has no gradient
 
 
@@ -124,9 +122,14 @@ class Forward:
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         self.changes = warn_of_training(forward_func)
 
-    def __call__(self, stream: Iterable[Rows], total: int) -> Tensor:
-        """`[total]`: the scores of all rows, in the type that statistics are computed in."""
-        return self._all(self.score, stream, total)
+    def __call__(
+        self, stream: Iterable[Rows], total: int, see: Callable[[Tensor], Any] = lambda output: None
+    ) -> Tensor:
+        """`[total]`: the scores of all rows, in the type that statistics are computed in.
+
+        `see` is called with the outputs before they are activated, which may then be written into.
+        """
+        return self._all(partial(self._score, see), stream, total)
 
     def distributions(self, stream: Iterable[Rows], total: int) -> Tensor:
         """`[total, classes]`: the whole output of all rows, in the same type; no target is selected."""
@@ -137,7 +140,12 @@ class Forward:
         f_x = self.of_whole()
         if f_x is not None:
             return f_x, self(stream, total)
-        both = self(chain([whole(self.inputs)], stream), self.batch + total)
+
+        def rows() -> Iterator[Rows]:
+            yield whole(self.inputs)
+            yield from stream
+
+        both = self(rows(), self.batch + total)
         return both[: self.batch], both[self.batch :]
 
     def of_whole(self) -> Tensor | None:
@@ -181,6 +189,14 @@ class Forward:
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         return self._selected(self.output(rows, example), example)
+
+    def _score(self, see: Callable[[Tensor], Any], rows: Tensors, example: Tensor) -> Tensor:
+        see(output := self._logits(rows, example))
+        return self.read(output, example)
+
+    def read(self, output: Tensor, example: Tensor) -> Tensor:
+        """`[rows]`: the scores of rows whose outputs, which may be written into, are known."""
+        return self._selected(self._activated(output), example)
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
@@ -229,19 +245,6 @@ class Forward:
     @property
     def _name(self) -> str:
         return getattr(self.forward_func, "__name__", type(self.forward_func).__name__)
-
-
-def outputs_for(
-    forward_func: Callable[..., Any], inputs: Tensors, args: tuple[Any, ...], make: Callable[[], Iterator[Tensor]]
-) -> Iterable[Tensor] | None:
-    """The model's outputs for these inputs, which metrics of a batch share until its parameters or buffers change.
-
-    They are None where outputs are not shared. If they are large beside the inputs they are not kept, but made again.
-    """
-    model, most = model_behind(forward_func), max(KEPT, sum(t.numel() for t in inputs))
-    state = () if model is None else (*model.parameters(), *model.buffers())
-    key = forward_func, *inputs, "arguments", *args, "state", *(t for t in state if not is_lazy(t))
-    return shared_outputs(key, make, lambda first: first[0].numel() * len(inputs[0]) <= most)
 
 
 def _known_of(forward_func: Any, inputs: Tensors) -> Any:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import Scores
+from .arguments import Scores, Tensors
 from .checks import check_choice, check_count, check_fraction
 from .features import Features, Totals
 from .forward import Forward
 from .setting import Setting
-from .sharing import shared
+from .sharing import is_sharing, most_kept, shared, shared_as
 from .statistics import area, wide
 from .subsets import Subsets, distributions_without, scores_without
 
@@ -29,12 +30,13 @@ class Removals:
     `2 * method + 1` the least relevant. All orderings of an example share the rows that lack nothing or everything.
     """
 
-    def __init__(self, x: Features, f: Forward, totals: Tensor | Totals):
+    def __init__(self, x: Features, f: Forward, totals: Tensor | Totals, outputs: Outputs | None = None):
         self.x, self.f, self.sizes = x, f, x.counts  # [B]: the number of features of each example
         self.totals = Totals.kept(totals) if isinstance(totals, Tensor) else totals
         self._ranked = range(0), torch.empty(0, device="cpu")  # pairs of an example and a method, and their ranks
         self.keys = torch.empty(0, dtype=torch.long, device="cpu")  # ascending; example, ordering and count
         self.scores = wide(torch.empty(0, device=x.inputs[0].device))  # the score of each key
+        self.outputs = outputs or Outputs([0])
 
     def counts(self, fractions: Tensor, rounding: str = "round") -> Tensor:
         """`[B, points]`: fractions of the features as numbers of features of each example."""
@@ -80,10 +82,20 @@ class Removals:
 
     def _evaluate(self, keys: Tensor) -> None:
         missing = keys[~torch.isin(keys, self.keys)]
-        if len(missing):
-            scores = scores_without(self._rows(missing), self.x, self.f)
-            self.keys, order = torch.cat((self.keys, missing)).sort()
-            self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
+        known = torch.isin(missing, self.outputs.keys)
+        for some, make in ((missing[known], self._read), (missing[~known], self._computed)):
+            if len(some):
+                scores = make(some)
+                self.keys, order = torch.cat((self.keys, some)).sort()
+                self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
+
+    def _read(self, keys: Tensor) -> Tensor:
+        return self.f.read(self.outputs.of(keys), self._rows(keys).example)
+
+    def _computed(self, keys: Tensor) -> Tensor:
+        rows = self._rows(keys)
+        with self.outputs.seen(keys[rows.lacking]) as see:
+            return scores_without(rows, self.x, self.f, see)
 
     def _rows(self, keys: Tensor) -> Subsets:
         methods, width = self.totals.methods, self.x.width
@@ -121,11 +133,50 @@ class Removals:
         return torch.cat([self.totals.of(pair % methods, example) for pair, example in zip(pairs, examples)])
 
 
+class Outputs:
+    """Outputs of rows that lack features, by their keys, for metrics that read them in another way.
+
+    They are kept while there is room for them: `room` has one number, of those that may still be kept.
+    """
+
+    def __init__(self, room: list[int]):
+        self.room, self.keys = room, torch.empty(0, dtype=torch.long, device="cpu")
+        self.values = torch.empty(0, device="cpu")
+
+    def of(self, keys: Tensor) -> Tensor:
+        return self.values[torch.searchsorted(self.keys, keys).to(self.values.device)]
+
+    @contextmanager
+    def seen(self, keys: Tensor) -> Iterator[Callable[[Tensor], None]]:
+        """Yields what is to be called with the outputs of these rows; they are kept if they all came and fit."""
+        parts: list[Tensor] = []
+
+        def see(output: Tensor) -> None:
+            if output[0].numel() * len(keys) <= self.room[0]:
+                parts.append(output.clone())
+
+        yield see
+        if len(keys) and sum(map(len, parts)) == len(keys):
+            self.room[0] -= sum(part.numel() for part in parts)
+            self.keys, order = torch.cat((self.keys, keys)).sort()
+            self.values = torch.cat((self.values, *parts) if len(self.values) else parts)[order.to(parts[0].device)]
+
+
 @shared
 def removals(**arguments: Any) -> Removals:
-    """Makes `Removals` from the arguments of a `Setting`. The model is not called yet."""
+    """Makes `Removals` from the arguments of a `Setting`. The model is not called yet.
+
+    Those that differ in the activation or the target alone share the outputs of their rows.
+    """
     given = Setting(**arguments)
-    return Removals(given.x, given.f, given.totals)
+    outputs = None if given.f.changes or not is_sharing() else _outputs_of(given.x.inputs, arguments)
+    return Removals(given.x, given.f, given.totals, outputs)
+
+
+def _outputs_of(inputs: Tensors, arguments: dict[str, Any]) -> Outputs:
+    room = shared_as("room for outputs", lambda: [most_kept(inputs)])
+    rest = {name: value for name, value in arguments.items() if name not in ("activation", "target")}
+    return shared_as(("outputs", rest), lambda: Outputs(room))
 
 
 def fractions(start: float, stop: float, n_steps: int, rounding: str = "round") -> Tensor:

@@ -6,7 +6,7 @@ Nothing is kept afterwards. Outside of `sharing()`, everything is made at every 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -14,12 +14,17 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from typing_extensions import ParamSpec
+
+from .training import model_behind
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 T = TypeVar("T")
+
+KEPT = 2**18  # numbers of a batch's outputs, which are kept beside inputs of any size
 
 _memory: ContextVar[dict[Hashable, Any] | None] = ContextVar("_memory", default=None)
 _outputs: ContextVar[dict[Hashable, Any] | None] = ContextVar("_outputs", default=None)
@@ -71,8 +76,8 @@ def forget() -> None:
 def shared(function: Callable[P, R]) -> Callable[P, R]:
     """Marks a function whose result equal calls share within `sharing()`.
 
-    Calls are equal if tensors, models and functions are the same objects, and if settings and integer tensors with at
-    most one axis have equal values.
+    Calls are equal if tensors, models and functions are the same objects, nothing was written into the models' weights,
+    and settings and integer tensors with at most one axis have equal values.
     """
 
     @functools.wraps(function)
@@ -108,25 +113,35 @@ def shared_as(key: Any, make: Callable[[], T]) -> T:
     return found
 
 
-def shared_outputs(
-    key: Sequence[Any], make: Callable[[], Iterator[Tensor]], are_kept: Callable[[Tensor], bool]
+def outputs_for(
+    forward_func: Any, inputs: tuple[Tensor, ...], args: tuple[Any, ...], make: Callable[[], Iterator[Tensor]]
 ) -> Iterable[Tensor] | None:
-    """Returns the outputs for an equal key, which must not be written into; None where outputs are not shared.
+    """Returns the model's outputs for these inputs, in one or several parts; None where outputs are not shared.
 
-    Tensors are equal here if they are the same memory. `are_kept` says of the first output whether they are kept for
-    the next call; if not, they are made again then, one at a time.
+    They must not be written into. Tensors are equal here if they are the same memory. Outputs that are large beside the
+    inputs are not kept for the next call, but made again, one part at a time.
     """
     memory = _outputs.get()
     if memory is None:
         return None
-    identity = _identity([SameValues(v) if isinstance(v, Tensor) else v for v in key])
+    given = [[SameValues(v) if isinstance(v, Tensor) else v for v in values] for values in (inputs, args)]
+    identity = _identity((forward_func, *given))
     if identity not in memory:
         first = next(outputs := make())
-        if not are_kept(first):
+        if first[0].numel() * len(inputs[0]) > most_kept(inputs):
             return chain([first], outputs)
         memory[identity] = [first, *outputs]
     found: list[Tensor] = memory[identity]
     return found
+
+
+def most_kept(inputs: tuple[Tensor, ...]) -> int:
+    """Returns how many numbers of outputs may be kept beside these inputs."""
+    return max(KEPT, sum(t.numel() for t in inputs))
+
+
+def is_sharing() -> bool:
+    return _memory.get() is not None
 
 
 def remember(key: Any, value: Any) -> None:
@@ -187,9 +202,16 @@ def _identity(value: Any) -> Hashable:
     if isinstance(value, Tensor):
         return _value_of_indices(value) or _Same(value)
     try:
-        return type(value), hash(value), value
+        return type(value), hash(value), value, _state_of(value)
     except TypeError:
         return _Same(value)
+
+
+def _state_of(value: Any) -> Hashable:
+    """The parameters and buffers of the model behind a function: after a write into them, the function is another."""
+    model = model_behind(value) if callable(value) else None
+    tensors = () if model is None else (*model.parameters(), *model.buffers())
+    return tuple(SameValues(t) for t in tensors if not is_lazy(t))
 
 
 def _value_of_indices(tensor: Tensor) -> Hashable:

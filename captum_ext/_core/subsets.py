@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,9 +56,11 @@ class Subsets:
         return ranks < self.count[rows, None].to(ranks)
 
 
-def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
-    """`[R]`: the model's score of every row."""
-    return _beside(f.of_whole, subsets, lambda some: f(_rows_without(some, x, f), len(some)))
+def scores_without(
+    subsets: Subsets, x: Features, f: Forward, see: Callable[[Tensor], Any] = lambda output: None
+) -> Tensor:
+    """`[R]`: the model's score of every row; `see` is called with the outputs of those that are not known yet."""
+    return _beside(f.of_whole, subsets, lambda some: f(_rows_without(some, x, f), len(some), see))
 
 
 def distributions_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:

@@ -12,9 +12,8 @@ from torch import Tensor
 from .._core.card import arguments_of_partial, configured
 from .._core.checks import module_of
 from .._core.estimates import generator_states, with_noise
-from .._core.forward import outputs_for
 from .._core.guard import Guard
-from .._core.sharing import forget, key_of, made_of, remember, sharing
+from .._core.sharing import forget, key_of, made_of, outputs_for, remember, sharing
 from .._core.target import logits_of
 from .axes import check_scores
 from .examples import Batch

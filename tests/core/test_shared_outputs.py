@@ -10,6 +10,7 @@ from torch import nn
 
 from captum_ext import metrics
 from captum_ext._core import forward
+from captum_ext._core import sharing as sharing_module
 from captum_ext._core.sharing import forget, sharing, sharing_outputs
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -97,7 +98,7 @@ def test_a_model_in_training_mode_shares_nothing():
 
 
 def test_outputs_that_are_large_beside_the_inputs_are_not_kept(monkeypatch):
-    monkeypatch.setattr(forward, "KEPT", 30)
+    monkeypatch.setattr(sharing_module, "KEPT", 30)
     for wide, again in ((7, 0), (8, 1)):
         model = Net(wide)
         assert calls(model, partial(of_whole, model)) == again

@@ -11,6 +11,7 @@ from captum.attr import GradientShap, Saliency
 from torch import nn
 
 from captum_ext import baselines, evaluate, metrics, perturbations
+from captum_ext._core import sharing
 
 N, FEATURES = 5, 12
 X = torch.randn(N, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -82,19 +83,57 @@ def test_one_curve_costs_the_rows_of_one():
     assert run(one)[1] == rows_of(metrics.deletion_curve) == N * (2 + 2 * (FEATURES - 1))
 
 
-def test_other_settings_share_the_outputs_of_unperturbed_examples_alone():
+def test_other_baselines_and_features_share_the_outputs_of_unperturbed_examples_alone():
     settings = {
         "zero": {},
         "one": {"baselines": 1.0},
-        "softmax": {"activation": partial(torch.softmax, dim=1)},
         "groups": {"feature_mask": torch.arange(FEATURES)[None] // 2},
-        "target": {"target": 1},
+        "aggregate": {"feature_mask": torch.arange(FEATURES)[None] // 3, "aggregate": "sum"},
     }
     chosen = {name: partial(metrics.deletion, **s) for name, s in settings.items()}
     together, rows = run(chosen)
     alone = [run({name: metric}) for name, metric in chosen.items()]
     assert rows == sum(rows for _, rows in alone) - (len(chosen) - 1) * N
     same(together, {name: values for one, _ in alone for name, values in one.items()})
+
+
+IMAGES = torch.rand(N, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+READ_IN_ANOTHER_WAY = {
+    "road": (metrics.road, metrics.road_accuracy, partial(metrics.road, activation=partial(torch.softmax, dim=1))),
+    "deletion": (metrics.deletion, metrics.minimal_subset, partial(metrics.deletion, target=1)),
+    "a target for all": (partial(metrics.deletion, target=1), metrics.deletion),
+}
+
+
+class OfImages(Net):
+    def forward(self, x):
+        return super().forward(x.flatten(1)[:, :FEATURES])
+
+
+@pytest.mark.parametrize("name", READ_IN_ANOTHER_WAY)
+@pytest.mark.parametrize("limit", [None, 3])
+def test_metrics_that_read_the_same_outputs_in_another_way_share_the_rows(name, limit):
+    chosen = {str(i): metric for i, metric in enumerate(READ_IN_ANOTHER_WAY[name])}
+    maps = {"a": IMAGES.cos(), "b": (3 * IMAGES).sin()}
+
+    def rows_and_scores(some):
+        model = OfImages()
+        data, options = list(zip(IMAGES, TARGETS)), {"batch_size": 2, "max_examples_per_batch": limit}
+        result = evaluate(model, data, maps, some, **options).dataset
+        return {n: result[n].values for n in some}, model.rows
+
+    together, rows = rows_and_scores(chosen)
+    alone = {n: rows_and_scores({n: metric}) for n, metric in chosen.items()}
+    assert rows == alone["0"][1] == alone["1"][1]
+    same(together, {n: values[n] for n, (values, _) in alone.items()})
+
+
+def test_outputs_of_rows_are_kept_while_there_is_room(monkeypatch):
+    chosen = {"deletion": metrics.deletion, "softmax": partial(metrics.deletion, activation=lambda o: o.softmax(1))}
+    rows, lacking = run({"deletion": metrics.deletion})[1], 1 + 2 * (FEATURES - 1)  # of an example with two methods
+    for kept, again in ((2 * lacking * 2, 0), (2 * lacking * 2 - 1, 4 * lacking)):  # two examples and classes
+        monkeypatch.setattr(sharing, "KEPT", kept)
+        assert run(chosen)[1] == rows + again  # the last batch has one example, which fits
 
 
 def test_baselines_that_draw_are_drawn_for_each_metric():
@@ -107,6 +146,28 @@ def test_a_model_that_draws_is_asked_by_each_metric():
     together, _ = run(CURVES, Net(draws=True))
     alone = {name: run({name: metric}, Net(draws=True))[0][name] for name, metric in CURVES.items()}
     same(together, alone)
+
+
+def test_a_metric_that_writes_into_the_weights_is_another_models():
+    class Weighted(Net):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()).double())
+
+        def forward(self, x):
+            return super().forward(x) * self.weight
+
+    def of_a_larger_model(forward_func, inputs, attributions, target):
+        with torch.no_grad():
+            forward_func.weight.mul_(2)
+            scores = metrics.deletion(forward_func, inputs, attributions, target=target)
+            forward_func.weight.div_(2)
+        return scores
+
+    chosen = {"deletion": metrics.deletion, "larger": of_a_larger_model, "completeness": metrics.completeness}
+    together, _ = run(chosen, Weighted())
+    np.testing.assert_array_equal(together["larger"], 2 * together["deletion"])
+    same(together, {name: run({name: metric}, Weighted())[0][name] for name, metric in chosen.items()})
 
 
 # ---- metrics that explain
