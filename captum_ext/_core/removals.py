@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .arguments import Scores
 from .checks import check_choice, check_count, check_fraction
+from .devices import rows_at, sent
 from .features import Features, Totals
 from .forward import Forward
 from .references import whole_outputs
@@ -46,7 +47,7 @@ class Removals:
 
     def shares(self, counts: Tensor) -> Tensor:
         """`[B, points]`: numbers of features as fractions of each example's features, on the device of the scores."""
-        return (counts.double() / self.sizes[:, None]).to(self.scores)
+        return sent((counts.double() / self.sizes[:, None]).to(self.scores.dtype), self.scores.device)
 
     def every_count(self) -> Tensor:
         """`[B, width + 1]`: 0, 1, ... up to the number of features of each example, which then repeats."""
@@ -56,7 +57,7 @@ class Removals:
         """`[methods, B, modes, points]`: scores without the first `counts [B, points]` features of each order."""
         keys = self._keys(counts, *modes)
         self._evaluate(keys.unique())
-        return self.scores[torch.searchsorted(self.keys, keys)]
+        return rows_at(self.scores, torch.searchsorted(self.keys, keys))
 
     def curve(self, counts: Tensor, mode: str) -> Tensor:
         """`[methods, B, points]`: the curves of one mode."""
@@ -66,7 +67,7 @@ class Removals:
         """`[methods, B, points, classes]`: the whole outputs for the rows of a curve, which are distributions."""
         keys, place = self._keys(counts, mode)[:, :, 0].unique(return_inverse=True)
         found = distributions_without(self._rows(keys), self.x, self.f)
-        return found[place.to(found.device)]
+        return rows_at(found, place)
 
     def unpack(self, scores: Tensor) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
@@ -87,14 +88,14 @@ class Removals:
         if len(missing):
             scores = scores_without(self._rows(missing), self.x, self.f)
             self.keys, order = torch.cat((self.keys, missing)).sort()
-            self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
+            self.scores = rows_at(torch.cat((self.scores.to(scores.device), scores)), order)
             self._keep_whole()
 
     def _keep_whole(self) -> None:
         """Keeps the unperturbed examples' scores for the next reference; also the inputs, as addresses are the key."""
         kept, whole = whole_outputs(), self._keys_of_whole()
         if kept is not None and torch.isin(whole, self.keys).all():
-            kept[self._same_outputs()] = self.x.inputs, self.scores[torch.searchsorted(self.keys, whole)]
+            kept[self._same_outputs()] = self.x.inputs, rows_at(self.scores, torch.searchsorted(self.keys, whole))
 
     def _keys_of_whole(self) -> Tensor:
         """`[B]`: the keys of the examples of which nothing is removed."""
@@ -117,10 +118,11 @@ class Removals:
         blocks, sizes = (pair // self.x.sorted_at_a_time).unique_consecutive(return_counts=True)
         for block, out, own in zip(blocks.tolist(), ranks.split(sizes.tolist()), pair.split(sizes.tolist())):
             pairs, ranked = self._block(block)
-            torch.index_select(ranked, 0, (own - pairs.start).to(ranked.device), out=out)
+            torch.index_select(ranked, 0, sent(own - pairs.start, ranked.device), out=out)
         # The other order counts from the last rank. In place, as ranks are as large as the rows themselves.
         last = least_first * (self.sizes[example] - 1)
-        return ranks.mul_((1 - 2 * least_first).to(ranks)[:, None]).add_(last.to(ranks)[:, None])
+        sign, last = (sent(numbers.int()[:, None], ranks.device) for numbers in (1 - 2 * least_first, last))
+        return ranks.mul_(sign).add_(last)
 
     def _block(self, number: int) -> tuple[range, Tensor]:
         """Returns some pairs of an example and a method, in this order, and their ranks, of which the last are kept."""
@@ -171,4 +173,4 @@ def fractions_of(arguments: dict[str, Any]) -> Tensor:
 def area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     """Makes a function that gives the area under curves `[..., n_steps]` from `start` to `stop`, as a mean height."""
     grid = wide(fractions_of(arguments))
-    return lambda curve: area(wide(curve), grid.to(curve.device)).to(curve.dtype)
+    return lambda curve: area(wide(curve), sent(grid, curve.device)).to(curve.dtype)

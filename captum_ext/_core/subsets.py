@@ -14,6 +14,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from .devices import rows_at, sent
 from .draws import SeedType, draw_seeds, generator
 from .features import Features, Totals
 from .forward import Forward, Rows
@@ -44,7 +45,7 @@ class Subsets:
 
     def _removed(self, rows: slice) -> Tensor:
         ranks = self.ranks(self.example[rows], self.ordering[rows])
-        return ranks < self.count[rows, None].to(ranks)
+        return ranks < sent(self.count[rows, None], ranks.device)
 
 
 def scores_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
@@ -79,7 +80,7 @@ def _dot(weights: Tensor, phi: Totals, example: Tensor) -> Tensor:
     Rows are sorted by example, so a batch has few examples and one matrix product is enough for those of a method.
     """
     first, last = int(example[0]), int(example[-1]) + 1
-    column = (example - first).to(weights.device)[:, None]
+    column = sent(example - first, weights.device)[:, None]
 
     def of_method(method: int) -> Tensor:
         of_each = sum_of_parts(lambda w, p: w @ p.T, weights, summable(phi.of(method, slice(first, last))))
@@ -141,7 +142,7 @@ class _RandomRanks:
         ranks = torch.full((len(pairs), width), width, dtype=torch.int32, device="cpu")
         for out, (b, j) in zip(ranks, pairs.tolist()):
             self._fill(out, b, j)
-        return ranks.to(self.device)[row.to(self.device)]
+        return rows_at(sent(ranks, self.device), row)
 
     def _fill(self, out: Tensor, b: int, j: int) -> None:
         count, draws = int(self.counts[b]), self.seeds.shape[1]
