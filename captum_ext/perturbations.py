@@ -35,6 +35,7 @@ from ._core.arguments import (
     as_tuple,
 )
 from ._core.checks import check_count, check_flag, check_not_negative, describe
+from ._core.devices import sent
 from ._core.draws import SeedType, draw_seeds, generator, normal
 from ._core.features import Features
 from ._core.grids import positions
@@ -204,7 +205,7 @@ def segment_removal(
     removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool, device="cpu")
     for row, count, size, s in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _seeds(seed, x)):
         row[torch.randperm(count, generator=generator(s), device="cpu")[:size]] = True
-    masks = tuple(features.spread(removed.to(x[0].device), torch.arange(len(x[0]), device="cpu")))
+    masks = tuple(features.spread(sent(removed, x[0].device), torch.arange(len(x[0]), device="cpu")))
     return _removed(masks, x, as_baselines(baselines, inputs), inputs, multiply_by_inputs)
 
 
@@ -251,9 +252,9 @@ def _squares(x: Tensors, size: int, place: Tensor) -> Tensors:
 
 
 def _square(x: Tensor, size: int, corner: tuple[Tensor, ...], here: Tensor) -> Tensor:
-    mask = here.to(x.device).reshape(-1, *[1] * (x.dim() - 1))
+    mask = sent(here, x.device).reshape(-1, *[1] * (x.dim() - 1))
     for axis, (first, side) in enumerate(zip(corner, positions(x)), 2):
-        place = torch.arange(side, device=x.device) - first.to(x.device)[:, None]  # [rows, side]
+        place = torch.arange(side, device=x.device) - sent(first, x.device)[:, None]  # [rows, side]
         inside = (place >= 0) & (place < size)
         mask = mask & inside.reshape(len(x), *[side if a == axis else 1 for a in range(1, x.dim())])
     return mask

@@ -115,9 +115,13 @@ def _refuse_mixed(operation: Any, given: list[Tensor]) -> None:
 
 
 def _waits(operation: Any, args: Any, types: set[str]) -> bool:
-    """Whether the host waits: for a value, for a size that depends on values, or for a copy from or to the device."""
+    """Whether the host waits: for a value, for a size that depends on values, or for a copy from or to the device.
+
+    A copy to the device may be told not to wait (`non_blocking`); one to the host would then have no values yet.
+    """
     if operation in COPIES:
-        return len(types) > 1
+        to_device = operation is aten.copy_.default and isinstance(args[0], OnDevice)
+        return len(types) > 1 and not (to_device and args[2:] == (True,))
     if operation in INDEXED:
         indices = [t for t in args[1] if t is not None]
         return any(t.dtype in (torch.bool, torch.uint8) or not isinstance(t, OnDevice) for t in indices)

@@ -12,12 +12,13 @@ from captum_ext import attribute_dataset, evaluate, metrics
 from captum_ext._core import home
 
 from . import second_device
-from .calls import METRICS, cases_of, tiny
+from .calls import METRICS, cases_of, takes, tiny
 from .evaluation.runs import FEW_METRICS, METHODS, examples, net
 from .forms import for_each
 
 DEVICES = [device for device, there in (("cuda", torch.cuda.is_available()), ("sim", second_device.IS_THERE)) if there]
 on_each_device = pytest.mark.parametrize("device", DEVICES)
+on_the_second_type = pytest.mark.skipif(not second_device.IS_THERE, reason="PyTorch has no Python for a type of device")
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 
@@ -39,6 +40,71 @@ def test_a_default_device_changes_nothing(device, metric):
     arguments, expected = case.of(tiny()), case(tiny())
     with torch.device(device):
         assert_close(metric(**arguments), expected, equal_nan=True)
+
+
+@on_the_second_type
+@every_metric
+def test_on_the_second_of_two_devices_nothing_is_put_on_the_first(metric):
+    """Not even where the first is the default device. Without gradients, which PyTorch computes on one such device."""
+    case = cases_of(metric)[0]
+    expected, arguments = (case.of(s) | without_gradients(case) for s in (tiny(), tiny().to("sim:1")))
+    with torch.device("sim:0"):
+        scores = metric(**arguments)
+    assert scores.device == torch.device("sim:1")
+    assert_close(scores.cpu(), metric(**expected), rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def without_gradients(case):
+    """An explanation that calls no model and none of Captum's code, for metrics that take one."""
+
+    def explain(x, **_):
+        return x.cos() * x
+
+    own = {"explanation_func": explain, "explanation_factory": lambda net: explain}
+    return {name: value for name, value in own.items() if case.takes(name)}
+
+
+WAIT_FOR_VALUES = {  # what each looks for is known when the host has seen values
+    "impact_coverage",  # whether a patch fooled the model
+    "road",  # whether the solver has come close enough
+    "road_accuracy",
+}
+
+
+@on_the_second_type
+@pytest.mark.parametrize("name", [name for name, m in METRICS.items() if takes(m, "max_examples_per_batch")])
+def test_the_host_never_waits_between_two_calls_of_the_model(name):
+    """It prepares a call while the device computes the one before. Nor do more copies or steps make it wait."""
+    case = cases_of(METRICS[name])[0]
+    few, many = (waits_of(case, max_examples_per_batch=limit) for limit in (64, 2))
+    if name in WAIT_FOR_VALUES:
+        assert few.total() < many.total()
+    else:
+        assert many == few
+
+
+@on_the_second_type
+@every_metric
+def test_the_host_waits_a_few_times_in_a_call_of_a_metric(metric):
+    """For the checks of what it is given, the target, and where the number of features depends on values."""
+    case = cases_of(metric)[0]
+    assert waits_of(case).total() <= MOST_WAITS.get(metric.__name__, 8)
+
+
+MOST_WAITS = {  # in the plain call of tests/calls.py
+    "impact_coverage": 10,
+    "normalized_aopc": 42,  # each step of the search for an order depends on the one before
+    "oracle_normalized": 54,
+    "road": 12,
+    "road_accuracy": 12,
+}
+
+
+def waits_of(case, **changes):
+    arguments = case.of(tiny().to("sim"), **without_gradients(case), **changes)
+    with second_device.waits() as found:
+        case.metric(**arguments)
+    return found
 
 
 class WithoutFloat64(TorchDispatchMode):

@@ -26,6 +26,7 @@ from .checks import (
     plain,
     shape,
 )
+from .devices import rows_at
 from .estimates import Noise, noted
 from .guard import Guard, called, tensors_in
 from .interpretable import InterpretableInput, LLMAttributionResult, as_present, is_result, map_of
@@ -103,7 +104,7 @@ def same_values(a: Tensors, b: Tensors) -> bool:
 def _is_copy(a: Tensor, b: Tensor) -> bool:
     if a.is_meta or b.is_meta or a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return a.data_ptr() == b.data_ptr() or torch.equal(a.to(b.device), b)
+    return (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride()) or torch.equal(a.to(b.device), b)
 
 
 def bare_if_single(tensors: Tensors) -> TensorOrTuple:
@@ -233,7 +234,7 @@ def _with_nan(tensor: Tensor) -> str:
     """Returns the numbers of the first examples that have a NaN."""
     if tensor.is_meta:
         return ""
-    return ", ".join(map(str, tensor.isnan().reshape(len(tensor), -1).any(1).nonzero().flatten().tolist()[:8]))
+    return ", ".join(map(str, tensor.isnan().reshape(len(tensor), -1).any(1).cpu().nonzero().flatten().tolist()[:8]))
 
 
 def as_baselines(baselines: BaselinesType, inputs: TensorOrTuple) -> tuple[float | Tensor, ...]:
@@ -403,7 +404,7 @@ def _is_as_long(value: Any, batch: int) -> bool:
 def of_rows(value: Any, example: Tensor, batch: int) -> Any:
     """Returns a tensor that has a row per example with a row per copy; anything else is returned as it is."""
     if isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch:
-        return value[example.to(value.device)]
+        return rows_at(value, example)
     return value
 
 

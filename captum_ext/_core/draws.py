@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .arguments import Tensors, as_sequence
 from .checks import check_count, check_floating
+from .devices import sent
 
 SeedType = None | int | Sequence[int] | Tensor
 
@@ -50,12 +51,16 @@ def generator(seed: Tensor) -> torch.Generator:
 
 def uniform(seeds: Tensor, like: Tensors, low: float, high: float) -> Tensors:
     """Draws uniform noise, a row for each of `seeds`, in the shape and type and on the device of the tensors `like`."""
-    return tuple(e.mul_(high - low).add_(low).to(x) for e, x in zip(_noise(seeds, like, torch.rand), like))
+    return tuple(_like(x, e.mul_(high - low).add_(low)) for e, x in zip(_noise(seeds, like, torch.rand), like))
 
 
 def normal(seeds: Tensor, like: Tensors, mean: float, std: float) -> Tensors:
     """Draws Gaussian noise, a row for each of `seeds`."""
-    return tuple(e.mul_(std).add_(mean).to(x) for e, x in zip(_noise(seeds, like, torch.randn), like))
+    return tuple(_like(x, e.mul_(std).add_(mean)) for e, x in zip(_noise(seeds, like, torch.randn), like))
+
+
+def _like(x: Tensor, noise: Tensor) -> Tensor:
+    return sent(noise.to(x.dtype), x.device)
 
 
 def _noise_type(x: Tensor) -> torch.dtype:

@@ -25,7 +25,8 @@ FEWEST = 12  # effective draws, below which an interval of two standard errors i
 VARIANCE_OF_Z = {"spearman": (1.06, 3), "kendall": (0.437, 4)}  # Fieller, Hartley and Pearson 1957
 FEW = (
     "Fewer than 12 draws carry the variance of {what}, so standard errors may be too small there. Take the model's "
-    "logits instead of probabilities, larger sets, or more draws (`n_perturb_samples`, rows of `baselines.distribution`)."
+    "logits instead of probabilities, larger sets, or more draws: `n_perturb_samples`, or rows of "
+    "`baselines.distribution`."
 )
 
 

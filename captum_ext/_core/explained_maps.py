@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .arguments import TensorOrTuple, Tensors, as_tuple
 from .captum import Explanation, as_factory
+from .devices import sent
 from .forward import Batches, Rows, whole
 from .guard import called
 from .sharing import key_of, made_of
@@ -73,6 +74,6 @@ def mean_maps(explain: Explanation, copies: Iterable[Rows], batches: Batches) ->
     total, rows = torch.zeros((), device="cpu"), 0
     for phi in batches.map(noted, copies):
         total = phi.new_zeros(explain.batch, phi.shape[1]) if rows == 0 else total
-        total.index_add_(0, examples.pop().to(phi.device), phi)
+        total.index_add_(0, sent(examples.pop(), phi.device), phi)
         rows += len(phi)
     return explain.maps(total / (rows // explain.batch))

@@ -32,6 +32,7 @@ from .arguments import (
     stacked,
 )
 from .checks import check_choice, shape
+from .devices import rows_at, sent
 from .guard import frames_of_package
 from .interpretable import as_present, with_known_features
 from .statistics import rounding_of_sums, wide
@@ -147,7 +148,7 @@ class Features:
 
     def sums(self, values: Tensors, example: Tensor) -> Tensor:
         """`[rows, width]`: the sum of the values over each feature; `example` says which example a row belongs to."""
-        own = self.index if self.index is None or len(self.index) == 1 else self.index[example]
+        own = self.index if self.index is None or len(self.index) == 1 else rows_at(self.index, example)
         return self._per_feature(self._on_grid(values), own)
 
     def _on_grid(self, values: Tensors) -> Tensor:
@@ -170,7 +171,7 @@ class Features:
 
     def ranks_of_rows(self, totals: Tensor, example: Tensor) -> Tensor:
         """`[rows, width]`: the same for rows that belong to these examples."""
-        counts = self.counts[example].to(totals.device)[:, None].int()
+        counts = sent(self.counts[example], totals.device)[:, None].int()
         ranks = torch.empty_like(totals, dtype=torch.int32)
         for r, t, c in zip(*(tensor.split(self.sorted_at_a_time) for tensor in (ranks, totals, counts))):
             _rank(r, t, c)
@@ -206,7 +207,7 @@ class Features:
         if self.index is not None and len(self.index) == 1:
             values = values[:, self.index[0]]
         elif self.index is not None:
-            values = values.gather(1, self.index[example])
+            values = values.gather(1, rows_at(self.index, example))
         for part, grid in zip(values.split([math.prod(g) for g in self.grids], 1), self.grids):
             yield part.reshape(-1, *grid)
 
@@ -277,10 +278,10 @@ def _onto_grid(a: Tensor, grid: tuple[int, ...]) -> Tensor:
 
 
 def _erase(x: Tensor, baseline: float | Tensor | Fill, mask: Tensor, example: Tensor) -> Tensor:
-    rows = x[example]
+    rows = rows_at(x, example)
     if isinstance(baseline, (int, float)):
         baseline = rows.new_full((1,), baseline)  # `masked_fill_` does not take all types of integers
     if not isinstance(baseline, Tensor):
         filled = filled_in(baseline, rows.clone(), mask.expand_as(rows).clone())
         return torch.where(mask, filled, rows, out=rows)
-    return torch.where(mask, baseline[example] if len(baseline) > 1 else baseline, rows, out=rows)
+    return torch.where(mask, rows_at(baseline, example) if len(baseline) > 1 else baseline, rows, out=rows)

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
+from .devices import rows_at
 from .guard import Guard, called, copied, frames_of_package, versions
 from .memory import is_out_of_memory, rows_per_call, warn_of_memory
 from .sharing import outputs_for
@@ -32,7 +33,7 @@ def whole(inputs: Tensors) -> Rows:
 
 
 def copies_of(inputs: Tensors, example: Tensor) -> Rows:
-    return tuple(x[example] for x in inputs), example
+    return tuple(rows_at(x, example) for x in inputs), example
 
 
 class Batches:
@@ -118,6 +119,8 @@ class Forward:
         self.args, self.target = as_args(additional_forward_args, self.batch), as_target(target, self.batch)
         if self.target is not None:
             check_has_values("target", self.target, inputs[0])
+            # On the host, so that no call of the model waits for the check of its range.
+            self.target = self.target if self.target.is_meta else self.target.cpu()
         self.model = Guard(forward_func, f"`forward_func` ({self._name})", self.args)
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         self.changes = warn_of_training(forward_func)
@@ -188,6 +191,7 @@ class Forward:
             return torch.cat(parts)
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
+<<<<<<< HEAD
         return self._selected(self.output(rows, example), example)
 
     def _score(self, see: Callable[[Tensor], Any], rows: Tensors, example: Tensor) -> Tensor:
@@ -197,6 +201,11 @@ class Forward:
     def read(self, output: Tensor, example: Tensor) -> Tensor:
         """`[rows]`: the scores of rows whose outputs, which may be written into, are known."""
         return self._selected(self._activated(output), example)
+=======
+        target = None if self.target is None else rows_at(self.target, example)
+        # Cloned, because a model may return the same tensor again with the values of its next call.
+        return wide(select_target(self.output(rows, example), target, len(example)).clone())
+>>>>>>> w-second
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""

@@ -29,6 +29,7 @@ from .arguments import (
 )
 from .card import arguments_of_partial, configured
 from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
+from .devices import rows_at
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .features import check_some_left
 from .forward import Forward, Rows, copies_of
@@ -73,7 +74,7 @@ def with_gaussian_noise(inputs: Tensors, level: float, seeds: Tensor, size: Call
 
     def noise(seed: Tensor, example: Tensor) -> Tensors:
         standard = normal(seed, inputs, 0, 1)
-        return tuple(e.mul_(s[example].reshape(-1, *[1] * (e.dim() - 1))) for e, s in zip(standard, stds))
+        return tuple(e.mul_(rows_at(s, example).reshape(-1, *[1] * (e.dim() - 1))) for e, s in zip(standard, stds))
 
     return _moved(inputs, seeds, size, noise)
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from .arguments import TensorOrTuple, Tensors, as_tuple, flat
 from .captum import Explanation
 from .checks import check_choice, check_count, check_floating, check_not_negative
+from .devices import rows_at
 from .draws import SeedType, draw_seeds
 from .estimates import noted, of_maximum
-from .forward import Batches, Forward, Rows, whole
+from .forward import Batches, Forward, Rows, copies_of, whole
 from .guard import Guard
 from .perturbations import (
     at_corners,
@@ -182,7 +183,7 @@ class PerturbedExplanations:
         # The explanation comes last, as it may write into the rows.
         for name in sorted({m.of for m in measures}, key=lambda name: (name == "explanation", name)):
             after = self.observers[name].of_rows(rows, example)
-            before = tuple(t[example] for t in self.seen(name))
+            before = tuple(rows_at(t, example) for t in self.seen(name))
             found |= {m: m(after, before) for m in measures if m.of == name}
         return [found[m] for m in measures]
 
@@ -232,9 +233,10 @@ class PerturbedExplanations:
     def _at(self, corner: Tensor, function: OfRows) -> Tensor:
         def copies() -> Iterator[Rows]:
             for example in torch.arange(self.batch, device="cpu").split(self.batches.limit):
-                up = corner[example].split([x[0].numel() for x in self.inputs], 1)
+                up = rows_at(corner, example).split([x[0].numel() for x in self.inputs], 1)
                 steps = (u.reshape(-1, *x.shape[1:]) for u, x in zip(up, self.inputs))
-                yield tuple(x[example] + step_to(s, self.radius, x) for s, x in zip(steps, self.inputs)), example
+                rows = copies_of(self.inputs, example)[0]
+                yield tuple(x + step_to(s, self.radius, x) for s, x in zip(steps, rows)), example
 
         return torch.cat(list(self.batches.map(function, copies())))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .arguments import Scores, Tensors
 from .checks import check_choice, check_count, check_fraction
+from .devices import rows_at, sent
 from .features import Features, Totals
 from .forward import Forward
 from .setting import Setting
@@ -44,7 +45,7 @@ class Removals:
 
     def shares(self, counts: Tensor) -> Tensor:
         """`[B, points]`: numbers of features as fractions of each example's features, on the device of the scores."""
-        return (counts.double() / self.sizes[:, None]).to(self.scores)
+        return sent((counts.double() / self.sizes[:, None]).to(self.scores.dtype), self.scores.device)
 
     def every_count(self) -> Tensor:
         """`[B, width + 1]`: 0, 1, ... up to the number of features of each example, which then repeats."""
@@ -54,7 +55,7 @@ class Removals:
         """`[methods, B, modes, points]`: scores without the first `counts [B, points]` features of each order."""
         keys = self._keys(counts, *modes)
         self._evaluate(keys.unique())
-        return self.scores[torch.searchsorted(self.keys, keys)]
+        return rows_at(self.scores, torch.searchsorted(self.keys, keys))
 
     def curve(self, counts: Tensor, mode: str) -> Tensor:
         """`[methods, B, points]`: the curves of one mode."""
@@ -64,7 +65,7 @@ class Removals:
         """`[methods, B, points, classes]`: the whole outputs for the rows of a curve, which are distributions."""
         keys, place = self._keys(counts, mode)[:, :, 0].unique(return_inverse=True)
         found = distributions_without(self._rows(keys), self.x, self.f)
-        return found[place.to(found.device)]
+        return rows_at(found, place)
 
     def unpack(self, scores: Tensor) -> Scores:
         """Returns scores `[methods, B, ...]` as a tensor, or by name where the attributions were given by name."""
@@ -82,6 +83,7 @@ class Removals:
 
     def _evaluate(self, keys: Tensor) -> None:
         missing = keys[~torch.isin(keys, self.keys)]
+<<<<<<< HEAD
         known = torch.isin(missing, self.outputs.keys)
         for some, make in ((missing[known], self._read), (missing[~known], self._computed)):
             if len(some):
@@ -91,6 +93,19 @@ class Removals:
 
     def _read(self, keys: Tensor) -> Tensor:
         return self.f.read(self.outputs.of(keys), self._rows(keys).example)
+=======
+        if len(missing):
+            scores = scores_without(self._rows(missing), self.x, self.f)
+            self.keys, order = torch.cat((self.keys, missing)).sort()
+            self.scores = rows_at(torch.cat((self.scores.to(scores.device), scores)), order)
+            self._keep_whole()
+
+    def _keep_whole(self) -> None:
+        """Keeps the unperturbed examples' scores for the next reference; also the inputs, as addresses are the key."""
+        kept, whole = whole_outputs(), self._keys_of_whole()
+        if kept is not None and torch.isin(whole, self.keys).all():
+            kept[self._same_outputs()] = self.x.inputs, rows_at(self.scores, torch.searchsorted(self.keys, whole))
+>>>>>>> w-second
 
     def _computed(self, keys: Tensor) -> Tensor:
         rows = self._rows(keys)
@@ -109,10 +124,11 @@ class Removals:
         blocks, sizes = (pair // self.x.sorted_at_a_time).unique_consecutive(return_counts=True)
         for block, out, own in zip(blocks.tolist(), ranks.split(sizes.tolist()), pair.split(sizes.tolist())):
             pairs, ranked = self._block(block)
-            torch.index_select(ranked, 0, (own - pairs.start).to(ranked.device), out=out)
+            torch.index_select(ranked, 0, sent(own - pairs.start, ranked.device), out=out)
         # The other order counts from the last rank. In place, as ranks are as large as the rows themselves.
         last = least_first * (self.sizes[example] - 1)
-        return ranks.mul_((1 - 2 * least_first).to(ranks)[:, None]).add_(last.to(ranks)[:, None])
+        sign, last = (sent(numbers.int()[:, None], ranks.device) for numbers in (1 - 2 * least_first, last))
+        return ranks.mul_(sign).add_(last)
 
     def _block(self, number: int) -> tuple[range, Tensor]:
         """Returns some pairs of an example and a method, in this order, and their ranks, of which the last are kept."""
@@ -202,4 +218,4 @@ def fractions_of(arguments: dict[str, Any]) -> Tensor:
 def area_between(arguments: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     """Makes a function that gives the area under curves `[..., n_steps]` from `start` to `stop`, as a mean height."""
     grid = wide(fractions_of(arguments))
-    return lambda curve: area(wide(curve), grid.to(curve.device)).to(curve.dtype)
+    return lambda curve: area(wide(curve), sent(grid, curve.device)).to(curve.dtype)

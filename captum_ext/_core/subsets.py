@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .devices import rows_at, sent
 from .draws import SeedType, draw_seeds, generator
 from .features import Features, Totals
 from .forward import Forward, Rows
@@ -53,7 +54,7 @@ class Subsets:
 
     def _removed(self, rows: slice) -> Tensor:
         ranks = self.ranks(self.example[rows], self.ordering[rows])
-        return ranks < self.count[rows, None].to(ranks)
+        return ranks < sent(self.count[rows, None], ranks.device)
 
 
 def scores_without(
@@ -106,7 +107,7 @@ def _dot(weights: Tensor, phi: Totals, example: Tensor) -> Tensor:
     Rows are sorted by example, so a batch has few examples and one matrix product is enough for those of a method.
     """
     first, last = int(example[0]), int(example[-1]) + 1
-    column = (example - first).to(weights.device)[:, None]
+    column = sent(example - first, weights.device)[:, None]
 
     def of_method(method: int) -> Tensor:
         of_each = sum_of_parts(lambda w, p: w @ p.T, weights, summable(phi.of(method, slice(first, last))))
@@ -168,7 +169,7 @@ class _RandomRanks:
         ranks = torch.full((len(pairs), width), width, dtype=torch.int32, device="cpu")
         for out, (b, j) in zip(ranks, pairs.tolist()):
             self._fill(out, b, j)
-        return ranks.to(self.device)[row.to(self.device)]
+        return rows_at(sent(ranks, self.device), row)
 
     def _fill(self, out: Tensor, b: int, j: int) -> None:
         count, draws = int(self.counts[b]), self.seeds.shape[1]

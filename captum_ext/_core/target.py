@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from .checks import check_finite, check_integer, check_real, describe, is_exact, is_integer, plain, shape
+from .devices import sent
 
 ROUNDING = 0.01  # by which the sum of a distribution may differ from 1, as small types round
 NO_CLASS = -1  # stands for the predicted class where an output is nan
@@ -116,7 +117,6 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
             f"{output.dim() - 1} per row. For an output with several axes give a tuple of indices; "
             "for one value per row leave `target` out."
         )
-    target = target.to(output.device)
     if not target.is_meta:
         size = torch.tensor(output.shape[1:], device=target.device)
         if ((target >= size) | (target < -size)).any():
@@ -124,7 +124,7 @@ def select_target(output: Tensor, target: Tensor | None, rows: int) -> Tensor:
                 f"`target` is out of range: the model's output has shape {shape(output)}, "
                 f"got indices up to {target.amax(0).tolist()}."
             )
-    return output[(torch.arange(rows, device=output.device), *target.unbind(1))]
+    return output[(torch.arange(rows, device=output.device), *sent(target, output.device).unbind(1))]
 
 
 def as_distribution(output: Tensor) -> Tensor:

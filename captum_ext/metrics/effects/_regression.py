@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._core.arguments import Tensors
+from ..._core.devices import rows_at, sent
 from ..._core.features import Features
 from ..._core.forward import Forward, Rows
 from ..._core.statistics import at_least_float32, ratio, to_unit
@@ -38,8 +39,8 @@ def _partly_removed(x: Features, f: Forward, example: Tensor, shares: Tensor) ->
     start = 0
     while start < len(example):
         rows = slice(start, start := start + f.batches.limit)
-        distances, share = _distances(x, example[rows]), shares[rows].to(x.inputs[0].device)
-        yield tuple(_moved(t[example[rows]], d, share) for t, d in zip(x.inputs, distances)), example[rows]
+        distances, share = _distances(x, example[rows]), sent(shares[rows], x.inputs[0].device)
+        yield tuple(_moved(rows_at(t, example[rows]), d, share) for t, d in zip(x.inputs, distances)), example[rows]
 
 
 def _moved(rows: Tensor, distance: Tensor, share: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def _distances(x: Features, example: Tensor) -> Tensors:
     """Returns `x - b` for copies of the examples; 0 at frozen points."""
     everything = torch.ones(len(example), x.width, dtype=torch.bool, device=x.inputs[0].device)
     empty = x.without(everything, example)
-    return tuple(at_least_float32(t[example]) - at_least_float32(e) for t, e in zip(x.inputs, empty))
+    return tuple(at_least_float32(rows_at(t, example)) - at_least_float32(e) for t, e in zip(x.inputs, empty))
 
 
 def _sums(x: Features, gradients: Tensors | None, example: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._core.arguments import BaselinesType
+from ..._core.devices import rows_at, sent
 from ..._core.draws import SeedType, draw_seeds, example_seeds, takes_seed
 from ..._core.features import Features
 from ..._core.forward import Forward, Rows
@@ -53,8 +54,8 @@ def single_changes(x: Features, baselines: Sequence[BaselinesType], f: Forward) 
 
     f_x, f_rows = f.beside_whole(stream(), len(rows) * len(baselines))
     f_rows = f_rows.reshape(len(baselines), len(rows))
-    exists, row = (t.to(f_x.device) for t in _table(x.counts))
-    changes = (f_x[rows.example] - f_rows)[:, row].masked_fill(~exists, 0)
+    exists, row = (sent(t, f_x.device) for t in _table(x.counts))
+    changes = (rows_at(f_x, rows.example) - f_rows)[:, row].masked_fill(~exists, 0)
     outputs = torch.cat((f_x[:, None], f_rows.abs().amax(0)[row].masked_fill(~exists, 0)), 1)
     return Changes(changes, rounding_of_outputs(outputs, f.dtype)[:, None], exists)
 
@@ -67,7 +68,7 @@ def _single_features(counts: Tensor, device: torch.device) -> Subsets:
 
     def ranks(example: Tensor, feature: Tensor) -> Tensor:
         """The row's own feature ranks before all others."""
-        return (features != feature.to(device)[:, None]).int()
+        return (features != sent(feature, device)[:, None]).int()
 
     return Subsets(example, feature, torch.ones_like(feature), ranks)
 

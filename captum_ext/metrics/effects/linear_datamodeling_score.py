@@ -11,6 +11,7 @@ from torch import Tensor
 from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
+from ..._core.devices import sent
 from ..._core.draws import SeedType, draw_seeds, generator
 from ..._core.estimates import of_correlation
 from ..._core.setting import Setting
@@ -118,7 +119,7 @@ class _Halves:
         kept = torch.ones(len(example), int(self.counts.max()), dtype=torch.int32, device="cpu")
         for row, b, j in zip(kept, example.tolist(), draw.tolist()):
             row[: self.counts[b]] = self._kept(b, j)
-        return kept.to(self.device)
+        return sent(kept, self.device)
 
     def _kept(self, b: int, j: int) -> Tensor:
         count = int(self.counts[b])

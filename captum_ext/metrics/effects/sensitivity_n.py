@@ -10,6 +10,7 @@ import torch
 from ..._core.arguments import Scores, as_sequence
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
+from ..._core.devices import rows_at, sent
 from ..._core.draws import SeedType
 from ..._core.estimates import among, jackknife, of_correlation
 from ..._core.setting import Setting
@@ -111,21 +112,21 @@ def sensitivity_n(
     by_regression = _check_estimator(estimator, correlation, draws)
     given, sizes, subsets, effects, f_rows, phi_rows = _drawn(n, draws, by_regression, seed=seed, **setting)
     x, f, one_size = given.x, given.f, as_sequence("n", n)[1]
-    observed = f_rows[subsets.whole][:, None, None] - f_rows[subsets.row]  # [B, K, draws]
+    observed = rows_at(f_rows, subsets.whole)[:, None, None] - rows_at(f_rows, subsets.row)  # [B, K, draws]
     methods = given.totals.methods
-    explained = phi_rows[:methods, subsets.row]  # [methods, B, K, draws]
-    where = subsets.valid.to(observed.device)
+    explained = phi_rows[:methods, sent(subsets.row, phi_rows.device)]  # [methods, B, K, draws]
+    where = sent(subsets.valid, observed.device)
     scores = CORRELATIONS[correlation](
         explained,
         observed,
         where,
         given.totals.rounding(),
-        rounding_of_outputs(f_rows[subsets.row], f.dtype),
+        rounding_of_outputs(rows_at(f_rows, subsets.row), f.dtype),
     )
-    complete, place = subsets.complete.to(scores.device), 0 if one_size else slice(None)
+    complete, place = sent(subsets.complete, scores.device), 0 if one_size else slice(None)
     noise = partial(of_correlation, correlation, scores, explained, observed)
     if effects is not None:
-        of_effects = torch.stack([sums[subsets.row[:, k]] for k, sums in enumerate(phi_rows[methods:])], 1)
+        of_effects = torch.stack([rows_at(sums, subsets.row[:, k]) for k, sums in enumerate(phi_rows[methods:])], 1)
         found = partial(regression, Sums(sizes, x.counts, given.phi, explained, effects, of_effects), observed)
         scores = scores.where(scores.isnan() | complete, found(where))
         noise = partial(jackknife, lambda left: found(where & among(left, where)), draws, observed)

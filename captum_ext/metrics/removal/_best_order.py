@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..._core.devices import rows_at, sent
 from ..._core.draws import SeedType, draw_seeds, generator
 from ..._core.features import Features
 from ..._core.forward import Forward
@@ -156,6 +157,6 @@ def _first_of_largest(values: Tensor, rounding: Tensor) -> Tensor:
 
 def _rows(removed: Tensor, example: Tensor, x: Features) -> Subsets:
     """A row for each set of `removed` features `[R, width]`."""
-    ranks = (~removed).int().to(x.inputs[0].device)  # removed features have rank 0
+    ranks = sent((~removed).int(), x.inputs[0].device)  # removed features have rank 0
     row = torch.arange(len(removed), device="cpu")
-    return Subsets(example, row, removed.any(1).long(), lambda _, ordering: ranks[ordering.to(ranks.device)])
+    return Subsets(example, row, removed.any(1).long(), lambda _, ordering: rows_at(ranks, ordering))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..._core.devices import sent
 from ..._core.draws import generator
 from ..._core.setting import Setting
 from ..._core.subsets import Subsets, scores_without
@@ -43,5 +44,5 @@ class _Rows:
             drawn = generator(self.seeds[b, j])
             row[: self.counts[b]] = torch.rand(int(self.counts[b]), generator=drawn, dtype=torch.float32, device="cpu")
         device = self.probability.device
-        among = chance.to(device) < self.probability[setting.to(device), example.to(device)]
+        among = sent(chance, device) < self.probability[sent(setting, device), sent(example, device)]
         return (among if self.kept else ~among).int()
