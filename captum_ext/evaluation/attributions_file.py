@@ -1,7 +1,8 @@
-"""Attributions in a file that `attribute_dataset` wrote, read when they are needed."""
+"""Attributions in a file, such as `attribute_dataset` writes, of which rows are read when they are needed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .._core.printing import printable
 from .checksums import check_self_contained
 from .files import escaped, unescaped
 
+Array = np.ndarray[Any, Any]
 DATA = "%data"  # digests of the data set, beside the methods; no method's name is stored with a lone %
 
 
@@ -26,13 +28,48 @@ class StoredArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: list[int]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, rows: Sequence[int]) -> Array:
+        rising = np.argsort(rows)  # as HDF5 reads them
+        wanted = np.array(rows)[rising]
+        together = len(wanted) > 0 and wanted[-1] - wanted[0] + 1 == len(wanted)  # read at once, which is much faster
         try:
             with h5py.File(self.path) as file:
-                rising = np.argsort(rows)  # as HDF5 reads them
-                return file[self.name][np.array(rows)[rising]][np.argsort(rising)]
+                found: Array = file[self.name][slice(wanted[0], wanted[-1] + 1) if together else wanted]
         except (OSError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged or gone: {self.name!r} cannot be read: {error!r}.") from error
+        return found[np.argsort(rising)]
+
+
+class MappedArray:
+    """An array in a file that numpy maps into memory, anew for each read, so that it can be sent to other processes."""
+
+    def __init__(self, path: Path, array: Array, offset: int):
+        self.path, self.offset, self.dtype, self.shape = path, offset, array.dtype, array.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Sequence[int]) -> Array:
+        whole: Array = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return np.array(whole[list(rows)])
+
+
+def by_rows(value: Any) -> Any:
+    """The same attributions as rows of a file if they are an array of an open one; anything else stays as it is."""
+    if isinstance(value, h5py.Dataset) and value.file.mode == "r":
+        return StoredArray(Path(value.file.filename).absolute(), value.name)
+    return _of_mapped(value) if isinstance(value, np.ndarray) and value.flags.c_contiguous else value
+
+
+def _of_mapped(array: Array) -> Any:
+    """Of an array that `numpy.memmap` or `numpy.load(mmap_mode=...)` opened, or a part, unless it may differ from it."""
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if not isinstance(owner, np.memmap) or owner.filename is None or owner.mode == "c":
+        return array
+    begins = owner.offset + array.ctypes.data - owner.ctypes.data
+    return MappedArray(Path(owner.filename).absolute(), array, begins)
 
 
 def open_attributions(path: Path, method: str) -> tuple[StoredArray, ...]:

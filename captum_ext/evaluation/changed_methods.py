@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .._core.checks import as_captum_takes, as_tensors, check_count, check_function, describe, explained
-from .attributions_file import open_attributions
+from .attributions_file import StoredArray, open_attributions
 from .examples import Tensors
-from .methods import METHOD, explanation_made, generator_of, generators_of, is_stored, ready_explanation
+from .methods import METHOD, explanation_made, generator_of, generators_of, is_stored, ready_explanation, rows_of
 
 Change = Callable[[Tensors, list[torch.Generator]], Tensors]  # of the maps, with a generator for each example
 
@@ -32,7 +32,9 @@ def shuffled_attribution(method: Any, *, seed: int = 0) -> Any:
     maps that change at random. Of stored attributions it can have none.
 
     Args:
-        method: any form of a method that `evaluate` takes. Stored attributions are shuffled at once.
+        method: any form of a method that `evaluate` takes. Attributions in memory are shuffled at
+            once, those in a file when rows are read: what is returned then has a `shape` and gives the rows in a list
+            of indices, as a tensor.
         seed: a whole number; another one gives another order.
 
     Example:
@@ -51,7 +53,8 @@ def changed_attribution(method: Any, change: Callable[[Tensor], Tensor]) -> Any:
     :meth:`Evaluation.meta_evaluation`, or any step that comes after an explanation, such as a threshold.
 
     Args:
-        method: any form of a method that `evaluate` takes. Stored attributions are changed at once.
+        method: any form of a method that `evaluate` takes. Stored attributions are changed when
+            `shuffled_attribution` would shuffle them.
         change: gets a tensor of maps with a row per example, each tensor of a tuple by itself, and returns as many
             rows. Worker processes need a function that can be pickled, one of a module.
 
@@ -80,10 +83,26 @@ class ChangedMaps:
         return _of_maps(maps, self.change, generators_of(x, self.seed, numbers))
 
 
+class ChangedRows:
+    """One tensor of attributions in a file, of which rows are read and changed when they are needed."""
+
+    def __init__(self, stored: tuple[StoredArray, ...], change: Change, seed: int, tensor: int):
+        self.stored, self.change, self.seed, self.tensor = stored, change, seed, tensor
+        self.shape = (len(self), *self[[0]].shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.stored[0])
+
+    def __getitem__(self, rows: Sequence[int]) -> Tensor:
+        maps = tuple(rows_of(tensor, rows) for tensor in self.stored)
+        return self.change(maps, [generator_of(self.seed, int(row)) for row in rows])[self.tensor]
+
+
 def _changed(method: Any, change: Change, seed: int) -> Any:
     if isinstance(method, (str, os.PathLike)):
-        method = tuple(a[list(range(len(a)))] for a in open_attributions(Path(method), Path(method).stem))
-        method = method[0] if len(method) == 1 else method
+        tensors = open_attributions(Path(method), Path(method).stem)
+        changed = tuple(ChangedRows(tensors, change, seed, number) for number in range(len(tensors)))
+        return changed[0] if len(changed) == 1 else changed
     if is_stored(method):
         stored = as_tensors(method)
         rows = len(stored[0] if isinstance(stored, tuple) else stored)

@@ -76,8 +76,7 @@ def _described_object(value: Any, of_part: Callable[[Any], Any]) -> Any:
 def digest(value: Tensor | np.ndarray[Any, Any] | nn.Module) -> str:
     """Sixteen hexadecimal digits of the contents' SHA-256."""
     if isinstance(value, np.ndarray):  # some have strides or types that torch does not take
-        contents = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
-        return hashlib.sha256(contents).hexdigest()[:16]
+        return hashlib.sha256(_bytes_of(value)).hexdigest()[:16]
     sha = hashlib.sha256(repr(value).encode() if isinstance(value, nn.Module) else b"")  # the architecture
     state = value.state_dict() if isinstance(value, nn.Module) else {"": value}
     for name, tensor in state.items():
@@ -93,11 +92,14 @@ def digest_of_examples(batch: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _bytes_of(value: Tensor | np.ndarray[Any, Any]) -> bytes:
+def _bytes_of(value: Tensor | np.ndarray[Any, Any]) -> bytes | memoryview:
+    """The contents in the order of their indices, which are not copied where they lie so already."""
     if isinstance(value, np.ndarray):
-        return repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+        if value.dtype.hasobject:
+            return repr(value.tolist()).encode()
+        return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data if value.size else b""
     dense = value.detach() if value.layout == torch.strided else value.detach().to_dense()
-    return dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _digest_of_code(code: CodeType) -> str:

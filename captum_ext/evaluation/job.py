@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import torch
 from .._version import __version__
 from .checksums import sum_of
 from .fingerprint import described, digest
+from .methods import is_stored, rows_of
 from .model import device_of
 
-PIECE = 1024  # rows of stored attributions that are read at a time
+PIECE, ELEMENTS = 1024, 2**18  # rows of stored attributions, and elements, that are read at a time
 LAYOUT = 2  # of a shard's file: since 2 it has digests of its examples
 
 
@@ -88,7 +91,21 @@ def _described_method(method: Any) -> Any:
         return f"{Path(method).name} {sum_of(Path(method)).hex()[:16]}"
     if isinstance(method, tuple):
         return [_described_method(part) for part in method]
-    has_rows = hasattr(method, "__array__") and bool(getattr(method, "shape", ()))
-    if has_rows and not isinstance(method, (torch.Tensor, numpy.ndarray)):
-        return described([numpy.asarray(method[i : i + PIECE]) for i in range(0, len(method), PIECE)])
+    if is_stored(method) and not isinstance(method, (torch.Tensor, numpy.ndarray)):
+        return f"{tuple(method.shape)} {_digest_of_rows(method)}"
     return described(method)
+
+
+def _digest_of_rows(stored: Any) -> str:
+    """Of attributions of which few rows are in memory at a time."""
+    sha = hashlib.sha256()
+    for rows in _pieces(stored):
+        piece = rows_of(stored, rows)
+        sha.update(f"{piece.dtype} {digest(piece)}".encode())
+    return sha.hexdigest()[:16]
+
+
+def _pieces(stored: Any) -> Iterator[list[int]]:
+    elements = max(math.prod(stored.shape[1:]), 1)
+    size = max(min(PIECE, ELEMENTS // elements), 1)
+    yield from (list(range(i, min(i + size, len(stored)))) for i in range(0, len(stored), size))

@@ -7,17 +7,18 @@ import inspect
 import os
 import sys
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from .._core.checks import as_captum_takes, as_tensors, describe, is_exact, missing_arguments
 from .._core.memory import ExplainedWithinMemory
-from .attributions_file import StoredArray, open_attributions
+from .attributions_file import StoredArray, by_rows, open_attributions
 from .examples import Batch, Tensors
 
 METHOD = "a Captum class or object, a function of the model, a tensor or a path"
@@ -111,7 +112,7 @@ class Method:
     def attributions(self, batch: Batch, limit: int | None) -> Any:
         if self.explain is None:
             device = (batch.inputs if isinstance(batch.inputs, Tensor) else batch.inputs[0]).device
-            return _map(lambda a: torch.as_tensor(as_tensors(a[batch.indices])).detach().to(device), self.stored)
+            return _map(lambda a: rows_of(a, batch.indices).detach().to(device), self.stored)
         parts = []
         for part in batch.split(limit or len(batch)):
             arguments = explanation_arguments(self.explain, part, limit, len(part))
@@ -176,9 +177,18 @@ def set_arguments(function: Callable[..., Any]) -> set[str]:
 
 
 def with_absolute_paths(methods: Mapping[str, Any]) -> dict[str, Any]:
-    """The methods, where a stored one keeps its file though the working folder may change, and tables are arrays."""
-    arrays = {name: _map(lambda a: a.to_numpy() if hasattr(a, "to_numpy") else a, m) for name, m in methods.items()}
+    """The methods, where a stored one keeps its file though the working folder may change, and tables are arrays.
+
+    Arrays of open files are read row by row, here and in other processes.
+    """
+    arrays = {name: _map(_as_rows, m) for name, m in methods.items()}
     return {name: os.path.abspath(m) if _is_file(m) else m for name, m in arrays.items()}
+
+
+def _as_rows(value: Any) -> Any:
+    """An array in place of a table; what may lie in a file is not read yet."""
+    is_table = hasattr(value, "to_numpy") and not isinstance(value, xr.DataArray)
+    return value.to_numpy() if is_table else by_rows(value)
 
 
 def _is_file(method: Any) -> bool:
@@ -272,12 +282,20 @@ def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
     return {k: v for k, v in arguments.items() if v is not None and (takes_all or k in parameters)}
 
 
+def rows_of(stored: Any, rows: Sequence[int]) -> Tensor:
+    """Some rows of stored attributions, of which no more are read."""
+    found = stored[rows]
+    return torch.as_tensor(as_tensors(found.to_numpy() if isinstance(found, xr.DataArray) else found))
+
+
 def is_stored(value: Any) -> bool:
     parts = value if isinstance(value, tuple) and value else (value,)
     return all(hasattr(p, "shape") and hasattr(p, "__getitem__") and _has_rows_of_numbers(p) for p in parts)
 
 
 def _has_rows_of_numbers(value: Any) -> bool:
+    if isinstance(value, xr.DataArray):
+        value = np.empty(value.shape[:1], value.dtype)
     return len(value.shape) > 0 and (not isinstance(value, np.ndarray) or isinstance(as_tensors(value[:1]), Tensor))
 
 

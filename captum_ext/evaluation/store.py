@@ -188,8 +188,9 @@ class ShardStore:
         self.begin()
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **arrays)
+        file.write(self._digest(shard, file.getbuffer()))
         with self._disk_errors_named(), written_aside(self._file(shard), durable=self.kept) as aside:
-            aside.write_bytes(file.getvalue() + self._digest(shard, file.getvalue()))
+            aside.write_bytes(file.getbuffer())
 
     @contextmanager
     def _disk_errors_named(self) -> Iterator[None]:
@@ -203,10 +204,9 @@ class ShardStore:
 
     def read(self, shard: int) -> Arrays:
         content = self._file(shard).read_bytes()
-        payload, digest = content[:-DIGEST], content[-DIGEST:]
-        if digest != self._digest(shard, payload):
+        if content[-DIGEST:] != self._digest(shard, memoryview(content)[:-DIGEST]):
             raise ValueError("its contents do not fit its digest")
-        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
+        with np.load(io.BytesIO(content[:-DIGEST]), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
     def is_there(self, shard: int) -> bool:
@@ -281,8 +281,10 @@ class ShardStore:
             return False
         return True
 
-    def _digest(self, shard: int, payload: bytes) -> bytes:
-        return hashlib.sha256(f"{self.text} {shard} ".encode() + payload).digest()
+    def _digest(self, shard: int, payload: memoryview) -> bytes:
+        sha = hashlib.sha256(f"{self.text} {shard} ".encode())
+        sha.update(payload)
+        return sha.digest()
 
     def _file(self, shard: int) -> Path:
         return self.folder / f"{shard:08d}.npz"

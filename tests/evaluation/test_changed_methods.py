@@ -80,7 +80,10 @@ def test_stored_attributions_are_shuffled_by_their_index(tmp_path):
     path = tmp_path / "maps.h5"
     attribute_dataset(NET, [(x, 1) for x in inputs()], {"product": InputXGradient}, path)
     ordered = maps_of(path, data=data()).sort(1).values
-    exactly(shuffled_attribution(path).sort(1).values, ordered)
+    lazy = shuffled_attribution(path)
+    assert lazy.shape == ordered.shape
+    exactly(lazy[[*range(N)]].sort(1).values, ordered)
+    exactly(lazy[[4, 2]], lazy[[*range(N)]][[4, 2]])
     exactly(maps_of(shuffled_attribution(str(path)), data=data()).sort(1).values, ordered)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..functional._train_adversarial_patches import classes_of, trained, value_r
 from ..functional.metrics._plan import explanations
 from ._workers import Computation
 
-ROWS = 256  # copied at a time
+BYTES = 2**24  # copied at a time, or one row
 
 
 class ComputeAttributions(Computation, of=compute_attributions):
@@ -45,8 +46,10 @@ class ComputeAttributions(Computation, of=compute_attributions):
         with written_aside(path, room=kept.stat().st_size) as aside, h5py.File(kept) as file:
             writer = AttributionsDatasetWriter(aside, len(dataset))
             for name in methods:
-                for start in range(0, len(dataset), ROWS):
-                    rows = file[escaped(name)]["0"][start : start + ROWS]
+                array = file[escaped(name)]["0"]
+                step = max(BYTES // max(array.dtype.itemsize * math.prod(array.shape[1:]), 1), 1)
+                for start in range(0, len(dataset), step):
+                    rows = array[start : start + step]
                     writer.write(range(start, start + len(rows)), rows, name)
         kept.unlink()
 
