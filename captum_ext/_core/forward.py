@@ -191,7 +191,6 @@ class Forward:
             return torch.cat(parts)
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
-<<<<<<< HEAD
         return self._selected(self.output(rows, example), example)
 
     def _score(self, see: Callable[[Tensor], Any], rows: Tensors, example: Tensor) -> Tensor:
@@ -201,11 +200,6 @@ class Forward:
     def read(self, output: Tensor, example: Tensor) -> Tensor:
         """`[rows]`: the scores of rows whose outputs, which may be written into, are known."""
         return self._selected(self._activated(output), example)
-=======
-        target = None if self.target is None else rows_at(self.target, example)
-        # Cloned, because a model may return the same tensor again with the values of its next call.
-        return wide(select_target(self.output(rows, example), target, len(example)).clone())
->>>>>>> w-second
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
@@ -222,7 +216,7 @@ class Forward:
         return output
 
     def _selected(self, output: Tensor, example: Tensor) -> Tensor:
-        target = None if self.target is None else self.target[example.to(self.target.device)]
+        target = None if self.target is None else rows_at(self.target, example)
         # Cloned, because a model may return the same tensor again with the values of its next call.
         return wide(select_target(output, target, len(example)).clone())
 

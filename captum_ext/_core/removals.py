@@ -83,29 +83,15 @@ class Removals:
 
     def _evaluate(self, keys: Tensor) -> None:
         missing = keys[~torch.isin(keys, self.keys)]
-<<<<<<< HEAD
         known = torch.isin(missing, self.outputs.keys)
         for some, make in ((missing[known], self._read), (missing[~known], self._computed)):
             if len(some):
                 scores = make(some)
                 self.keys, order = torch.cat((self.keys, some)).sort()
-                self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
+                self.scores = rows_at(torch.cat((self.scores.to(scores.device), scores)), order)
 
     def _read(self, keys: Tensor) -> Tensor:
         return self.f.read(self.outputs.of(keys), self._rows(keys).example)
-=======
-        if len(missing):
-            scores = scores_without(self._rows(missing), self.x, self.f)
-            self.keys, order = torch.cat((self.keys, missing)).sort()
-            self.scores = rows_at(torch.cat((self.scores.to(scores.device), scores)), order)
-            self._keep_whole()
-
-    def _keep_whole(self) -> None:
-        """Keeps the unperturbed examples' scores for the next reference; also the inputs, as addresses are the key."""
-        kept, whole = whole_outputs(), self._keys_of_whole()
-        if kept is not None and torch.isin(whole, self.keys).all():
-            kept[self._same_outputs()] = self.x.inputs, rows_at(self.scores, torch.searchsorted(self.keys, whole))
->>>>>>> w-second
 
     def _computed(self, keys: Tensor) -> Tensor:
         rows = self._rows(keys)
@@ -160,7 +146,7 @@ class Outputs:
         self.values = torch.empty(0, device="cpu")
 
     def of(self, keys: Tensor) -> Tensor:
-        return self.values[torch.searchsorted(self.keys, keys).to(self.values.device)]
+        return rows_at(self.values, torch.searchsorted(self.keys, keys))
 
     @contextmanager
     def seen(self, keys: Tensor) -> Iterator[Callable[[Tensor], None]]:
@@ -175,7 +161,7 @@ class Outputs:
         if len(keys) and sum(map(len, parts)) == len(keys):
             self.room[0] -= sum(part.numel() for part in parts)
             self.keys, order = torch.cat((self.keys, keys)).sort()
-            self.values = torch.cat((self.values, *parts) if len(self.values) else parts)[order.to(parts[0].device)]
+            self.values = rows_at(torch.cat((self.values, *parts) if len(self.values) else parts), order)
 
 
 @shared

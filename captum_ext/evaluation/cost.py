@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,15 +61,34 @@ class Meter:
         return np.array(json.dumps([[*key, *spent] for key, spent in self.spent.items()]))
 
 
-def table(notes: Iterable[Any], methods: Sequence[str]) -> pd.DataFrame:
-    """The costs of all shards: a row for each metric and method, and one for the explanations of each method.
+class Total:
+    """Adds up the notes of shards, in no more memory than a table of them takes."""
 
-    `metric` is empty for the explanations. `rows` is NaN where the model is no module.
-    """
-    rows = [row for note in notes for row in json.loads(str(note))]
-    named = [(metric, method if method in methods else TOGETHER, *spent) for method, metric, *spent in rows]
-    frame = pd.DataFrame(named, columns=COLUMNS)
-    return frame.groupby(COLUMNS[:2], sort=False, as_index=False).sum(min_count=1)
+    def __init__(self, methods: Sequence[str]):
+        self.methods = methods
+        self.spent: dict[tuple[str, str], list[float]] = {}
+
+    def add(self, note: Any) -> None:
+        for method, metric, seconds, rows in json.loads(str(note)):
+            spent = self.spent.setdefault((metric, method if method in self.methods else TOGETHER), [0.0, np.nan])
+            spent[0] += seconds
+            if not math.isnan(rows):
+                spent[1] = rows + (0.0 if math.isnan(spent[1]) else spent[1])
+
+    def table(self) -> pd.DataFrame:
+        """A row for each metric and method, and one for the explanations of each method, whose `metric` is empty.
+
+        `rows` is NaN where the model is no module.
+        """
+        return pd.DataFrame([(*key, *spent) for key, spent in self.spent.items()], columns=COLUMNS)
+
+
+def table(notes: Iterable[Any], methods: Sequence[str]) -> pd.DataFrame:
+    """The costs of all shards, as in `Total.table`."""
+    total = Total(methods)
+    for note in notes:
+        total.add(note)
+    return total.table()
 
 
 def sentence(costs: pd.DataFrame) -> str:

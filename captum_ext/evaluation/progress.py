@@ -16,6 +16,7 @@ from .display import counted
 from .store import ShardStore
 
 LOOKS_EVERY, WRITES_EVERY = 0.5, 30.0  # seconds
+RESTS = 20  # times the processor time of a look, before the next one
 
 
 class Progress:
@@ -44,9 +45,9 @@ class Progress:
 
     def _costs(self) -> str:
         """What the shards cost, those of an earlier call included."""
-        notes = [self.store.read(shard).get(COST) for shard in range(self.store.needed()) if self.store.is_there(shard)]
-        known = [note for note in notes if note is not None]
-        return sentence(table(known, self.store.manifest["methods"])) if known else ""
+        shards = (self.store.read(shard) for shard in range(self.store.needed()) if self.store.is_there(shard))
+        costs = table((shard[COST] for shard in shards if COST in shard), self.store.manifest.get("methods", ()))
+        return "" if costs.empty else sentence(costs)
 
     @property
     def total(self) -> int:
@@ -64,8 +65,11 @@ class Progress:
 
     def _follow(self) -> None:
         next(self.write)
-        while not self.ended.wait(LOOKS_EVERY):
+        took = 0.0
+        while not self.ended.wait(max(LOOKS_EVERY, RESTS * took)):
+            began = time.thread_time()
             self.write.send(self._done())
+            took = time.thread_time() - began  # which grows with the number of shards
         self.write.send(self._done())
         self.write.close()
 

@@ -19,16 +19,15 @@ from .._core.guard import frames_of_package
 from . import comparison, display, meta_evaluation, tables_for_text
 from .advice import advice
 from .axes import common_lengths, named_axes, place_label
+from .contents import Contents
 from .cost import COLUMNS as COLUMNS_OF_COSTS
-from .cost import COST
-from .cost import table as table_of_costs
 from .files import as_path, replacing
 from .formats import FORMATS, check_replaceable, load_any
-from .kept_maps import KEPT, Kept, joined
+from .kept_maps import Kept
 from .labels import PREDICTED
 from .names import AXES, COLUMNS, N_EFF, OF, STDERR
 from .score import GROUP, failures_of, metrics_of, own_axes, part_of
-from .store import ShardStore, of_all, side_by_side
+from .store import of_all, side_by_side
 from .verdict import ATTRIBUTES, decisions_of, listed, sentences, table, with_unfinished
 
 
@@ -253,17 +252,14 @@ class Evaluation:
 
 
 def assemble(
-    store: ShardStore, metrics: Mapping[str, Callable[..., Any]], attributes: Mapping[str, Mapping[str, Any]]
+    contents: Contents, metrics: Mapping[str, Callable[..., Any]], attributes: Mapping[str, Mapping[str, Any]]
 ) -> xr.Dataset:
     """The shards of a finished run, side by side and labelled; `attributes` are those of each metric's variable."""
-    shards = [store.read(shard) for shard in range(store.needed())]
-    for shard in shards:
-        for beside in (KEPT, COST):  # which are no scores
-            shard.pop(beside, None)
-    arrays, examples = of_all(shards), np.arange(store.edges(len(shards) - 1).stop)
-    dataset = xr.Dataset(coords={"attribution": list(store.manifest["methods"]), "example": examples})
+    manifest, (spans, pieces) = contents.store.manifest, zip(*contents.pieces)
+    arrays, examples = of_all(pieces), np.arange(spans[-1].stop)
+    dataset = xr.Dataset(coords={"attribution": list(manifest["methods"]), "example": examples})
     for i, (name, metric) in enumerate(metrics.items()):
-        scores = _of_shards(store, name, arrays[str(i)])
+        scores = _of_pieces(spans, name, arrays[str(i)])
         dataset, axes = _with_axes(dataset, metrics, name, named_axes(metric, scores.shape[2:]))
         dims = ("attribution", "example", *axes)
         own = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in attributes[name].items()}
@@ -272,26 +268,15 @@ def assemble(
             if f"{i}{part}" in arrays:
                 of_part = side_by_side(arrays[f"{i}{part}"])
                 dataset[f"{name}{part}"] = (*dims, "half")[: of_part.ndim], of_part, {attribute: name}
-    if PREDICTED in shards[0]:
+    if PREDICTED in pieces[0]:
         name = "target"
         while name in dataset.variables:
             name = f"predicted_{name}"
-        dataset = dataset.assign_coords({name: ("example", side_by_side([s[PREDICTED] for s in shards])[0])})
-    failures = [f for s in shards for f in json.loads(str(s["failures"]))]
-    about_run = {
-        k: store.manifest[k] for k in ("seed", "target", "batch_size", "device", "model") if k in store.manifest
-    }
+        dataset = dataset.assign_coords({name: ("example", side_by_side(arrays[PREDICTED])[0])})
+    about_run = {k: manifest[k] for k in ("seed", "target", "batch_size", "device", "model") if k in manifest}
     about_run = {k: v if isinstance(v, (int, str)) else json.dumps(v) for k, v in about_run.items()}
-    return dataset.assign_attrs(
-        **about_run, **store.manifest["versions"], run_id=store.run_id, failures=json.dumps(failures)
-    )
-
-
-def kept_of(store: ShardStore) -> Kept | None:
-    """The maps of a dozen examples and the costs, from the shards of a finished run."""
-    shards, methods = [store.read(shard) for shard in range(store.needed())], list(store.manifest["methods"])
-    costs = table_of_costs((shard[COST] for shard in shards if COST in shard), methods)
-    return joined([shard[KEPT] for shard in shards if KEPT in shard], methods, costs)
+    failures = json.dumps(contents.failures)
+    return dataset.assign_attrs(**about_run, **manifest["versions"], run_id=contents.store.run_id, failures=failures)
 
 
 def warn_of_few_draws(dataset: xr.Dataset) -> None:
@@ -303,10 +288,10 @@ def warn_of_few_draws(dataset: xr.Dataset) -> None:
         warnings.warn(FEW.format(what=", ".join(few)), stacklevel=frames_of_package())
 
 
-def _of_shards(store: ShardStore, name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+def _of_pieces(spans: Sequence[range], name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """The scores of all shards; those in which a metric failed for all methods have no values of its own axes."""
-    scored = [shard for shard, part in enumerate(parts) if part.ndim > 2 or not np.isnan(part).all()]
-    common_lengths(name, [parts[s].shape[2:] for s in scored], [store.edges(s) for s in scored])
+    scored = [piece for piece, part in enumerate(parts) if part.ndim > 2 or not np.isnan(part).all()]
+    common_lengths(name, [parts[p].shape[2:] for p in scored], [spans[p] for p in scored])
     return side_by_side(parts)
 
 

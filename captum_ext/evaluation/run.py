@@ -12,6 +12,7 @@ from .._core.card import Card, arguments_of_partial, card_of, name_of
 from .._core.checks import check_choice, check_count, check_flag
 from .call_text import call_text
 from .checks import FILLED_IN, check_arguments, check_first, check_methods, check_numbers
+from .contents import contents_of
 from .course import Course, course_of
 from .engines.resources import Device, Workers, workers_of
 from .examples import Examples
@@ -24,7 +25,7 @@ from .kept_run import is_there, kept_beside, stored_at
 from .labels import check_target
 from .methods import with_absolute_paths
 from .model import made
-from .results import Evaluation, assemble, kept_of, warn_of_few_draws
+from .results import Evaluation, assemble, warn_of_few_draws
 from .stop_rule import ALPHA, WITHIN
 from .store import ShardStore
 from .verification import LEVELS
@@ -247,9 +248,10 @@ def _completed(
 ) -> Evaluation:
     store.stop_by(course.rule)
     workers.complete(job, store, show_progress, verify)
-    dataset = assemble(store, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()})
+    contents = contents_of(store)
+    dataset = assemble(contents, job.metrics, {name: _attributes(m) for name, m in job.metrics.items()})
     warn_of_few_draws(dataset)
-    return Evaluation(course.labelled(dataset, store).assign_attrs(call=call), kept_of(store))
+    return Evaluation(course.labelled(dataset, store).assign_attrs(call=call), contents.kept)
 
 
 def _attributes(metric: Callable[..., Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def resampled_means(values: Floats | Sequence[Floats], n_resamples: int, seed: i
     """
     rng = np.random.default_rng(seed)
     sums, present = _of_units(values, rng)
+    present = present[:, :1] if (present == present[:, :1]).all() else present  # one column is enough for all rows
     units, means = len(sums), []
     for size in _blocks(n_resamples, max(1, BLOCK // units)):
         drawn = rng.integers(units, size=(size, units)) + units * np.arange(size)[:, None]
@@ -264,13 +265,16 @@ def _inside(methods: int) -> float:
 
 
 def krippendorff_alpha(ranks: Floats) -> float:
-    """Ordinal alpha of `[methods, examples]` without gaps: the examples are the coders, the methods are judged."""
+    """Ordinal alpha of ranks `[methods, examples]`, whole or half numbers without gaps.
+
+    The examples are the coders, the methods are judged.
+    """
     methods, examples = ranks.shape
     if methods < 2 or examples < 2:
         return np.nan
-    values = np.unique(ranks)
-    places = (np.searchsorted(values, row) for row in ranks)
-    counts = np.stack([np.bincount(place, minlength=len(values)) for place in places]).astype(np.float64)
+    halves = (2 * ranks).astype(np.intp)
+    counts = np.stack([np.bincount(row, minlength=halves.max() + 1) for row in halves]).astype(np.float64)
+    counts = counts[:, counts.any(0)]
     totals = counts.sum(0)
     middle = totals.cumsum() - totals / 2
     distance = (middle[:, None] - middle) ** 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -21,9 +20,9 @@ from .._core.guard import frames_of_package
 from .._core.printing import printable
 from .decisions import Decisions
 from .files import sweep, unfinished, written_aside
+from .npz import Arrays, as_npz, from_npz
 from .stop_rule import Rule, rule_from
 
-Arrays = dict[str, np.ndarray[Any, Any]]
 MANIFEST, RULE = "manifest.json", "rule.json"
 SHARD = re.compile(r"\d{8,}\.npz")
 KEPT = "Finished shards are kept. Fix the problem and repeat the call to resume."
@@ -60,6 +59,7 @@ class ShardStore:
         """
         self.kept = kept
         self.folder, self.text = folder, json.dumps(manifest, indent=1)
+        self.hashed = hashlib.sha256(self.text.encode())
         self.manifest: dict[str, Any] = json.loads(self.text)
         # A run without a path has no digest of its data.
         settings = {k: v for k, v in self.manifest.items() if k != "data"}
@@ -186,11 +186,12 @@ class ShardStore:
 
     def write(self, shard: int, arrays: Arrays) -> None:
         self.begin()
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
-        file.write(self._digest(shard, file.getbuffer()))
-        with self._disk_errors_named(), written_aside(self._file(shard), durable=self.kept) as aside:
-            aside.write_bytes(file.getbuffer())
+        payload = as_npz(arrays)
+        digest = self._digest(shard, payload)
+        replacement = written_aside(self._file(shard), durable=self.kept)
+        with self._disk_errors_named(), replacement as aside, aside.open("wb") as file:
+            file.write(payload)
+            file.write(digest)
 
     @contextmanager
     def _disk_errors_named(self) -> Iterator[None]:
@@ -203,11 +204,14 @@ class ShardStore:
             ) from error
 
     def read(self, shard: int) -> Arrays:
+        return from_npz(self._payload(shard))
+
+    def _payload(self, shard: int) -> bytes:
+        """What a shard's file holds before its digest; ValueError if the digest is another one."""
         content = self._file(shard).read_bytes()
         if content[-DIGEST:] != self._digest(shard, memoryview(content)[:-DIGEST]):
             raise ValueError("its contents do not fit its digest")
-        with np.load(io.BytesIO(content[:-DIGEST]), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        return content[:-DIGEST]
 
     def is_there(self, shard: int) -> bool:
         return self._file(shard).exists()
@@ -270,7 +274,7 @@ class ShardStore:
         if not self._file(shard).exists():
             return False
         try:
-            self.read(shard)
+            self._payload(shard)
         except FileNotFoundError:  # removed a moment ago
             return False
         except ValueError as error:
@@ -281,10 +285,11 @@ class ShardStore:
             return False
         return True
 
-    def _digest(self, shard: int, payload: memoryview) -> bytes:
-        sha = hashlib.sha256(f"{self.text} {shard} ".encode())
-        sha.update(payload)
-        return sha.digest()
+    def _digest(self, shard: int, payload: bytes | memoryview) -> bytes:
+        digest = self.hashed.copy()  # the manifest may be long, and is hashed once
+        digest.update(f" {shard} ".encode())
+        digest.update(payload)
+        return digest.digest()
 
     def _file(self, shard: int) -> Path:
         return self.folder / f"{shard:08d}.npz"

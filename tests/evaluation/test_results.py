@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from captum_ext import Evaluation, load, metrics, random_attribution
 from captum_ext.evaluation import formats
+from captum_ext.evaluation.contents import contents_of
 from captum_ext.evaluation.results import assemble
 from captum_ext.evaluation.store import ShardStore
 
@@ -576,7 +577,7 @@ def test_shards_are_assembled_in_their_order(tmp_path):
     for shard in (2, 0, 1):
         values = np.array([list(store.edges(shard))], float)
         store.write(shard, {"0": values, "failures": np.array(json.dumps([{"shard": shard}]))})
-    dataset = assemble(store, {"m": metrics.deletion}, {"m": {}})
+    dataset = assemble(contents_of(store), {"m": metrics.deletion}, {"m": {}})
     assert dataset["m"].values.tolist() == [[0, 1, 2, 3, 4]]
     assert [f["shard"] for f in json.loads(dataset.attrs["failures"])] == [0, 1, 2]
     assert dataset.attrs["torch"] == "2"
