@@ -59,7 +59,8 @@ def summary(
     A row per metric, `axis`, `at` and method:
 
     - `mean` and `median` over the examples with a score; `low`, `high`: BCa bootstrap interval of the mean over
-      examples. The interval is NaN with fewer than 3 scores, and the value itself where all scores are equal.
+      examples. The interval is NaN with fewer than 3 scores, and the value itself where all scores are equal. More than
+      100,000 examples are resampled in as many random groups, which is the same up to chance.
     - `rank`: 1 is the best mean; equal means share the better rank. `rank_low`, `rank_high` and `p_best`, the
       probability of rank 1 (ties share it), come from the same resamples of examples for all methods and metrics, so
       the difficulty of an example does not blur the ranks.
