@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .certainty import EProcess, Ints
-from .statistics import Floats
+from .statistics import Floats, difference, rounding_of
 from .stop_rule import Question, Rule, values_at
 
 Bools = npt.NDArray[np.bool_]
@@ -47,7 +47,7 @@ class Decisions:
         """Takes `[methods, examples, ...]` scores of every metric, by its number."""
         values = self._values(arrays)
         self.scored = self.scored + np.isfinite(values).sum(-1)
-        differences, at = self._tested(values)
+        differences, at = self._tested(values, arrays)
         self.process.add(differences[0], at)
         self.difference = self.difference + np.nansum(differences[1], -1)
         self.examples, self.shards = self.examples + values.shape[-1], self.shards + 1
@@ -55,23 +55,23 @@ class Decisions:
 
     def differences(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Floats, Ints]:
         """Of the examples, or groups, that these scores complete, as `_differences` has them, and their numbers."""
-        return self._tested(self._values(arrays))
+        return self._tested(self._values(arrays), arrays)
 
     def _values(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Floats:
         """`[questions, methods, examples]`"""
         return np.stack([values_at(arrays[str(q.index)], q) for q in self.rule.questions])
 
-    def _tested(self, values: Floats) -> tuple[Floats, Ints]:
-        differences = self._differences(values)
+    def _tested(self, values: Floats, arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Floats, Ints]:
+        differences = self._differences(values, [rounding_of(arrays[str(q.index)].dtype) for q in self.rule.questions])
         if self.groups is not None:
             return self._of_groups(differences, self.groups[self.examples :].tolist())
         return differences, self.examples + 1 + np.arange(differences.shape[-1])
 
-    def _differences(self, values: Floats) -> Floats:
+    def _differences(self, values: Floats, rounding: Sequence[float]) -> Floats:
         """`[2, comparisons, examples]`, from `[questions, methods, examples]`: as they are tested, and as they are."""
         of_method, of_other = values[self.question, self.method], values[self.question, self.other]
         with np.errstate(over="ignore"):
-            plain = of_method - of_other
+            plain = difference(of_method, of_other, np.array(rounding)[self.question, None])
             lead = of_method - values[self.question, self.rule.control or 0]
             tested = plain + np.where(self.share[:, None] > 0, self.share[:, None] * lead, 0)
         known = np.isfinite(tested)

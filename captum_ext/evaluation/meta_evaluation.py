@@ -13,8 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from .._core.checks import check_count, check_fraction, describe
-from .score import GROUP, Score, check_dataset, presentable, scores
-from .statistics import Floats, bca, fisher_mean, resampled_means, spearman_of_examples
+from .score import GROUP, Score, check_dataset, scores
+from .statistics import Floats, bca, difference, fisher_mean, resampled_means, spearman_of_examples
 
 WANTED = ("worse", "same")  # of disrupted maps, and of harmlessly changed ones
 
@@ -59,9 +59,9 @@ def meta_evaluation(
     n_resamples = check_count("n_resamples", n_resamples)
     check_dataset(dataset)
     found = [
-        _reaction(before, after, rounding, confidence, n_resamples, seed) | {"change": name, "wanted": wanted}
+        _reaction(before, after, confidence, n_resamples, seed) | {"change": name, "wanted": wanted}
         for wanted, name, changed in _changes(dataset, disrupted, harmless)
-        for before, after, rounding in _pairs(dataset, changed)
+        for before, after in _pairs(dataset, changed)
     ]
     first = ["metric", "axis", "at", "change", "wanted"]
     table = pd.DataFrame(found)
@@ -117,8 +117,8 @@ def _check_targets(dataset: xr.Dataset, changed: xr.Dataset, argument: str) -> N
         )
 
 
-def _pairs(dataset: xr.Dataset, changed: xr.Dataset) -> Iterator[tuple[Score, Score, float]]:
-    """Each score before and after the change, for the methods of both, and the share of it that is rounding."""
+def _pairs(dataset: xr.Dataset, changed: xr.Dataset) -> Iterator[tuple[Score, Score]]:
+    """Each score before and after the change, for the methods of both."""
     before = scores(dataset.sel(attribution=changed["attribution"].values))
     after = {score.label: score for score in scores(changed)}
     if missing := {score.label for score in before} ^ after.keys():
@@ -126,24 +126,17 @@ def _pairs(dataset: xr.Dataset, changed: xr.Dataset) -> Iterator[tuple[Score, Sc
             f"Changed maps must be scored by the same metrics, with the same settings; {_some(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} in one of the results only."
         )
-    types = {name: variable.dtype for name, variable in presentable(dataset).data_vars.items()}
     for score in before:
-        yield score, after[score.label], _rounding(types[score.metric])
+        yield score, after[score.label]
 
 
-def _rounding(dtype: np.dtype[Any]) -> float:
-    """The share of a score below which a difference is rounding: a quarter of the digits, 6e-6 in float32."""
-    return float(np.finfo(dtype).eps) ** 0.75 if np.issubdtype(dtype, np.floating) else 0.0
-
-
-def _reaction(
-    before: Score, after: Score, rounding: float, confidence: float, n_resamples: int, seed: int
-) -> dict[str, Any]:
+def _reaction(before: Score, after: Score, confidence: float, n_resamples: int, seed: int) -> dict[str, Any]:
     a, b = before.oriented, after.oriented  # [methods, examples]
     known = np.isfinite(a) & np.isfinite(b)
-    tied = known & (np.abs(a - b) <= rounding * np.fmax(np.abs(a), np.abs(b)))
-    beaten = _of_examples(np.where(tied, 0.5, a > b), known)
-    r = spearman_of_examples(a, b)
+    gap = difference(a, b, before.rounding)
+    tied = known & (gap == 0)
+    beaten = _of_examples(np.where(tied, 0.5, gap > 0), known)
+    r = spearman_of_examples(a, b, (before.rounding, after.rounding))
     r = r[np.isfinite(r)]
     low, high = _interval(beaten, confidence, n_resamples, seed)
     return {

@@ -15,7 +15,7 @@ from .._core.checks import check_choice, describe
 from .._core.printing import printable
 from .axes import place_label, with_place
 from .names import HALVES, OF, STDERR
-from .statistics import Floats
+from .statistics import Floats, rounding_of
 
 MetricType = str | Sequence[str] | None
 GROUP = "group"  # the coordinate over examples that says which of them belong together
@@ -31,6 +31,7 @@ class Score:
     higher_is_better: bool
     methods: list[str]
     values: Floats  # [methods, examples], nan where undefined; with groups, an example is the mean of a group
+    rounding: float = 0.0  # the share of a value up to which a difference is rounding of the type it is stored in
     noise: Floats | None = None  # [methods, examples]: the variance by the metric's random draws, where it is known
 
     @property
@@ -142,7 +143,7 @@ def _scores_of(name: str, dataset: xr.Dataset, methods: list[str], groups: Seque
         if groups is not None:
             of_draws = None if of_draws is None else grouped(of_draws, groups) / _known(of_draws, groups)
             values = grouped(values, groups)
-        yield Score(name, axis, at, higher, methods, values, of_draws)
+        yield Score(name, axis, at, higher, methods, values, rounding_of(dataset[name].dtype), of_draws)
 
 
 def noise_of(dataset: xr.Dataset, metric: str) -> Iterator[Floats] | None:

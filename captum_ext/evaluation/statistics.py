@@ -86,9 +86,20 @@ def intervals(values: Floats, means: Floats, confidence: float) -> list[tuple[fl
     return [bca(v[np.isfinite(v)], m[np.isfinite(m)], confidence) for v, m in zip(values, means.T)]
 
 
-def ranks_of(means: Floats) -> Floats:
-    """`[..., methods]`: 1 for the largest; equal ones share the better rank; nan for nan."""
-    tolerance = TIE * np.fmax.reduce(np.abs(means), axis=-1, keepdims=True)[..., None]
+def rounding_of(dtype: np.dtype[Any]) -> float:
+    """The share of a score up to which a difference is rounding: a quarter of the digits, 6e-6 in float32."""
+    return float(np.finfo(dtype).eps) ** 0.75 if np.issubdtype(dtype, np.floating) else 0.0
+
+
+def difference(one: Floats, other: Floats, rounding: Floats | float = 0.0) -> Floats:
+    """`one - other`, and 0 where that is no more than rounding."""
+    found = one - other
+    return np.where(np.abs(found) <= rounding * np.fmax(np.abs(one), np.abs(other)), 0.0, found)
+
+
+def ranks_of(means: Floats, rounding: float = TIE) -> Floats:
+    """`[..., methods]`: 1 for the largest; those equal but for rounding share the better rank; nan for nan."""
+    tolerance = max(TIE, rounding) * np.fmax.reduce(np.abs(means), axis=-1, keepdims=True)[..., None]
     larger = means[..., None, :] - means[..., :, None] > tolerance  # nan is never larger
     return np.where(np.isnan(means), np.nan, 1.0 + larger.sum(-1))
 
@@ -199,10 +210,12 @@ class Ranked:
     """The methods' places on each example, by their `values` `[methods, examples]`, nan where undefined.
 
     `lead` is how many methods one is ahead of, less those that are ahead of it: twice its centred rank, in which equal
-    methods share the mean of their ranks. It is 0 where a method has no value, and where fewer than 3 have one.
+    methods, but for rounding, share the mean of their ranks. It is 0 where a method has no value, and where fewer than
+    3 have one.
     """
 
     values: Floats
+    rounding: float = 0.0
 
     @cached_property
     def defined(self) -> npt.NDArray[np.bool_]:
@@ -210,7 +223,7 @@ class Ranked:
 
     @cached_property
     def lead(self) -> Floats:
-        return np.where(self.defined.sum(0) >= 3, leads(self.values), 0.0)
+        return np.where(self.defined.sum(0) >= 3, leads(self.values, self.rounding), 0.0)
 
     @cached_property
     def spread(self) -> Floats:
@@ -222,22 +235,24 @@ class Ranked:
             r = np.clip((self.lead * other.lead).sum(0) / np.sqrt(self.spread * other.spread), -1, 1)
         gaps = (self.defined != other.defined).any(0)
         if gaps.any():
-            r[gaps] = spearman_of_examples(self.values[:, gaps], other.values[:, gaps])
+            roundings = self.rounding, other.rounding
+            r[gaps] = spearman_of_examples(self.values[:, gaps], other.values[:, gaps], roundings)
         return r
 
 
-def spearman_of_examples(one: Floats, other: Floats) -> Floats:
+def spearman_of_examples(one: Floats, other: Floats, roundings: tuple[float, float] = (0.0, 0.0)) -> Floats:
     """As `Ranked.spearman`."""
     both = np.isfinite(one) & np.isfinite(other)
-    x, y = (Ranked(np.where(both, values, np.nan)) for values in (one, other))
+    x, y = (Ranked(np.where(both, values, np.nan), rounding) for values, rounding in zip((one, other), roundings))
     return x.spearman(y)
 
 
-def leads(values: Floats) -> Floats:
+def leads(values: Floats, rounding: float = 0.0) -> Floats:
     """`[methods, examples]`: by how many more methods one is ahead of than are ahead of it; 0 where undefined."""
-    result = np.zeros(values.shape)
+    result, slack = np.zeros(values.shape), rounding * np.abs(values)
     for i, j in combinations(range(len(values)), 2):
-        ahead = (values[i] > values[j]).astype(np.int8) - (values[i] < values[j])  # nan is neither
+        gap, tie = values[i] - values[j], np.maximum(slack[i], slack[j])
+        ahead = (gap > tie).astype(np.int8) - (gap < -tie)  # nan is neither
         result[i] += ahead
         result[j] -= ahead
     return result
