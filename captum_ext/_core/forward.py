@@ -129,11 +129,23 @@ class Forward:
 
         `see` is called with the outputs before they are activated, which may then be written into.
         """
-        return self._all(partial(self._score, see), stream, total)
 
-    def distributions(self, stream: Iterable[Rows], total: int) -> Tensor:
+        def score(rows: Tensors, example: Tensor) -> Tensor:
+            see(output := self._logits(rows, example))
+            return self.read(output, example)
+
+        return self._all(score, stream, total)
+
+    def distributions(
+        self, stream: Iterable[Rows], total: int, see: Callable[[Tensor], Any] = lambda output: None
+    ) -> Tensor:
         """`[total, classes]`: the whole output of all rows, in the same type; no target is selected."""
-        return self._all(lambda rows, example: as_distribution(wide(self.output(rows, example))), stream, total)
+
+        def distribution(rows: Tensors, example: Tensor) -> Tensor:
+            see(output := self._logits(rows, example))
+            return self.distribution_of(output)
+
+        return self._all(distribution, stream, total)
 
     def beside_whole(self, stream: Iterable[Rows], total: int) -> tuple[Tensor, Tensor]:
         """`[B]` and `[total]`: the scores of the unperturbed examples, and of all rows."""
@@ -190,13 +202,13 @@ class Forward:
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         return self._selected(self.output(rows, example), example)
 
-    def _score(self, see: Callable[[Tensor], Any], rows: Tensors, example: Tensor) -> Tensor:
-        see(output := self._logits(rows, example))
-        return self.read(output, example)
-
     def read(self, output: Tensor, example: Tensor) -> Tensor:
         """`[rows]`: the scores of rows whose outputs, which may be written into, are known."""
         return self._selected(self._activated(output), example)
+
+    def distribution_of(self, output: Tensor) -> Tensor:
+        """`[rows, classes]`: the same for whole outputs, which are distributions."""
+        return as_distribution(wide(self._activated(output)))
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""

@@ -63,10 +63,12 @@ def scores_without(
     return _beside(f.of_whole, subsets, lambda some: f(_rows_without(some, x, f), len(some), see))
 
 
-def distributions_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
+def distributions_without(
+    subsets: Subsets, x: Features, f: Forward, see: Callable[[Tensor], Any] = lambda output: None
+) -> Tensor:
     """`[R, classes]`: the model's whole output for every row, which is a distribution."""
     return _beside(
-        f.distributions_of_whole, subsets, lambda some: f.distributions(_rows_without(some, x, f), len(some))
+        f.distributions_of_whole, subsets, lambda some: f.distributions(_rows_without(some, x, f), len(some), see)
     )
 
 

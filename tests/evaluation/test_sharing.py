@@ -101,6 +101,12 @@ IMAGES = torch.rand(N, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtyp
 READ_IN_ANOTHER_WAY = {
     "road": (metrics.road, metrics.road_accuracy, partial(metrics.road, activation=partial(torch.softmax, dim=1))),
     "deletion": (metrics.deletion, metrics.minimal_subset, partial(metrics.deletion, target=1)),
+    "sufficiency": (
+        metrics.sufficiency,
+        partial(metrics.unfaithfulness, activation=partial(torch.softmax, dim=1)),
+        partial(metrics.sufficiency, activation=partial(torch.softmax, dim=1)),
+    ),
+    "unfaithfulness": (partial(metrics.unfaithfulness, activation=partial(torch.softmax, dim=1)), metrics.sufficiency),
     "a target for all": (partial(metrics.deletion, target=1), metrics.deletion),
 }
 
