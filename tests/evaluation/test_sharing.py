@@ -134,6 +134,15 @@ def test_metrics_that_read_the_same_outputs_in_another_way_share_the_rows(name, 
     same(together, {n: values[n] for n, (values, _) in alone.items()})
 
 
+def test_outputs_that_came_one_after_another_are_those_of_their_rows():
+    curve, softmax = metrics.deletion_curve, partial(torch.softmax, dim=1)
+    outputs = {f"{steps}": partial(curve, n_steps=steps) for steps in (4, 3, 6)}
+    read = {f"softmax {steps}": partial(curve, n_steps=steps, activation=softmax) for steps in (3, 6, 13)}
+    together, rows = run({**outputs, **read})
+    assert rows == run({"all": partial(curve, n_steps=13)})[1]
+    same(together, {n: run({n: metric})[0][n] for n, metric in {**outputs, **read}.items()})
+
+
 def test_outputs_of_rows_are_kept_while_there_is_room(monkeypatch):
     chosen = {"deletion": metrics.deletion, "softmax": partial(metrics.deletion, activation=lambda o: o.softmax(1))}
     rows, lacking = run({"deletion": metrics.deletion})[1], 1 + 2 * (FEATURES - 1)  # of an example with two methods
