@@ -11,6 +11,7 @@ from torch import nn
 from captum_ext import metrics
 from captum_ext._core import forward
 from captum_ext._core import sharing as sharing_module
+from captum_ext._core.home import HOME
 from captum_ext._core.sharing import forget, sharing, sharing_outputs
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -95,6 +96,13 @@ def test_a_model_in_training_mode_shares_nothing():
     with sharing():
         assert of_whole(model) is None
         assert of_whole(model.eval()) is not None
+
+
+def test_inputs_that_each_metric_moves_anew_are_not_kept():
+    with sharing():
+        token = HOME.set(torch.device("cpu"))
+        assert of_whole(Net()) is None
+        HOME.reset(token)
 
 
 def test_outputs_that_are_large_beside_the_inputs_are_not_kept(monkeypatch):
