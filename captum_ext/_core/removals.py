@@ -13,7 +13,7 @@ from torch import Tensor
 from .arguments import Scores, Tensors
 from .checks import check_choice, check_count, check_fraction
 from .features import Features, Totals
-from .forward import Forward
+from .forward import Forward, Read
 from .setting import Setting
 from .sharing import is_sharing, most_kept, shared, shared_as
 from .statistics import area, wide
@@ -63,7 +63,7 @@ class Removals:
     def distributions(self, counts: Tensor, mode: str) -> Tensor:
         """`[methods, B, points, classes]`: the whole outputs for the rows of a curve, which are distributions."""
         keys, place = self._keys(counts, mode)[:, :, 0].unique(return_inverse=True)
-        found = self._made_of(keys, distributions_without, lambda output, _: self.f.distribution_of(output))
+        found = self._made_of(keys, distributions_without, self.f.read_distribution)
         return found[place.to(found.device)]
 
     def unpack(self, scores: Tensor) -> Scores:
@@ -87,9 +87,7 @@ class Removals:
             self.keys, order = torch.cat((self.keys, missing)).sort()
             self.scores = torch.cat((self.scores.to(scores.device), scores))[order]
 
-    def _made_of(
-        self, keys: Tensor, computed: Callable[..., Tensor], read: Callable[[Tensor, Tensor], Tensor]
-    ) -> Tensor:
+    def _made_of(self, keys: Tensor, computed: Callable[..., Tensor], read: Read) -> Tensor:
         """`[keys, ...]`: read from the outputs of rows where these are kept, and else computed."""
         known = torch.isin(keys, self.outputs.keys)
         parts = [read(self.outputs.of(keys[known]), self._rows(keys[known]).example)] if known.any() else []

@@ -29,7 +29,8 @@ class Net(nn.Module):
 
 
 def of_whole(model, x=X, **settings):
-    return forward.Forward(model, (x,), 0, **settings).of_whole()
+    f = forward.Forward(model, (x,), 0, **settings)
+    return f.of_whole(f.read)
 
 
 def calls(model, *more):
@@ -57,11 +58,20 @@ def test_equal_inputs_are_those_of_the_same_memory():
 def test_targets_activations_and_limits_are_others_of_the_same_outputs():
     model = Net(wide=3)
     with sharing():
-        first = forward.Forward(model, (X,), 0).of_whole()
-        halved = forward.Forward(model, (X,), 2, None, lambda output: output.div_(2), 1).of_whole()
+        first = of_whole(model)
+        halved = forward.Forward(model, (X,), 2, None, lambda output: output.div_(2), 1)
+        halved = halved.of_whole(halved.read)
         assert model.calls == 1
         assert torch.equal(halved, first / 2)
         assert torch.equal(of_whole(model), first)  # though the activation wrote into what it got
+
+
+def test_an_activation_with_parameters_leaves_no_gradient():
+    model, activation = Net(), nn.Linear(1, 1).double()
+    with sharing():
+        assert not of_whole(model, activation=activation).requires_grad
+        for settings in ({}, {"activation": activation}):
+            assert not metrics.deletion(model, X, X, target=0, n_steps=3, **settings).requires_grad
 
 
 def test_other_models_and_arguments_are_asked_anew():
