@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +193,21 @@ def in_gallery(entry: Entry) -> str:
 
 
 def family_page(family: str, entries: list[Entry]) -> str:
-    cells = [(f":doc:`{e.name}`", escaped(e.summary), e.arrow, e.range_text, e.rows) for e in entries]
-    rows = "".join("   * - " + "\n     - ".join(row) + "\n" for row in cells)
-    head = "   * - Metric\n     - What it says\n     - Better\n     - Range\n     - Model rows\n"
+    head = ("Metric", "What it says", "Better", "Range", "Model rows")
+    rows = [(f":doc:`{e.name}`", escaped(e.summary), e.arrow, e.range_text, e.rows) for e in entries]
     return (
         title(family.capitalize())
         + picture(family)
         + f"What they ask, and what misleads them: :ref:`{family} <family-{file_name(family)}>`.\n\n"
-        + f".. list-table::\n   :header-rows: 1\n   :widths: 22 42 8 10 18\n\n{head}{rows}\n"
+        + table("22 42 8 10 18", head, *rows)
         + toctree([entry.name for entry in entries], "hidden:")
     )
+
+
+def table(widths: str, *rows: Sequence[str]) -> str:
+    """The first row is the head."""
+    lines = "".join("   * - " + "\n     - ".join(row) + "\n" for row in rows)
+    return f".. list-table::\n   :header-rows: 1\n   :widths: {widths}\n\n{lines}\n"
 
 
 def toctree(documents: list[str], *options: str) -> str:
@@ -219,7 +225,15 @@ def index_page(families: dict[str, list[Entry]]) -> str:
         "A metric is a function that takes one batch and returns a tensor with a row per example. "
         "`captum_ext.metrics.available` lists all metrics in Python.\n\n"
     )
-    return title("Metrics") + text + toctree([f"{file_name(f)}/index" for f in families], "maxdepth: 2")
+    parts = [in_index(family, entries) for family, entries in families.items()]
+    return title("Metrics") + text + "".join(parts) + toctree([f"{file_name(f)}/index" for f in families], "hidden:")
+
+
+def in_index(family: str, entries: list[Entry]) -> str:
+    folder = file_name(family)
+    rows = [(f":doc:`{e.name} <{folder}/{e.name}>`", escaped(e.summary), e.arrow) for e in entries]
+    link = f":doc:`The family and what misleads it <{folder}/index>`\n\n"
+    return title(family.capitalize(), "-") + link + table("28 62 10", ("Metric", "What it says", "Better"), *rows)
 
 
 def functions_page() -> str:

@@ -24,7 +24,13 @@ from .training import warn_of_training
 
 T = TypeVar("T")
 Rows = tuple[Tensors, Tensor]  # copies of examples, and which example each is a copy of (on the CPU)
+Read = Callable[[Tensor, Tensor], Tensor]  # from outputs before activation and their examples to a value per row
+See = Callable[[Tensor], Any]
 OF_BACKWARD = ("requires grad", "derivative", "backward")  # what errors say where a model has no gradient
+
+
+def ignored(output: Tensor) -> None:
+    """Sees outputs of which nothing is kept."""
 
 
 def whole(inputs: Tensors) -> Rows:
@@ -125,22 +131,20 @@ class Forward:
         self.dtype = inputs[0].dtype  # replaced by the type of the outputs as soon as the model was called
         self.changes = warn_of_training(forward_func)
 
-    def __call__(
-        self, stream: Iterable[Rows], total: int, see: Callable[[Tensor], Any] = lambda output: None
-    ) -> Tensor:
+    def __call__(self, stream: Iterable[Rows], total: int, see: See = ignored) -> Tensor:
         """`[total]`: the scores of all rows, in the type that statistics are computed in.
 
         `see` is called with the outputs before they are activated, which may then be written into.
         """
-        return self._all(partial(self._score, see), stream, total)
+        return self._all(self.read, stream, total, see)
 
-    def distributions(self, stream: Iterable[Rows], total: int) -> Tensor:
+    def distributions(self, stream: Iterable[Rows], total: int, see: See = ignored) -> Tensor:
         """`[total, classes]`: the whole output of all rows, in the same type; no target is selected."""
-        return self._all(lambda rows, example: as_distribution(wide(self.output(rows, example))), stream, total)
+        return self._all(self.read_distribution, stream, total, see)
 
     def beside_whole(self, stream: Iterable[Rows], total: int) -> tuple[Tensor, Tensor]:
         """`[B]` and `[total]`: the scores of the unperturbed examples, and of all rows."""
-        f_x = self.of_whole()
+        f_x = self.of_whole(self.read)
         if f_x is not None:
             return f_x, self(stream, total)
 
@@ -151,21 +155,19 @@ class Forward:
         both = self(rows(), self.batch + total)
         return both[: self.batch], both[self.batch :]
 
-    def of_whole(self) -> Tensor | None:
-        """`[B]`: the scores of the unperturbed examples, if metrics share the outputs for them; else None."""
-        return None if (parts := self._shared()) is None else torch.cat([self._selected(*part) for part in parts])
-
-    def distributions_of_whole(self) -> Tensor | None:
-        """`[B, classes]`: the whole output for the unperturbed examples, in the same case."""
-        return None if (parts := self._shared()) is None else torch.cat([as_distribution(wide(o)) for o, _ in parts])
+    def of_whole(self, read: Read) -> Tensor | None:
+        """`[B, ...]`: what is read from the outputs for the unperturbed examples, if metrics share them; else None."""
+        return None if (parts := self._shared()) is None else torch.cat([read(*part) for part in parts])
 
     def outputs_of_whole(self) -> Iterator[Tensor]:
         """The outputs for the unperturbed examples, before a target is selected, for some rows at a time."""
         parts = self._shared()
-        return self.batches.map(self.output, [whole(self.inputs)]) if parts is None else (output for output, _ in parts)
+        if parts is None:
+            return self.batches.map(self.output, [whole(self.inputs)])
+        return (self._activated(output) for output, _ in parts)
 
     def _shared(self) -> Iterator[tuple[Tensor, Tensor]] | None:
-        """The outputs for the unperturbed examples, and their examples, where they are shared."""
+        """The outputs for the unperturbed examples before activation, and their examples, where they are shared."""
         if self.changes:
             return None
 
@@ -180,9 +182,13 @@ class Forward:
         start = 0
         for output in outputs:
             example = torch.arange(start, start := start + len(output), device="cpu")
-            yield self._activated(output.clone()), example  # cloned, because an activation may write into it
+            yield output.clone(), example  # cloned, because an activation may write into it
 
-    def _all(self, function: Callable[[Tensors, Tensor], Tensor], stream: Iterable[Rows], total: int) -> Tensor:
+    def _all(self, read: Read, stream: Iterable[Rows], total: int, see: See) -> Tensor:
+        def function(rows: Tensors, example: Tensor) -> Tensor:
+            see(output := self._logits(rows, example))
+            return read(output, example)
+
         with torch.no_grad(), tqdm(total=total, unit="row", disable=not self.show_progress, desc=self._name) as bar:
             parts = []
             for batch in self.batches.map(function, stream):
@@ -193,13 +199,15 @@ class Forward:
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
         return self._selected(self.output(rows, example), example)
 
-    def _score(self, see: Callable[[Tensor], Any], rows: Tensors, example: Tensor) -> Tensor:
-        see(output := self._logits(rows, example))
-        return self.read(output, example)
-
+    @torch.no_grad()
     def read(self, output: Tensor, example: Tensor) -> Tensor:
-        """`[rows]`: the scores of rows whose outputs, which may be written into, are known."""
+        """`[rows]`: the scores of rows of these examples, from the model's outputs, which may be written into."""
         return self._selected(self._activated(output), example)
+
+    @torch.no_grad()
+    def read_distribution(self, output: Tensor, example: Tensor) -> Tensor:
+        """`[rows, classes]`: the whole outputs, in the same way."""
+        return as_distribution(wide(self._activated(output)))
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""

@@ -14,7 +14,7 @@ from .arguments import Scores, Tensors
 from .checks import check_choice, check_count, check_fraction
 from .devices import rows_at, sent
 from .features import Features, Totals
-from .forward import Forward
+from .forward import Forward, Read
 from .setting import Setting
 from .sharing import is_sharing, most_kept, shared, shared_as
 from .statistics import area, wide
@@ -64,7 +64,7 @@ class Removals:
     def distributions(self, counts: Tensor, mode: str) -> Tensor:
         """`[methods, B, points, classes]`: the whole outputs for the rows of a curve, which are distributions."""
         keys, place = self._keys(counts, mode)[:, :, 0].unique(return_inverse=True)
-        found = distributions_without(self._rows(keys), self.x, self.f)
+        found = self._made_of(keys, distributions_without, self.f.read_distribution)
         return rows_at(found, place)
 
     def unpack(self, scores: Tensor) -> Scores:
@@ -83,20 +83,21 @@ class Removals:
 
     def _evaluate(self, keys: Tensor) -> None:
         missing = keys[~torch.isin(keys, self.keys)]
-        known = torch.isin(missing, self.outputs.keys)
-        for some, make in ((missing[known], self._read), (missing[~known], self._computed)):
-            if len(some):
-                scores = make(some)
-                self.keys, order = torch.cat((self.keys, some)).sort()
-                self.scores = rows_at(torch.cat((self.scores.to(scores.device), scores)), order)
+        if len(missing):
+            scores = self._made_of(missing, scores_without, self.f.read)
+            self.keys, order = torch.cat((self.keys, missing)).sort()
+            self.scores = rows_at(torch.cat((self.scores.to(scores.device), scores)), order)
 
-    def _read(self, keys: Tensor) -> Tensor:
-        return self.f.read(self.outputs.of(keys), self._rows(keys).example)
-
-    def _computed(self, keys: Tensor) -> Tensor:
-        rows = self._rows(keys)
-        with self.outputs.seen(keys[rows.lacking]) as see:
-            return scores_without(rows, self.x, self.f, see)
+    def _made_of(self, keys: Tensor, computed: Callable[..., Tensor], read: Read) -> Tensor:
+        """`[keys, ...]`: read from the outputs of rows where these are kept, and else computed."""
+        known = torch.isin(keys, self.outputs.keys)
+        parts = [read(self.outputs.of(keys[known]), self._rows(keys[known]).example)] if known.any() else []
+        if not known.all():
+            rows = self._rows(keys[~known])
+            with self.outputs.seen(keys[~known][rows.lacking]) as see:
+                parts.append(computed(rows, self.x, self.f, see))
+        order = torch.cat((known.nonzero(), (~known).nonzero()))[:, 0].argsort()
+        return rows_at(torch.cat(parts), order)
 
     def _rows(self, keys: Tensor) -> Subsets:
         methods, width = self.totals.methods, self.x.width

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from .devices import rows_at, sent
 from .draws import SeedType, draw_seeds, generator
 from .features import Features, Totals
-from .forward import Forward, Rows
+from .forward import Forward, Read, Rows, See, ignored
 from .statistics import sum_of_parts, summable
 
 
@@ -57,23 +56,20 @@ class Subsets:
         return ranks < sent(self.count[rows, None], ranks.device)
 
 
-def scores_without(
-    subsets: Subsets, x: Features, f: Forward, see: Callable[[Tensor], Any] = lambda output: None
-) -> Tensor:
+def scores_without(subsets: Subsets, x: Features, f: Forward, see: See = ignored) -> Tensor:
     """`[R]`: the model's score of every row; `see` is called with the outputs of those that are not known yet."""
-    return _beside(f.of_whole, subsets, lambda some: f(_rows_without(some, x, f), len(some), see))
+    return _beside(f, f.read, subsets, lambda some: f(_rows_without(some, x, f), len(some), see))
 
 
-def distributions_without(subsets: Subsets, x: Features, f: Forward) -> Tensor:
+def distributions_without(subsets: Subsets, x: Features, f: Forward, see: See = ignored) -> Tensor:
     """`[R, classes]`: the model's whole output for every row, which is a distribution."""
-    return _beside(
-        f.distributions_of_whole, subsets, lambda some: f.distributions(_rows_without(some, x, f), len(some))
-    )
+    made = lambda some: f.distributions(_rows_without(some, x, f), len(some), see)  # noqa: E731
+    return _beside(f, f.read_distribution, subsets, made)
 
 
-def _beside(of_whole: Callable[[], Tensor | None], subsets: Subsets, make: Callable[[Subsets], Tensor]) -> Tensor:
-    """`[R, ...]`: what is made of each row, and for rows that lack nothing what is known `of_whole` examples."""
-    known = None if subsets.count.all() else of_whole()
+def _beside(f: Forward, read: Read, subsets: Subsets, make: Callable[[Subsets], Tensor]) -> Tensor:
+    """`[R, ...]`: what is made of each row, and for rows that lack nothing what is read from outputs that are known."""
+    known = None if subsets.count.all() else f.of_whole(read)
     if known is None:
         return make(subsets)
     found, lacking = known[subsets.example.to(known.device)], subsets.lacking
@@ -95,7 +91,7 @@ def scores_and_totals_without(subsets: Subsets, x: Features, f: Forward, phi: Te
             totals.append(_dot(removed, of_features, example))
             yield x.without(removed, example), example
 
-    scores, found = _beside(f.of_whole, subsets, lambda some: f(rows(some), len(some))), torch.cat(totals, 1)
+    scores, found = _beside(f, f.read, subsets, lambda some: f(rows(some), len(some))), torch.cat(totals, 1)
     if found.shape[1] < len(subsets):  # rows that lack nothing were not made
         found = found.new_zeros(len(found), len(subsets)).index_copy(1, subsets.lacking.to(found.device), found)
     return scores, found

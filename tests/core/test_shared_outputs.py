@@ -11,6 +11,7 @@ from torch import nn
 from captum_ext import metrics
 from captum_ext._core import forward
 from captum_ext._core import sharing as sharing_module
+from captum_ext._core.home import HOME
 from captum_ext._core.sharing import forget, sharing, sharing_outputs
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -28,7 +29,8 @@ class Net(nn.Module):
 
 
 def of_whole(model, x=X, **settings):
-    return forward.Forward(model, (x,), 0, **settings).of_whole()
+    f = forward.Forward(model, (x,), 0, **settings)
+    return f.of_whole(f.read)
 
 
 def calls(model, *more):
@@ -56,11 +58,20 @@ def test_equal_inputs_are_those_of_the_same_memory():
 def test_targets_activations_and_limits_are_others_of_the_same_outputs():
     model = Net(wide=3)
     with sharing():
-        first = forward.Forward(model, (X,), 0).of_whole()
-        halved = forward.Forward(model, (X,), 2, None, lambda output: output.div_(2), 1).of_whole()
+        first = of_whole(model)
+        halved = forward.Forward(model, (X,), 2, None, lambda output: output.div_(2), 1)
+        halved = halved.of_whole(halved.read)
         assert model.calls == 1
         assert torch.equal(halved, first / 2)
         assert torch.equal(of_whole(model), first)  # though the activation wrote into what it got
+
+
+def test_an_activation_with_parameters_leaves_no_gradient():
+    model, activation = Net(), nn.Linear(1, 1).double()
+    with sharing():
+        assert not of_whole(model, activation=activation).requires_grad
+        for settings in ({}, {"activation": activation}):
+            assert not metrics.deletion(model, X, X, target=0, n_steps=3, **settings).requires_grad
 
 
 def test_other_models_and_arguments_are_asked_anew():
@@ -95,6 +106,13 @@ def test_a_model_in_training_mode_shares_nothing():
     with sharing():
         assert of_whole(model) is None
         assert of_whole(model.eval()) is not None
+
+
+def test_inputs_that_each_metric_moves_anew_are_not_kept():
+    with sharing():
+        token = HOME.set(torch.device("cpu"))
+        assert of_whole(Net()) is None
+        HOME.reset(token)
 
 
 def test_outputs_that_are_large_beside_the_inputs_are_not_kept(monkeypatch):

@@ -101,6 +101,12 @@ IMAGES = torch.rand(N, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtyp
 READ_IN_ANOTHER_WAY = {
     "road": (metrics.road, metrics.road_accuracy, partial(metrics.road, activation=partial(torch.softmax, dim=1))),
     "deletion": (metrics.deletion, metrics.minimal_subset, partial(metrics.deletion, target=1)),
+    "sufficiency": (
+        metrics.sufficiency,
+        partial(metrics.unfaithfulness, activation=partial(torch.softmax, dim=1)),
+        partial(metrics.sufficiency, activation=partial(torch.softmax, dim=1)),
+    ),
+    "unfaithfulness": (partial(metrics.unfaithfulness, activation=partial(torch.softmax, dim=1)), metrics.sufficiency),
     "a target for all": (partial(metrics.deletion, target=1), metrics.deletion),
 }
 
@@ -126,6 +132,15 @@ def test_metrics_that_read_the_same_outputs_in_another_way_share_the_rows(name, 
     alone = {n: rows_and_scores({n: metric}) for n, metric in chosen.items()}
     assert rows == alone["0"][1] == alone["1"][1]
     same(together, {n: values[n] for n, (values, _) in alone.items()})
+
+
+def test_outputs_that_came_one_after_another_are_those_of_their_rows():
+    curve, softmax = metrics.deletion_curve, partial(torch.softmax, dim=1)
+    outputs = {f"{steps}": partial(curve, n_steps=steps) for steps in (4, 3, 6)}
+    read = {f"softmax {steps}": partial(curve, n_steps=steps, activation=softmax) for steps in (3, 6, 13)}
+    together, rows = run({**outputs, **read})
+    assert rows == run({"all": partial(curve, n_steps=13)})[1]
+    same(together, {n: run({n: metric})[0][n] for n, metric in {**outputs, **read}.items()})
 
 
 def test_outputs_of_rows_are_kept_while_there_is_room(monkeypatch):

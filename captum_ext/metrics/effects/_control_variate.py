@@ -12,6 +12,7 @@ from ..._core.arguments import TensorOrTuple, Tensors, as_baselines, flat
 from ..._core.checks import check_choice, check_flag, check_not_negative
 from ..._core.forward import whole
 from ..._core.perturbations import Perturbations, gaussian_settings
+from ..._core.sharing import shared_as
 from ..._core.statistics import at_least_float32, ratio, sum_of_parts, to_unit
 
 WANTED_BY = "`control_variate='gradient'`"
@@ -75,7 +76,12 @@ class LinearPart:
 
 
 def _gradient(drawn: Perturbations) -> Tensor:
-    """`[B, E]`: that of the output at the inputs."""
+    """`[B, E]`: that of the output at the inputs, which metrics share."""
+    of_model, _, inputs, *_ = drawn.given
+    return shared_as(("gradient", of_model, inputs), lambda: _computed_gradient(drawn))
+
+
+def _computed_gradient(drawn: Perturbations) -> Tensor:
     found: list[Tensors] = []
     for gradients, _ in drawn.f.gradients([whole(drawn.inputs)], WANTED_BY):
         if gradients is None:
