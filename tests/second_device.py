@@ -218,3 +218,4 @@ def _registered() -> torch.library.Library:
 
 IS_THERE = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")  # since PyTorch 2.10
 LIBRARY = _registered() if IS_THERE else None  # kernels are gone with it
+DEVICES = [device for device, there in (("cuda", torch.cuda.is_available()), (TYPE, IS_THERE)) if there]

@@ -19,8 +19,7 @@ from .calls import METRICS, cases_of, takes, tiny
 from .evaluation.runs import FEW_METRICS, METHODS, examples, net
 from .forms import for_each
 
-DEVICES = [device for device, there in (("cuda", torch.cuda.is_available()), ("sim", second_device.IS_THERE)) if there]
-on_each_device = pytest.mark.parametrize("device", DEVICES)
+on_each_device = pytest.mark.parametrize("device", second_device.DEVICES)
 on_the_second_type = pytest.mark.skipif(not second_device.IS_THERE, reason="PyTorch has no Python for a type of device")
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
@@ -108,6 +107,15 @@ def waits_of(case, **changes):
     with second_device.waits() as found:
         case.metric(**arguments)
     return found
+
+
+@on_the_second_type
+@every_metric
+def test_of_a_model_in_bfloat16_scores_are_those_of_the_cpu_and_finer(metric):
+    case = cases_of(metric)[0]
+    expected, scores = (case(tiny().to(torch.bfloat16).to(device)) for device in ("cpu", "sim"))
+    assert scores.dtype == torch.float32
+    assert_close(scores.cpu(), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 class WithoutFloat64(TorchDispatchMode):
