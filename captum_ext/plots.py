@@ -405,7 +405,7 @@ def _attribution_map(ax: Axes, attribution: Floats, image: Floats, options: dict
 
 def _images(name: str, value: Any, count: int | None = None) -> Floats:
     """`[B, H, W, C]`, channels last as pictures are drawn."""
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+    array = np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value, dtype=np.float64)
     if (
         array.ndim != 4
         or (count is not None and len(array) != count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -86,12 +86,14 @@ def on_the_cpu(operation: Any, args: Any, kwargs: Any) -> Any:
     _refuse_mixed(operation, given)
     if WAITS and _waits(operation, args, {t.device.type for t in given} | {target.type}):
         WAITS[-1][f"{operation} at {_place()}"] += 1
+    if kwargs.get("generator") is not None:
+        raise RuntimeError(f"Expected a '{TYPE}' device type for generator but found 'cpu'")
     if "device" in kwargs:
         kwargs = kwargs | {"device": CPU if target.type == TYPE else target}
-    if torch.Tag.nondeterministic_seeded in operation.tags and target.type == TYPE:
-        kwargs = _with_generator(operation, kwargs, target)
     values, named = tree_map_only(OnDevice, lambda t: t.values_there, (args, kwargs))
-    out = operation(*values, **named)
+    draws = torch.Tag.nondeterministic_seeded in operation.tags and target.type == TYPE
+    with _drawing(target) if draws else nullcontext():
+        out = operation(*values, **named)
     if operation is aten.copy_.default:
         return args[0]
     if target.type != TYPE:
@@ -185,11 +187,17 @@ class Backend:
         self.default_generators[torch.device(device).index or 0].set_state(state)
 
 
-def _with_generator(operation: Any, kwargs: Any, device: torch.device) -> Any:
-    if kwargs.get("generator") is not None:
-        raise RuntimeError(f"Expected a '{TYPE}' device type for generator but found 'cpu'")
-    takes_one = any(a.name == "generator" for a in operation._schema.arguments)
-    return kwargs | ({"generator": torch.sim.default_generators[device.index]} if takes_one else {})
+@contextmanager
+def _drawing(device: torch.device) -> Iterator[None]:
+    """Draws come from the device's generator in place of the CPU's."""
+    own, host = torch.sim.default_generators[device.index], torch.default_generator
+    of_host = host.get_state()
+    host.set_state(own.get_state())
+    try:
+        yield
+    finally:
+        own.set_state(host.get_state())
+        host.set_state(of_host)
 
 
 def _copied(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
@@ -210,3 +218,4 @@ def _registered() -> torch.library.Library:
 
 IS_THERE = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")  # since PyTorch 2.10
 LIBRARY = _registered() if IS_THERE else None  # kernels are gone with it
+DEVICES = [device for device, there in (("cuda", torch.cuda.is_available()), (TYPE, IS_THERE)) if there]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from captum.attr import InputXGradient
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from captum_ext import attribute_dataset, evaluate, metrics
-from captum_ext._core import home
+from captum_ext._core import devices, home
 
 from . import second_device
 from .calls import METRICS, cases_of, takes, tiny
 from .evaluation.runs import FEW_METRICS, METHODS, examples, net
 from .forms import for_each
 
-DEVICES = [device for device, there in (("cuda", torch.cuda.is_available()), ("sim", second_device.IS_THERE)) if there]
-on_each_device = pytest.mark.parametrize("device", DEVICES)
+on_each_device = pytest.mark.parametrize("device", second_device.DEVICES)
 on_the_second_type = pytest.mark.skipif(not second_device.IS_THERE, reason="PyTorch has no Python for a type of device")
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
@@ -107,6 +109,15 @@ def waits_of(case, **changes):
     return found
 
 
+@on_the_second_type
+@every_metric
+def test_of_a_model_in_bfloat16_scores_are_those_of_the_cpu_and_finer(metric):
+    case = cases_of(metric)[0]
+    expected, scores = (case(tiny().to(torch.bfloat16).to(device)) for device in ("cpu", "sim"))
+    assert scores.dtype == torch.float32
+    assert_close(scores.cpu(), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
 class WithoutFloat64(TorchDispatchMode):
     """What Apple's MPS does: refuses every tensor of float64 on the device."""
 
@@ -151,6 +162,28 @@ def test_evaluate_scores_as_on_the_cpu(device, engine, tmp_path):
     result = evaluate(net_where_the_device_is_known, **run, **where, path=tmp_path / "result.h5").dataset
     for name in expected.data_vars:
         assert_close(torch.tensor(result[name].values), torch.tensor(expected[name].values), rtol=1e-9, atol=1e-9)
+
+
+def moved_at_random(x):
+    return x + 0.1 * torch.randn_like(x)
+
+
+@on_each_device
+def test_draws_on_the_device_follow_the_seed_of_the_run_and_leave_its_generator_alone(device):
+    """Whatever was drawn there before, and however the examples are cut into batches."""
+    generator = devices.generators_of(torch.device(device, 0))[-1]
+    assert generator is not torch.default_generator
+    moving = {"moving": partial(metrics.sensitivity_max, perturb_func=moved_at_random, n_perturb_samples=3)}
+
+    def scores(seed, batch_size):
+        state = generator.manual_seed(batch_size).get_state()
+        run = {"methods": {"product": InputXGradient}, "metrics": moving, "batch_size": batch_size}
+        found = evaluate(net(), examples(), **run, seed=seed, device=device).dataset.moving.values
+        assert torch.equal(generator.get_state(), state)
+        return torch.tensor(found)
+
+    assert_close(scores(1, 3), scores(1, 8), rtol=1e-9, atol=1e-9)
+    assert not torch.isclose(scores(1, 3), scores(2, 3)).any()
 
 
 @on_each_device

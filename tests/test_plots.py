@@ -386,6 +386,13 @@ def test_maps_have_a_row_per_example_and_a_column_per_method(images):
         plots.maps(images, attributions, names="cat")
 
 
+def test_maps_may_be_of_half_precision(images):
+    phi = torch.randn(2, 1, 8, 8).bfloat16()
+    axes = [plots.maps(images.to(dtype), {"a": phi.to(dtype)}) for dtype in (torch.bfloat16, torch.float32)]
+    half, single = ([ax.get_images()[0].get_array() for ax in drawn.flat] for drawn in axes)
+    assert all(map(np.array_equal, half[1::2], single[1::2]))
+
+
 def test_maps_are_drawn_on_the_axes_that_are_given(images):
     axes = pyplot.subplots(2, 2)[1]
     assert (plots.maps(images, {"Gradient": images}, ax=axes) == axes).all()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from .devices import generators_of
 from .home import in_float64
 from .statistics import at_least_float32, to_unit, wide
 
@@ -116,10 +117,9 @@ def depends_on_draws(metric: Callable[..., Any]) -> bool:
 
 
 def generator_states(*devices: torch.device) -> list[Any]:
-    """The states of the three global generators: two lists are equal if nothing was drawn in between."""
-    on_gpus = [torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"]
+    """The states of the global generators: two lists are equal if nothing was drawn in between."""
     numpy_state: Any = np.random.get_state()
-    states = [s.numpy().tobytes() for s in (torch.get_rng_state(), *on_gpus)]
+    states = [g.get_state().numpy().tobytes() for g in generators_of(*devices)]
     return [*states, numpy_state[1].tobytes(), *numpy_state[2:], random.getstate()]
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._core.devices import generators_of
+
 
 def seeds_by_index(seed: int, indices: Sequence[int]) -> list[int]:
     """One seed for each example, from its index in the data set."""
@@ -25,21 +27,22 @@ def seeded(seed: int, first_example: int, name: str, device: torch.device) -> It
     Afterwards they have the states that they had before, whatever was raised meanwhile.
     """
     number = _mixed(seed, first_example, zlib.crc32(name.encode()))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        of_numpy, of_python = np.random.get_state(), random.getstate()
-        try:
-            _seed_all(number, device)
-            yield
-        finally:
-            np.random.set_state(of_numpy)
-            random.setstate(of_python)
+    of_torch = generators_of(device)
+    states, of_numpy, of_python = [g.get_state() for g in of_torch], np.random.get_state(), random.getstate()
+    try:
+        _seed_all(number, of_torch)
+        yield
+    finally:
+        for generator, state in zip(of_torch, states):
+            generator.set_state(state)
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)
 
 
-def _seed_all(number: int, device: torch.device) -> None:
+def _seed_all(number: int, of_torch: list[torch.Generator]) -> None:
     # torch.manual_seed would take a millisecond to note the stack for devices that nobody uses
-    torch.default_generator.manual_seed(number)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(number)
+    for generator in of_torch:
+        generator.manual_seed(number)
     np.random.seed(number % 2**32)
     random.seed(number)
 

@@ -31,6 +31,7 @@ from captum_ext.attribench.functional.metrics.infidelity import GaussianPerturba
 from captum_ext.attribench.masking.image import ConstantImageMasker
 from captum_ext.attribench.result import MetricResult
 
+from .. import second_device
 from .conftest import Gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -106,11 +107,11 @@ def test_a_computation_that_was_pickled_gives_the_same(model, dataset):
     same(whole.result, deletion(model, dataset, 2, MASKERS, "softmax", num_steps=3, seed=4))
 
 
-def same(a: MetricResult, b: MetricResult) -> None:
+def same(a: MetricResult, b: MetricResult, rtol: float = 0) -> None:
     assert type(a) is type(b)
     for key in a.tree.combinations():
         x, y = (r.tree.get(**dict(zip(a.tree.level_names, key))) for r in (a, b))
-        np.testing.assert_array_equal(x, y)
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
 
 
 CASES = {  # the class, and its functional form
@@ -158,6 +159,16 @@ def test_without_devices_one_cpu_worker_gives_the_functional_numbers(case, model
     computation = kind(BasicModelFactory(model), dataset)
     computation.run(progress=False)
     same(computation.result, function(model, dataset))
+
+
+@pytest.mark.parametrize("device", second_device.DEVICES)
+@pytest.mark.parametrize("case", CASES)
+def test_on_a_device_the_numbers_are_those_of_the_cpu(case, device, model, dataset):
+    kind, function = CASES[case]
+    expected = function(model, dataset)
+    computation = kind(BasicModelFactory(model), dataset, devices=(device,))
+    computation.run(progress=False)
+    same(computation.result, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", ["deletion", pytest.param("max_sensitivity", marks=pytest.mark.faults)])

@@ -71,8 +71,9 @@ def started(content: bytes, digest: str, device: str, settings: dict[str, Any]) 
     sys.path[:] = [*settings["sys_path"], *(p for p in sys.path if p not in settings["sys_path"])]
     if os.path.isdir(settings["cwd"]):
         os.chdir(settings["cwd"])
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
+    of_type: Any = getattr(torch, device.partition(":")[0], None)
+    if hasattr(of_type, "set_device"):
+        of_type.set_device(device)
     job = payload.made_again(payload.unpacked(content, digest), settings["manifest"])
     if isinstance(job.model, torch.nn.Module):
         job.model.to(device)  # in place, since a Captum object in the job holds the same module
