@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import Counter
 from functools import partial
@@ -76,13 +77,14 @@ METRICS = {
 }
 
 
-def copies(metric, methods):
+def copies(metric, methods, batch=B, **further):
     """The peak of the metric's memory, in copies of the batch."""
-    x = torch.randn(B, *SHAPE)
-    phi = {f"method {i}": torch.randn(B, *SHAPE) for i in range(methods)}
+    x = torch.randn(batch, *SHAPE)
+    phi = {f"method {i}": torch.randn(batch, *SHAPE) for i in range(methods)}
+    of_model = further or {"forward_func": tiles, "max_examples_per_batch": batch}
     with Peak() as peak:
-        peak.given((x, *phi.values()))
-        metric(forward_func=tiles, inputs=x, attributions=phi, max_examples_per_batch=B)
+        peak.given((x, *phi.values(), *(t for t in further.values() if isinstance(t, torch.Tensor))))
+        metric(inputs=x, attributions=phi, **of_model)
     return peak.most / (x.numel() * x.element_size())
 
 
@@ -93,6 +95,38 @@ def test_memory_is_few_copies_of_the_batch_and_does_not_grow_with_the_methods(na
     assert many <= few + 0.5
 
 
+MANY = 6  # examples, of which few are looked at together
+TRUTH = {"truth_mask": torch.rand(MANY, *SHAPE, generator=torch.Generator().manual_seed(0)) > 0.7}
+REFERENCE = {"reference_attributions": torch.randn(MANY, *SHAPE, generator=torch.Generator().manual_seed(0))}
+OF_MAPS = {
+    "entropy": (metrics.entropy, {"feature_mask": None}),
+    "sparseness": (metrics.sparseness, {"feature_mask": None}),
+    "share_shown": (metrics.share_shown, {"feature_mask": None}),
+    "auc_roc": (metrics.auc_roc, TRUTH),
+    "aup": (metrics.aup, TRUTH),
+    "average_precision": (metrics.average_precision, TRUTH),
+    "pointing_game": (metrics.pointing_game, TRUTH),
+    "relevance_mass_accuracy": (metrics.relevance_mass_accuracy, TRUTH),
+    "relevance_rank_accuracy": (metrics.relevance_rank_accuracy, TRUTH),
+    "top_k_intersection": (partial(metrics.top_k_intersection, k=0.1), TRUTH),
+    "feature_agreement": (partial(metrics.feature_agreement, k=0.1), REFERENCE),
+    "signed_rank_agreement": (partial(metrics.signed_rank_agreement, k=0.1), REFERENCE),
+    "rank_correlation": (metrics.rank_correlation, REFERENCE),
+    "pairwise_rank_agreement": (metrics.pairwise_rank_agreement, REFERENCE),
+    "completeness": (metrics.completeness, {}),
+    "soft_sufficiency": (partial(metrics.soft_sufficiency, n_perturb_samples=1), {}),
+    "stochastic_sufficiency": (partial(metrics.stochastic_sufficiency, n_perturb_samples=1), {}),
+}
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_what_looks_at_maps_takes_them_method_by_method_and_few_examples_at_a_time(name):
+    metric, further = OF_MAPS[name]
+    few, many = (copies(metric, methods, MANY, **further) for methods in (1, 3))
+    assert many <= COPIES + 0.01
+    assert many <= few + 0.25
+
+
 def test_the_counter_counts_what_is_alive():
     with Peak() as peak:
         a = torch.zeros(1000)
@@ -101,6 +135,38 @@ def test_the_counter_counts_what_is_alive():
         torch.zeros(500)
     assert peak.most == 4 * (1000 + 990)
     assert peak.now == 0
+
+
+class Seen(Exception):
+    pass
+
+
+def unseen(x):
+    raise Seen
+
+
+FEW_FEATURES = "Give a `feature_mask` of fewer and larger features"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.irof,
+        metrics.monotonicity,
+        metrics.monotonicity_correlation,
+        metrics.non_sensitivity,
+        metrics.faithfulness_estimate,
+        partial(metrics.cumulative_prediction_difference, k=0.9),
+    ],
+)
+def test_a_row_for_each_of_many_features_is_warned_of_before_the_model_is_called(metric):
+    x = torch.rand(1, 12_000)
+    with pytest.warns(UserWarning, match=r"1[0-2],\d00 rows .* for one example.*" + FEW_FEATURES), pytest.raises(Seen):
+        metric(unseen, x, x)
+    x = x[:, :9000]
+    with warnings.catch_warnings(record=True) as said, pytest.raises(Seen):
+        metric(unseen, x, x)
+    assert not said
 
 
 def test_without_a_limit_a_large_input_is_not_copied_many_times():

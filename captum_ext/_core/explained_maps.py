@@ -38,7 +38,7 @@ class MapsOfModels:
         self.given = explanation_factory
         self.factory, self.inputs, self.kwargs, self.copies = as_factory(explanation_factory), inputs, kwargs, copies
         self.x = as_tuple(inputs)
-        self.batches = Batches(max_examples_per_batch, len(self.x[0]))
+        self.batches = Batches.of_explanations(max_examples_per_batch, self.x)
         self.dtype = torch.float32  # of scores made from the maps; set by each call of `maps`
         self.warned: set[str] = set()  # explanations that write into what they are given
 

@@ -38,6 +38,7 @@ from .interpretable import as_present, with_known_features
 from .statistics import rounding_of_sums, wide
 
 SORTED = 2**16  # elements sorted at a time, as a sort needs several times their memory
+MANY_ROWS = 10_000  # of an example, above which a metric that takes one for each feature warns
 AGGREGATES = ("sum", "mean")
 SIGNS: dict[str, Callable[[Tensor], Tensor]] = {  # named as in captum.attr.visualization
     "all": lambda a: a,
@@ -68,9 +69,23 @@ class Totals:
         """`[examples, width]`"""
         return self.make(method, examples)
 
+    def sums(self) -> Tensor:
+        """`[methods, B]`: over all features."""
+        return torch.stack([wide(self.of(method)).sum(-1) for method in range(self.methods)])
+
     def rounding(self) -> Tensor:
         """`[methods, B, 1]`: the error that sums of them may have."""
         return torch.stack([rounding_of_sums(self.of(method)) for method in range(self.methods)])
+
+
+def in_parts(methods: int, batch: int, width: int, score: Callable[[int, slice], Tensor]) -> Tensor:
+    """`[methods, B, ...]`: the scores `[1, b, ...]` of one method and few examples at a time.
+
+    So memory does not grow with the methods, nor with a batch whose examples have a large `width`.
+    """
+    size = max(SORTED // width, 1)
+    examples = [slice(i, min(i + size, batch)) for i in range(0, batch, size)]
+    return torch.cat([torch.cat([score(method, part) for part in examples], 1) for method in range(methods)])
 
 
 class Features:
@@ -243,6 +258,16 @@ def _warn_of_one_feature(inputs: Tensors, width: int, cause: str) -> None:
         warnings.warn(
             f"{cause} one feature in each example, so features cannot be compared."
             + " For series (B, time, channels), masks of windows need axis=1." * ("mask" in cause),
+            stacklevel=frames_of_package(),
+        )
+
+
+def warn_of_many_rows(rows: int) -> None:
+    """Warns, before the model is called, of so many rows for an example because it has many features."""
+    if rows > MANY_ROWS:
+        warnings.warn(
+            f"{rows:,} rows of the model are needed for one example, as each of its features takes one. Give a "
+            "`feature_mask` of fewer and larger features, such as a grid, superpixels or windows.",
             stacklevel=frames_of_package(),
         )
 

@@ -16,7 +16,7 @@ from .arguments import Tensors, as_args, batch_limit, of_rows, same_values
 from .checks import check_flag, check_function, check_has_values
 from .devices import rows_at
 from .guard import Guard, called, copied, frames_of_package, versions
-from .memory import is_out_of_memory, rows_per_call, warn_of_memory
+from .memory import is_out_of_memory, rows_explained, rows_per_call, warn_of_memory
 from .sharing import outputs_for
 from .statistics import wide
 from .target import TargetType, as_distribution, as_target, check_output, logits_of, select_target
@@ -47,6 +47,12 @@ class Batches:
 
     def __init__(self, max_examples_per_batch: int | None, batch: int):
         self.limit = batch_limit(max_examples_per_batch, batch)
+
+    @classmethod
+    def of_explanations(cls, max_examples_per_batch: int | None, inputs: Tensors) -> Batches:
+        """Those that explanations get, where fewer rows are taken at a time if they are large."""
+        limit = rows_explained(inputs) if max_examples_per_batch is None else max_examples_per_batch
+        return cls(limit, len(inputs[0]))
 
     def map(self, function: Callable[[Tensors, Tensor], T], stream: Iterable[Rows]) -> Iterator[T]:
         # A loop variable would keep a batch alive while the next one is made; `map` and `chain` do not.

@@ -50,11 +50,17 @@ class NoisyLinear:
         noise = check_not_negative("noise", self.noise)
         seeds = draw_seeds(check_count("seed", self.seed, least=0), 1, 1)[0]
         mask = mask.expand_as(inputs)
-        rounds = inputs.is_floating_point() and inputs.dtype != torch.float64
-        filled = rounded(solved(wide(inputs), mask, tolerance=1e-9 if rounds else 1e-12), inputs)
+        filled = torch.empty_like(inputs)
+        for out, x, m in zip(*(t.split(_at_a_time(inputs[0])) for t in (filled, inputs, mask))):
+            out.copy_(_filled(x, m))
         if noise > 0:
-            filled = filled + normal(seeds, (inputs,), 0.0, noise)[0]
-        return torch.where(mask, filled, inputs)
+            filled += normal(seeds, (inputs,), 0.0, noise)[0]
+        return torch.where(mask, filled, inputs, out=filled)
+
+
+def _filled(x: Tensor, mask: Tensor) -> Tensor:
+    rounds = x.is_floating_point() and x.dtype != torch.float64
+    return rounded(solved(wide(x), mask, tolerance=1e-9 if rounds else 1e-12), x)
 
 
 # The equation of each removed place is `weights * v - neighbours(v) = neighbours(x)`, with weight 2 for each adjacent
@@ -66,11 +72,15 @@ MORE_PLACES = 2**24  # on other devices
 OF_COARSEST = 8  # sweeps over the coarsest grid
 
 
+def _at_a_time(one: Tensor) -> int:
+    """How many of such images, or of their channels, are solved at a time."""
+    return max(PLACES.get(one.device.type, MORE_PLACES) // one.numel(), 1)
+
+
 @torch.no_grad()
 def solved(x: Tensor, mask: Tensor, tolerance: float) -> Tensor:
     """`[B, C, H, W]`: each image and channel by itself, with an error of about `tolerance` times its norm."""
-    rows = max(PLACES.get(x.device.type, MORE_PLACES) // (x.shape[-2] * x.shape[-1]), 1)
-    images, masks = (t.flatten(0, 1)[:, None].split(rows) for t in (x, mask))
+    images, masks = (t.flatten(0, 1)[:, None].split(_at_a_time(x[0, 0])) for t in (x, mask))
     return torch.cat([_conjugate_gradients(x, m, tolerance) for x, m in zip(images, masks)]).reshape(x.shape)
 
 

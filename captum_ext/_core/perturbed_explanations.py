@@ -109,7 +109,7 @@ class PerturbedExplanations:
             perturb_radius = check_not_negative("perturb_radius", perturb_radius)
             check_moves(self.inputs, perturb_radius)
         self.perturb_func, self.radius, self.search = None if own else perturb_func, perturb_radius, search
-        self.batches = Batches(max_examples_per_batch, self.batch)
+        self.batches = Batches.of_explanations(max_examples_per_batch, self.inputs)
         self.explain = Explanation(explanation_func, inputs, kwargs)
         warn_of_training(explanation_func, "The model of `explanation_func`")
         # With seed None, torch's global generator is not advanced for a `perturb_func` of the caller's.

@@ -13,7 +13,7 @@ from torch import Tensor
 from .arguments import Scores, Tensors
 from .checks import check_choice, check_count, check_fraction
 from .devices import rows_at, sent
-from .features import Features, Totals
+from .features import Features, Totals, warn_of_many_rows
 from .forward import Forward, Read
 from .setting import Setting
 from .sharing import is_sharing, most_kept, shared, shared_as
@@ -47,9 +47,11 @@ class Removals:
         """`[B, points]`: numbers of features as fractions of each example's features, on the device of the scores."""
         return sent((counts.double() / self.sizes[:, None]).to(self.scores.dtype), self.scores.device)
 
-    def every_count(self) -> Tensor:
-        """`[B, width + 1]`: 0, 1, ... up to the number of features of each example, which then repeats."""
-        return torch.minimum(torch.arange(self.x.width + 1, device="cpu"), self.sizes[:, None])
+    def every_count(self, most: Tensor | None = None) -> Tensor:
+        """`[B, points]`: 0, 1, ... up to the number of features of each example, or `most [B]`, which then repeats."""
+        most = self.sizes if most is None else most
+        warn_of_many_rows(int(most.max()))
+        return torch.minimum(torch.arange(int(most.max()) + 1, device="cpu"), most[:, None])
 
     def curves(self, counts: Tensor, *modes: str) -> Tensor:
         """`[methods, B, modes, points]`: scores without the first `counts [B, points]` features of each order."""

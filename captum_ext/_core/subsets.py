@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import chain, combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .devices import rows_at, sent
 from .draws import SeedType, draw_seeds, generator
-from .features import Features, Totals
+from .features import Features, Totals, warn_of_many_rows
 from .forward import Forward, Read, Rows, See, ignored
 from .statistics import sum_of_parts, summable
 
@@ -136,6 +137,7 @@ def random_subsets(counts: Tensor, sizes: Tensor, draws: int, seed: SeedType, de
         device="cpu",
     )[..., None]
     exact, valid = existing <= draws, torch.arange(draws, device="cpu") < existing
+    warn_of_many_rows(int((existing * exact).sum(1).max()))
     # Orderings from number `draws` on are enumerated, not random.
     ordering = torch.arange(draws, device="cpu") + exact * draws * (1 + torch.arange(n_sizes, device="cpu")[:, None])
 
@@ -188,4 +190,5 @@ def _subsets_up_to(count: int, size: int, most: int) -> int:
 
 @lru_cache(maxsize=64)
 def _combinations(count: int, size: int) -> Tensor:
-    return torch.tensor(list(combinations(range(count), size)), device="cpu")
+    features = np.fromiter(chain.from_iterable(combinations(range(count), size)), np.int64)
+    return torch.from_numpy(features).reshape(-1, size)

@@ -62,7 +62,7 @@ def by_rows(value: Any) -> Any:
 
 
 def _of_mapped(array: Array) -> Any:
-    """Of an array that `numpy.memmap` or `numpy.load(mmap_mode=...)` opened, or a part, where the file has the same."""
+    """Of what `numpy.memmap` or `numpy.load(mmap_mode=...)` opened, or a part of it, unless it may differ from it."""
     owner = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base

@@ -181,11 +181,11 @@ def with_absolute_paths(methods: Mapping[str, Any]) -> dict[str, Any]:
 
     Arrays of open files are read row by row, here and in other processes.
     """
-    arrays = {name: _map(_as_rows, m) for name, m in methods.items()}
+    arrays = {name: _map(as_rows, m) for name, m in methods.items()}
     return {name: os.path.abspath(m) if _is_file(m) else m for name, m in arrays.items()}
 
 
-def _as_rows(value: Any) -> Any:
+def as_rows(value: Any) -> Any:
     """An array in place of a table; what may lie in a file is not read yet."""
     is_table = hasattr(value, "to_numpy") and not isinstance(value, xr.DataArray)
     return value.to_numpy() if is_table else by_rows(value)

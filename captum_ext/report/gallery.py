@@ -19,6 +19,7 @@ from ..evaluation.attributions_file import open_attributions
 from ..evaluation.display import Numbers, number_format, numbers
 from ..evaluation.examples import Examples
 from ..evaluation.kept_maps import Kept
+from ..evaluation.methods import as_rows
 from ..evaluation.score import Score, methods_of
 from ..evaluation.statistics import Floats
 from . import pictures
@@ -217,7 +218,7 @@ def _tensors(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, (str, os.PathLike)):
         return open_attributions(Path(value), name)
     parts = value if isinstance(value, (tuple, list)) else (value,)
-    return tuple(part.to_numpy() if hasattr(part, "to_numpy") else part for part in parts)
+    return tuple(map(as_rows, parts))
 
 
 def _check_lengths(given: dict[str, Any], stored: dict[str, tuple[Any, ...]], last: int) -> None:

@@ -106,20 +106,32 @@ def test_channels_may_be_removed_at_different_places():
         assert_close(silent.fill(x, mask)[0, c], solved_by_scipy(x[0, c], mask[0, c]), rtol=0, atol=1e-9)
 
 
-def test_the_steps_hardly_grow_with_the_image(monkeypatch):
-    def steps(side):
-        """How often the finest grid is at work."""
-        cycles.clear()
-        solved(uniform(1, 1, side, side), removed_in_patterns(side, side)[5][None, None], 1e-9)
-        return cycles.count(side)
+@pytest.fixture
+def steps(monkeypatch):
+    """How often the finest grid is at work on an image with a pattern of `removed_in_patterns`."""
 
     def counted(grids, right):
         cycles.append(right.shape[-1])
         return one_cycle(grids, right)
 
+    def number(side, pattern):
+        cycles.clear()
+        solved(uniform(1, 1, side, side), removed_in_patterns(side, side)[pattern][None, None], 1e-9)
+        return cycles.count(side)
+
     cycles, one_cycle = [], imputation._nearly_solved
     monkeypatch.setattr(imputation, "_nearly_solved", counted)
-    assert steps(256) <= min(2 * steps(32), 25)
+    return number
+
+
+def test_the_steps_hardly_grow_with_the_image(steps):
+    assert steps(256, 5) <= min(2 * steps(32, 5), 25)
+
+
+@pytest.mark.parametrize(("pattern", "most"), [*enumerate([6, 11, 13, 14, 14, 16, 12, 7, 8, 13])])
+def test_no_pattern_takes_more_steps_than_a_sound_cycle_needs(pattern, most, steps):
+    """The steps around a cycle mend what it does wrong: a grid that is moved or missing shows in their number alone."""
+    assert steps(128, pattern) <= most + 1
 
 
 def test_what_cannot_be_solved_is_no_number():

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from captum_ext import evaluate
 from captum_ext._core.forward import Forward
-from captum_ext._core.memory import is_out_of_memory, row_elements, rows_per_call
+from captum_ext._core.memory import is_out_of_memory, row_elements, rows_explained, rows_per_call
 from captum_ext.metrics import deletion, deletion_curve, sensitivity_max
 
 from ..oracles import Recorder
@@ -44,6 +44,26 @@ def test_a_metric_calls_the_model_with_as_many_rows():
     model, x = Recorder(first), torch.rand(2, 1, 512, 512)
     deletion_curve(model, x, x, n_steps=9)
     assert model.sizes == [4, 4, 4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "limit"),
+    [
+        (16, (3, 224, 224), 64),
+        (1, (3, 1024, 1024), 5),
+        (2, (1, 128, 128, 128), 8),
+        (6, (3, 1024, 1024), 6),
+        (99, (8,), 99),
+    ],
+)
+def test_without_a_limit_few_copies_of_a_large_input_are_explained_at_a_time(batch, shape, limit):
+    assert rows_explained((torch.empty(1, *shape).expand(batch, *shape),)) == limit
+
+
+def test_an_explanation_of_a_large_input_gets_few_copies():
+    sizes, x = [], torch.rand(1, 1, 2048, 2048)
+    sensitivity_max(lambda inputs: sizes.append(len(inputs)) or inputs[..., :9, :9], x, n_perturb_samples=6, seed=0)
+    assert sizes == [1, 4, 2]
 
 
 def test_token_ids_count_as_many_elements_as_their_embedding_has():

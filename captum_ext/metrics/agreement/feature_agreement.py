@@ -60,8 +60,7 @@ def feature_agreement(k: SizeType, **arguments: Any) -> Scores:
         >>> feature_agreement(phi, phi, other, k=[1, 2, 3])
         tensor([[0.0000, 1.0000, 0.6667]])
     """
-    pair = beside_reference(**arguments)
-    return pair.share_of_top(k)
+    return beside_reference(**arguments).share_of_top(k)
 
 
 @metric(
@@ -96,8 +95,7 @@ def sign_agreement(k: SizeType, **arguments: Any) -> Scores:
         >>> sign_agreement(phi, phi, other, k=[1, 2, 3])
         tensor([[0.0000, 0.5000, 0.3333]])
     """
-    pair = beside_reference(**arguments)
-    return pair.share_of_top(k, pair.same_sign)
+    return beside_reference(**arguments).share_of_top(k, lambda pair: pair.same_sign)
 
 
 @metric(
@@ -134,8 +132,7 @@ def rank_agreement(k: SizeType, **arguments: Any) -> Scores:
         >>> rank_agreement(phi, phi, other, k=[1, 2, 4])
         tensor([[1.0000, 0.5000, 0.5000]])
     """
-    pair = beside_reference(**arguments)
-    return pair.share_of_top(k, pair.same_rank)
+    return beside_reference(**arguments).share_of_top(k, lambda pair: pair.same_rank)
 
 
 @metric(
@@ -170,5 +167,4 @@ def signed_rank_agreement(k: SizeType, **arguments: Any) -> Scores:
         >>> signed_rank_agreement(phi, phi, other, k=[1, 2, 4])
         tensor([[0.0000, 0.0000, 0.2500]])
     """
-    pair = beside_reference(**arguments)
-    return pair.share_of_top(k, pair.same_rank & pair.same_sign)
+    return beside_reference(**arguments).share_of_top(k, lambda pair: pair.same_rank & pair.same_sign)

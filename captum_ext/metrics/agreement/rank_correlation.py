@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.signature import arguments_like
 from ..._core.statistics import mean_ranks, pearson
-from ._pairs import beside_reference
+from ._pairs import Pair, beside_reference
 
 
 @metric(
@@ -58,10 +59,13 @@ def rank_correlation(**arguments: Any) -> Scores:
         >>> rank_correlation(phi, phi, other)
         tensor([0.6000])
     """
-    pair = beside_reference(**arguments)
+    return beside_reference(**arguments).unpack(_correlation)
+
+
+def _correlation(pair: Pair) -> Tensor:
     a, b = (mean_ranks(v, pair.where) for v in pair.importances)
     exact = torch.zeros_like(a[..., 0])  # ranks have no rounding
-    return pair.unpack(pearson(a, b, pair.where, exact, exact))
+    return pearson(a, b, pair.where, exact, exact)
 
 
 @metric(
@@ -99,4 +103,4 @@ def pairwise_rank_agreement(**arguments: Any) -> Scores:
         >>> pairwise_rank_agreement(phi, phi, other)
         tensor([0.6667])
     """
-    return beside_reference(**arguments).share_of_agreeing_pairs
+    return beside_reference(**arguments).unpack(Pair.share_of_agreeing_pairs)

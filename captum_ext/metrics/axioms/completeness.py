@@ -15,7 +15,6 @@ from ..._core.features import Features
 from ..._core.forward import Rows
 from ..._core.setting import Setting
 from ..._core.signature import arguments_like
-from ..._core.statistics import wide
 
 # Functions of the attributions' surplus over the output's change, and of this change.
 GAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -71,7 +70,7 @@ def completeness(*, gap: str = "absolute", **setting: Any) -> Scores:
     """
     check_choice("gap", gap, GAPS)
     given = Setting(**setting)
-    explained = wide(given.phi).sum(-1)  # [methods, B]
+    explained = given.totals.sums()  # [methods, B]
     f_x, f_b = given.f.beside_whole([_empty(given.x)], given.f.batch)
     surplus = explained - (f_x - f_b)
     return given.unpack(GAPS[gap](surplus, f_x - f_b))

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from ..._core.arguments import Attributions, AttributionsType, FeatureMaskType, FrozenType, InputsType, as_attributions
-from ..._core.features import Features
+from ..._core.arguments import (
+    Attributions,
+    AttributionsType,
+    FeatureMaskType,
+    FrozenType,
+    InputsType,
+    Scores,
+    as_attributions,
+)
+from ..._core.features import Features, Totals, in_parts
 from ..._core.statistics import wide
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """The features' attributions by each method."""
+
+    methods: Attributions
+    totals: Totals
+    counts: Tensor  # [B]: how many features there are
+    width: int
+
+    def unpack(self, score: Callable[[Tensor, Tensor], Tensor]) -> Scores:
+        """The scores `[1, b]` that a function makes of attributions `[1, b, F]` and numbers of features `[b, 1]`.
+
+        Features that an example lacks come last and are 0.
+        """
+
+        def of_part(method: int, examples: slice) -> Tensor:
+            return score(wide(self.totals.of(method, examples))[None], self.counts[examples, None])
+
+        return self.methods.unpack(in_parts(self.totals.methods, len(self.counts), self.width, of_part))
 
 
 def attributed(
@@ -16,12 +48,7 @@ def attributed(
     *,
     aggregate: str = "sum",
     frozen: FrozenType = None,
-) -> tuple[Attributions, Tensor, Tensor]:
-    """The methods, the features' attributions `[methods, B, F]`, and the number of features `[B, 1]`.
-
-    Features that an example lacks come last and are 0.
-    """
+) -> Attributed:
     methods = as_attributions(attributions, inputs)
     x = Features(inputs, methods, feature_mask=feature_mask, frozen=frozen)
-    phi = wide(x.totals(aggregate))
-    return methods, phi, x.counts.to(phi.device)[:, None]
+    return Attributed(methods, x.totals_by_method(aggregate), x.counts.to(x.inputs[0].device), x.width)

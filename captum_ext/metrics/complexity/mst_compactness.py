@@ -63,16 +63,15 @@ def mst_compactness(inputs: TensorOrTuple, attributions: AttributionsType, salie
     salient = check_number("salient", salient, "a share above 0 and at most 1", lambda v: 0 < v <= 1)
     if len(x) > 1 or x[0].dim() != 4:
         raise ValueError(f"`inputs` must be one tensor of images (B, C, H, W), got {[shape(t) for t in x]}.")
-    maps = [_positions(m, x[0], label) for m, label in zip(methods.maps, methods.labels)]
-    scores = [[_compactness(one, salient) for one in m.abs().cpu().numpy()] for m in maps]
-    return methods.unpack(torch.tensor(scores, dtype=maps[0].dtype, device=x[0].device))
+    for m, label in zip(methods.maps, methods.labels):
+        check_sums(label, _positions(m, x[0]))
+    scores = [[_compactness(one, salient) for one in _positions(m, x[0]).abs().cpu().numpy()] for m in methods.maps]
+    return methods.unpack(wide(torch.tensor(scores, dtype=torch.float64, device="cpu")).to(x[0].device))
 
 
-def _positions(maps: Tensors, x: Tensor, label: str) -> Tensor:
+def _positions(maps: Tensors, x: Tensor) -> Tensor:
     """`[B, H, W]`: the sums over the channels."""
-    sums = wide(maps[0]).sum(1)
-    check_sums(label, sums)
-    return sums.expand(len(x), *x.shape[2:])
+    return wide(maps[0]).sum(1).expand(len(x), *x.shape[2:])
 
 
 def _compactness(size: npt.NDArray[Any], salient: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..._core.arguments import Scores
 from ..._core.card import metric
@@ -50,9 +51,12 @@ def share_shown(**arguments: Any) -> Scores:
         >>> share_shown(phi, phi)
         tensor([0.2500, 0.6250])
     """
-    methods, phi, count = attributed(**arguments)
+    return attributed(**arguments).unpack(_share)
+
+
+def _share(phi: Tensor, count: Tensor) -> Tensor:
     lacking = torch.arange(phi.shape[-1], device=phi.device) >= count  # features that an example does not have
     least = phi.masked_fill(lacking, torch.inf).amin(-1, keepdim=True)
     extent = phi.masked_fill(lacking, -torch.inf).amax(-1, keepdim=True) - least
     shown = ((phi - least) / extent).masked_fill(lacking, 0)  # 0 / 0 where the map is constant
-    return methods.unpack(shown.sum(-1) / count[:, 0])
+    return shown.sum(-1) / count[:, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..._core.arguments import Scores
 from ..._core.card import metric
@@ -54,12 +55,14 @@ def sparseness(**arguments: Any) -> Scores:
         >>> sparseness(phi, phi)
         tensor([0.7500, 0.0000])
     """
-    methods, phi, count = attributed(**arguments)
-    magnitude = phi.abs()
-    ascending = magnitude.sort(-1).values  # features that an example lacks are 0 and come first
-    k = torch.arange(1, 1 + magnitude.shape[-1], device=count.device) - (magnitude.shape[-1] - count)  # [B, F]
+    return attributed(**arguments).unpack(_gini)
+
+
+def _gini(phi: Tensor, count: Tensor) -> Tensor:
+    ascending = phi.abs().sort(-1).values  # features that an example lacks are 0 and come first
+    k = torch.arange(1, 1 + phi.shape[-1], device=count.device) - (phi.shape[-1] - count)  # [B, F]
     gini = ((2 * k - count - 1) * ascending).sum(-1) / (count[:, 0] * ascending.sum(-1))
-    return methods.unpack(gini.clamp(min=0))  # only rounding makes it negative
+    return gini.clamp(min=0)  # only rounding makes it negative
 
 
 @metric(
@@ -92,6 +95,9 @@ def entropy(**arguments: Any) -> Scores:
         >>> entropy(phi, phi).exp()
         tensor([1., 4.])
     """
-    methods, phi, _ = attributed(**arguments)
+    return attributed(**arguments).unpack(_entropy)
+
+
+def _entropy(phi: Tensor, count: Tensor) -> Tensor:
     share = phi.abs() / phi.abs().sum(-1, keepdim=True)
-    return methods.unpack(torch.special.entr(share).sum(-1).clamp(min=0))
+    return torch.special.entr(share).sum(-1).clamp(min=0)

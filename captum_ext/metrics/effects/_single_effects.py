@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._core.arguments import BaselinesType
 from ..._core.devices import rows_at, sent
 from ..._core.draws import SeedType, draw_seeds, example_seeds, takes_seed
-from ..._core.features import Features
+from ..._core.features import Features, warn_of_many_rows
 from ..._core.forward import Forward, Rows
 from ..._core.statistics import rounding_of_outputs, to_unit
 from ..._core.subsets import Subsets
@@ -44,6 +44,7 @@ class Changes:
 
 def single_changes(x: Features, baselines: Sequence[BaselinesType], f: Forward) -> Changes:
     """The changes for each of the baselines, of which the first are those of `x`."""
+    warn_of_many_rows(len(baselines) * x.width)
     rows = _single_features(x.counts, x.inputs[0].device)
 
     def stream() -> Iterator[Rows]:
@@ -68,7 +69,7 @@ def _single_features(counts: Tensor, device: torch.device) -> Subsets:
 
     def ranks(example: Tensor, feature: Tensor) -> Tensor:
         """The row's own feature ranks before all others."""
-        return (features != sent(feature, device)[:, None]).int()
+        return features != sent(feature, device)[:, None]
 
     return Subsets(example, feature, torch.ones_like(feature), ranks)
 

@@ -116,7 +116,7 @@ class _Halves:
 
     def _ranks(self, example: Tensor, draw: Tensor) -> Tensor:
         """`[rows, F]`: 0 for the features that a row lacks, 1 for the others."""
-        kept = torch.ones(len(example), int(self.counts.max()), dtype=torch.int32, device="cpu")
+        kept = torch.ones(len(example), int(self.counts.max()), dtype=torch.uint8, device="cpu")
         for row, b, j in zip(kept, example.tolist(), draw.tolist()):
             row[: self.counts[b]] = self._kept(b, j)
         return sent(kept, self.device)

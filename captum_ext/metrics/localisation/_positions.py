@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ from ..._core.arguments import (
     stacked,
 )
 from ..._core.checks import check_choice, check_has_values, check_real, describe, shape
-from ..._core.features import SIGNS, check_some_left, matched_to_maps
+from ..._core.features import SIGNS, check_some_left, in_parts, matched_to_maps
 from ..._core.interpretable import as_present, with_known_features
 from ..._core.statistics import wide
 
@@ -42,32 +42,73 @@ MASSES = ("positive", "negative", "absolute_value")
 class Positions:
     """Scores per position, an element of `truth_mask`: summed over the axes where the mask has size 1, then signed.
 
-    Positions outside `where` are left out: they are not true, and their scores are 0.
+    Positions outside `where` are left out: they are not true, and their scores are 0. Masks have as many axes as the
+    inputs, and 1 or B rows.
     """
 
     methods: Attributions
-    masks: Tensors  # with as many axes as the inputs, and 1 or B rows
-    scores: Tensor  # [methods, B, positions]
-    where: Tensor  # [B, positions]
-    counts: Tensor  # [B]: how many positions there are, on the CPU
+    given: Tensors  # the truth masks, where all positions count
+    counted: Tensors  # which elements count
+    kept: Tensors  # which positions do
+    counts: Tensor  # [B]: how many, on the CPU
+    sign: str
+    scaled: Tensor | None = None  # in place of the scores
 
-    @property
+    @cached_property
+    def masks(self) -> Tensors:
+        return tuple(m & k for m, k in zip(self.given, self.kept))
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """`[methods, B, positions]`"""
+        if self.scaled is not None:
+            return self.scaled
+        return SIGNS[self.sign](stacked([self.sums(method) for method in range(len(self.methods.maps))]))
+
+    @cached_property
+    def where(self) -> Tensor:
+        """`[B, positions]`"""
+        return self.per_position(self.kept)
+
+    @cached_property
     def truth(self) -> Tensor:
         return self.per_position(self.masks)
 
-    @property
+    @cached_property
     def ranked(self) -> Tensor:
         """The scores, with those of positions that are left out below all others."""
         return self.scores.masked_fill(~self.where, -math.inf)
 
+    def sums(self, method: int) -> Tensor:
+        """`[B, positions]`: the sums of a method's attributions."""
+        return flat(tuple(map(_summed, self.methods.maps[method], self.given, self.counted)))
+
     def per_position(self, masks: Tensors) -> Tensor:
         """`[B, positions]`: the masks of all tensors, expanded to the batch."""
-        return flat(tuple(m.expand(self.scores.shape[1], *m.shape[1:]) for m in masks))
+        return flat(tuple(m.expand(len(self.counts), *m.shape[1:]) for m in masks))
 
-    def unpack(self, scores: Tensor) -> Scores:
-        """Scores `[methods, B, ...]` in the form of the caller's attributions; nan where an example has no truth."""
-        no_truth = ~self.truth.any(1).reshape(-1, *[1] * (scores.dim() - 2))
-        return self.methods.unpack(scores.masked_fill(no_truth, torch.nan))
+    def unpack(self, score: Callable[[Positions], Tensor]) -> Scores:
+        """The scores in the form of the caller's attributions; nan where an example has no truth.
+
+        The function makes scores `[1, b, ...]` of the positions of one method and few examples.
+        """
+
+        def of_part(method: int, examples: slice) -> Tensor:
+            part = self._part(method, examples)
+            scores = score(part)
+            no_truth = ~part.truth.any(1).reshape(-1, *[1] * (scores.dim() - 2))
+            return scores.masked_fill(no_truth, torch.nan)
+
+        width = sum(m[0].numel() for m in self.given)
+        return self.methods.unpack(in_parts(len(self.methods.maps), len(self.counts), width, of_part))
+
+    def _part(self, method: int, examples: slice) -> Positions:
+        def rows(tensors: Tensors) -> Tensors:
+            return tuple(t if len(t) == 1 else t[examples] for t in tensors)
+
+        maps = tuple(m[examples] for m in self.methods.maps[method])
+        given, counted, kept = map(rows, (self.given, self.counted, self.kept))
+        return Positions(Attributions(None, (maps,)), given, counted, kept, self.counts[examples], self.sign)
 
 
 def at_positions(
@@ -87,13 +128,12 @@ def at_positions(
     masks = _as_truth_mask(truth_mask, x)
     counted = _counted(x, methods, groups, as_frozen(frozen, groups))
     kept = tuple(map(_with_any, counted, masks))
-    scores = stacked([flat(tuple(map(_summed, maps, masks, counted))) for maps in methods.maps])
-    for label, sums in zip(methods.labels, scores):
-        check_sums(label, sums)
-    where = flat(tuple(k.expand(len(x[0]), *k.shape[1:]) for k in kept))
-    counts = torch.full((len(where),), where.shape[1], device="cpu") if groups is None else where.sum(-1).cpu()
+    p = Positions(methods, masks, counted, kept, torch.empty(len(x[0]), device="cpu"), sign)
+    for method, label in enumerate(methods.labels):
+        check_sums(label, p.sums(method))
+    counts = torch.full((len(p.where),), p.where.shape[1], device="cpu") if groups is None else p.where.sum(-1).cpu()
     check_some_left(counts)
-    return Positions(methods, tuple(m & k for m, k in zip(masks, kept)), SIGNS[sign](scores), where, counts)
+    return replace(p, counts=counts)
 
 
 def _counted(inputs: Tensors, methods: Attributions, groups: Tensors | None, frozen: Tensor) -> Tensors:

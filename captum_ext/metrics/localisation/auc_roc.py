@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import mean_ranks
-from ._positions import at_positions
+from ._positions import Positions, at_positions
 
 
 @metric(
@@ -57,8 +59,11 @@ def auc_roc(
         >>> auc_roc(phi, phi, torch.tensor([[[[True, False], [True, False]]]]))
         tensor([0.5000])
     """
-    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
+    return at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign).unpack(_area)
+
+
+def _area(p: Positions) -> Tensor:
     ranks = mean_ranks(p.scores, p.where.expand_as(p.scores))  # from 0 for the lowest score
     true = p.truth.sum(-1)  # [B]
     others = p.counts.to(true) - true
-    return p.unpack(((ranks * p.truth).sum(-1) - true * (true - 1) / 2) / (true * others))
+    return ((ranks * p.truth).sum(-1) - true * (true - 1) / 2) / (true * others)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
@@ -63,11 +64,15 @@ def aup(
         >>> aup(phi, {"map": phi, "truth": truth.float()}, truth)
         {'map': tensor([0.5833]), 'truth': tensor([1.])}
     """
-    p = _scaled(at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign))
+    return at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign).unpack(_precision)
+
+
+def _precision(p: Positions) -> Tensor:
+    p = _scaled(p)
     thresholds = p.ranked.sort(-1).values.clamp(min=0)  # what is left out comes first, and makes no step
     called, rightly = Ranking(p).reaching(thresholds)
     steps = thresholds.diff(dim=-1, prepend=torch.zeros_like(thresholds[..., :1]))
-    return p.unpack((steps * wide(rightly) / called).sum(-1))
+    return (steps * wide(rightly) / called).sum(-1)
 
 
 @metric(higher_is_better=True, range=(0, 1), rows="none", reference=REFERENCE)
@@ -114,8 +119,11 @@ def aur(
         >>> aur(phi, {"map": phi, "truth": truth.float()}, truth)
         {'map': tensor([0.5000]), 'truth': tensor([1.])}
     """
-    p = _scaled(at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign))
-    return p.unpack((p.scores * p.truth).sum(-1) / p.truth.sum(-1))
+    return at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign).unpack(_recall)
+
+
+def _recall(p: Positions) -> Tensor:
+    return (_scaled(p).scores * p.truth).sum(-1) / p.truth.sum(-1)
 
 
 def _scaled(p: Positions) -> Positions:
@@ -123,4 +131,4 @@ def _scaled(p: Positions) -> Positions:
     scores, _ = to_unit(p.scores)
     least = scores.masked_fill(~p.where, torch.inf).amin(-1, keepdim=True)
     span = scores.masked_fill(~p.where, -torch.inf).amax(-1, keepdim=True) - least
-    return replace(p, scores=((scores - least) / span).where((span > 0) & span.isfinite(), torch.nan))
+    return replace(p, scaled=((scores - least) / span).where((span > 0) & span.isfinite(), torch.nan))

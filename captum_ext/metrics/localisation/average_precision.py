@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.statistics import wide
-from ._positions import Ranking, at_positions
+from ._positions import Positions, Ranking, at_positions
 
 
 @metric(
@@ -60,6 +62,9 @@ def average_precision(
         >>> average_precision(phi, phi, torch.tensor([[[[False, True], [True, False]]]]))
         tensor([0.8333])
     """
-    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
+    return at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign).unpack(_precision)
+
+
+def _precision(p: Positions) -> Tensor:
     called, rightly = Ranking(p).reaching(p.ranked)  # each position's own attribution is a threshold
-    return p.unpack((wide(rightly) / called * p.truth).sum(-1) / p.truth.sum(-1))
+    return (wide(rightly) / called * p.truth).sum(-1) / p.truth.sum(-1)

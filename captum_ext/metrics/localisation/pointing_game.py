@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch import Tensor
+
 from ..._core.arguments import (
     AttributionsType,
     FeatureMaskType,
@@ -78,9 +82,13 @@ def pointing_game(
     _check_positions(tolerance, as_tuple(inputs))
     p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
     _check_distances(tolerance, as_tuple(inputs), p)
+    return p.unpack(partial(_share_of_hits, tolerance))
+
+
+def _share_of_hits(tolerance: float, p: Positions) -> Tensor:
     highest = (p.ranked == p.ranked.amax(-1, keepdim=True)) & p.where
     close = p.per_position(tuple(near(m, tolerance) for m in p.masks))
-    return p.unpack(wide(highest & close).sum(-1) / highest.sum(-1))
+    return wide(highest & close).sum(-1) / highest.sum(-1)
 
 
 def _check_positions(tolerance: float, inputs: Tensors) -> None:

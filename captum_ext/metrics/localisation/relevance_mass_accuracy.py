@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.checks import check_flag
 from ..._core.signature import arguments_like
-from ._positions import MASSES, at_positions
+from ._positions import MASSES, Positions, at_positions
 
 
 @metric(
@@ -63,7 +65,11 @@ def relevance_mass_accuracy(
         tensor([0.7500])
     """
     p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign, MASSES)
-    return p.unpack((p.scores * p.truth).sum(-1) / p.scores.sum(-1))
+    return p.unpack(_share)
+
+
+def _share(p: Positions) -> Tensor:
+    return (p.scores * p.truth).sum(-1) / p.scores.sum(-1)
 
 
 @metric(
@@ -147,8 +153,12 @@ def attribution_localisation(
         tensor([3.])
     """
     p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign, MASSES)
-    share = (p.scores * p.truth).sum(-1) / p.scores.sum(-1)
-    return p.unpack(share * p.counts.to(share) / p.truth.sum(-1) if check_flag("weighted", weighted) else share)
+    return p.unpack(_weighted_share if check_flag("weighted", weighted) else _share)
+
+
+def _weighted_share(p: Positions) -> Tensor:
+    share = _share(p)
+    return share * p.counts.to(share) / p.truth.sum(-1)
 
 
 @metric(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
 from ..._core.checks import check_flag
 from ..._core.sizes import SizeType, as_sizes, several
-from ._positions import Ranking, at_positions
+from ._positions import Positions, Ranking, at_positions
 
 
 @metric(
@@ -59,10 +61,13 @@ def relevance_rank_accuracy(
         >>> relevance_rank_accuracy(phi, phi, torch.tensor([[[[True, False], [True, False]]]]))
         tensor([0.5000])
     """
-    p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
+    return at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign).unpack(_share_of_hits)
+
+
+def _share_of_hits(p: Positions) -> Tensor:
     size = p.truth.sum(-1).clamp(min=1)  # [B]
     hits = Ranking(p).true_among_top(size[:, None].expand(len(p.scores), -1, 1))
-    return p.unpack(hits[..., 0] / size)
+    return hits[..., 0] / size
 
 
 @metric(
@@ -122,9 +127,14 @@ def top_k_intersection(
         tensor([[1.0000, 0.5000]])
     """
     p = at_positions(inputs, attributions, truth_mask, feature_mask, frozen, sign)
-    sizes, one_size = as_sizes("k", k, p.counts)  # [B, K]
-    sizes = sizes.to(p.scores.device)
-    shares = Ranking(p).true_among_top(sizes.expand(len(p.scores), -1, -1)) / sizes
-    if check_flag("concept_influence", concept_influence):
-        shares = shares * (p.counts.to(shares) / p.truth.sum(-1))[:, None]
-    return p.unpack(shares[..., 0] if one_size else shares)
+    _, one_size = as_sizes("k", k, p.counts)
+    influence = check_flag("concept_influence", concept_influence)
+
+    def shares(p: Positions) -> Tensor:
+        sizes = as_sizes("k", k, p.counts)[0].to(p.scores.device)  # [b, K]
+        found = Ranking(p).true_among_top(sizes[None]) / sizes
+        if influence:
+            found = found * (p.counts.to(found) / p.truth.sum(-1))[:, None]
+        return found[..., 0] if one_size else found
+
+    return p.unpack(shares)

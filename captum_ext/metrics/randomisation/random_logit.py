@@ -72,7 +72,7 @@ def random_logit(
         tensor([1.])
     """
     x, similar = as_tuple(inputs), as_similarity(similarity, absolute)
-    batch, batches = len(x[0]), Batches(max_examples_per_batch, len(x[0]))
+    batch, batches = len(x[0]), Batches.of_explanations(max_examples_per_batch, x)
     classes = check_count("n_classes", n_classes, least=2)
     own = _class_of_each(target, classes, batch)
     step = 1 + draw_seeds(seed, batch, 1)[:, 0] % (classes - 1)

@@ -66,7 +66,6 @@ def cumulative_prediction_difference(k: SizeType = 0.2, mode: str = "morf", **se
     given = Setting(**setting)
     x = Removals(given.x, given.f, given.totals.map(torch.abs))
     sizes, one_size = as_sizes("k", k, x.sizes)  # [B, K]
-    counts = torch.minimum(x.every_count(), sizes.amax(1, keepdim=True))[:, : int(sizes.max()) + 1]
-    moved = x.curve(counts, mode).diff(dim=-1).abs().cumsum(-1)  # [methods, B, most]
+    moved = x.curve(x.every_count(sizes.amax(1)), mode).diff(dim=-1).abs().cumsum(-1)  # [methods, B, most]
     scores = moved.gather(-1, (sizes - 1).to(moved.device).expand(len(moved), -1, -1))
     return x.unpack(scores[..., 0 if one_size else slice(None)])

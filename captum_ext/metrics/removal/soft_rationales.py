@@ -100,8 +100,13 @@ def _mean_drop(n_perturb_samples: int, share: float | None, seed: SeedType, *, k
         check_fraction("share", share, open_ends=True)
     given = Setting(**setting)
     counts = given.x.counts
-    probability = probabilities(wide(given.phi), counts.to(given.phi.device), share)
-    drops = drops_by_chance(given, probability, draw_seeds(seed, len(counts), draws), kept)
+
+    def chance(method: int, examples: slice) -> Tensor:
+        phi = wide(given.totals.of(method, examples))
+        return probabilities(phi, counts[examples].to(phi.device), share)
+
+    seeds = draw_seeds(seed, len(counts), draws)
+    drops = drops_by_chance(given, given.totals.methods, chance, seeds, kept)
     return given.unpack(drops.mean(-1), lambda: of_mean(drops))
 
 

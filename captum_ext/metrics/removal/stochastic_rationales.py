@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -125,13 +126,23 @@ def _mean_drop(
     alpha, beta = _check_share("alpha", alpha), _check_share("beta", beta)
     given = Setting(**setting)
     counts = given.x.counts
-    sizes, _ = as_sizes("shares", shares, counts)
-    ranks = given.x.ranks(given.phi)[:, None]  # [methods, 1, B, F]
-    among = _among(ranks, sizes.T.to(ranks), counts.to(ranks), of_the_rest)  # [methods, K, B, F]
-    number = wide(among.sum(-1, keepdim=True).clamp(min=1))
-    probability = among * (beta * counts.to(number)[:, None] / number).clamp(max=alpha)
-    drops = drops_by_chance(given, probability.flatten(0, 1), draw_seeds(seed, len(counts), draws))
-    drops = drops.unflatten(0, among.shape[:2]).mean(1)  # [methods, B, draws]
+    sizes, _ = as_sizes("shares", shares, counts)  # [B, K]
+    methods, n_sizes = given.totals.methods, sizes.shape[1]
+
+    @lru_cache(maxsize=1)
+    def ranks(method: int, first: int, last: int) -> Tensor:
+        example = torch.arange(first, last, device="cpu")
+        return given.x.ranks_of_rows(given.totals.of(method, slice(first, last)), example)
+
+    def chance(setting: int, examples: slice) -> Tensor:
+        method, size = divmod(setting, n_sizes)
+        ranked = ranks(method, examples.start, examples.stop)  # [b, F]
+        among = _among(ranked, sizes[examples, size].to(ranked), counts[examples].to(ranked), of_the_rest)
+        number = wide(among.sum(-1, keepdim=True).clamp(min=1))
+        return among * (beta * counts[examples].to(number)[:, None] / number).clamp(max=alpha)
+
+    drops = drops_by_chance(given, methods * n_sizes, chance, draw_seeds(seed, len(counts), draws))
+    drops = drops.unflatten(0, (methods, n_sizes)).mean(1)  # [methods, B, draws]
     return given.unpack(drops.mean(-1), lambda: of_mean(drops))
 
 

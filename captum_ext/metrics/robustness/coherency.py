@@ -59,7 +59,7 @@ def coherency(
     """
     x = as_tuple(inputs)
     check_floating(x, "maps scale them")
-    explain, batches = Explanation(explanation_func, inputs, kwargs), Batches(max_examples_per_batch, len(x[0]))
+    explain, batches = Explanation(explanation_func, inputs, kwargs), Batches.of_explanations(max_examples_per_batch, x)
     warn_of_training(explanation_func, "The model of `explanation_func`")
     with torch.no_grad():
         phi = explain.maps(wide(explain.of_examples(batches)))

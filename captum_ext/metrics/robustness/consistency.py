@@ -31,6 +31,7 @@ from ..._core.checks import (
     is_exact,
     shape,
 )
+from ..._core.features import SORTED
 from ..._core.forward import Forward
 from ..._core.guard import called
 from ..._core.printing import printable
@@ -120,10 +121,14 @@ def _top(n: int) -> Discretize:
     """The indices of the `n` largest absolute values, each together with its sign."""
 
     def tokens(phi: Tensor) -> Tensor:
-        places = phi.abs().argsort(dim=1, descending=True, stable=True)[:, :n].sort(dim=1).values
-        return 3 * places + phi.gather(1, places).sign().long()
+        return torch.cat([_tokens(part, n) for part in phi.split(max(SORTED // phi.shape[1], 1))])
 
     return tokens
+
+
+def _tokens(phi: Tensor, n: int) -> Tensor:
+    places = phi.abs().argsort(dim=1, descending=True, stable=True)[:, :n].sort(dim=1).values
+    return 3 * places + phi.gather(1, places).sign().long()
 
 
 def _same(phi: Tensor, references: Tensor, discretize: Discretize) -> Tensor:
