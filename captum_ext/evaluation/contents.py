@@ -12,7 +12,8 @@ import numpy as np
 
 from .cost import COST, Total
 from .kept_maps import KEPT, Kept, joined
-from .store import Arrays, ShardStore
+from .npz import Arrays
+from .store import ShardStore
 
 AT_ONCE = 1024  # shards that are held before they are joined
 DATA, FAILURES = "data", "failures"

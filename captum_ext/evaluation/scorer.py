@@ -29,7 +29,8 @@ from .labels import PREDICTED, check_fits, check_output, predicted
 from .methods import as_method
 from .model import in_eval_mode, model_on, other_type
 from .names import SCORES
-from .store import Arrays, of_all, other_size, side_by_side
+from .npz import Arrays
+from .store import of_all, other_size, side_by_side
 
 Scores = dict[str, Tensor]  # by method
 

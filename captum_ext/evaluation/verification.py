@@ -18,7 +18,8 @@ from .axes import spanned
 from .examples import as_examples
 from .fingerprint import digest_of_examples
 from .job import Job
-from .store import NAMED, Arrays, ShardStore
+from .npz import Arrays
+from .store import NAMED, ShardStore
 
 LEVELS = ("sample", "full", "off")
 RECOMPUTED, MORE = 2, 8  # finished shards that are computed again, and others of which the data are compared

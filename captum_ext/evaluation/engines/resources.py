@@ -15,7 +15,8 @@ from ..._core.checks import check_count, check_number
 from ..._core.guard import frames_of_package
 from ..kept_run import run_to_end
 from ..model import device_of
-from ..store import Arrays, IncompleteRun
+from ..npz import Arrays
+from ..store import IncompleteRun
 from ..verification import verify_run
 from . import Engine, Job, Rank, Resources, ShardStore, engine_named
 from .members import first_of_launch
