@@ -81,6 +81,9 @@ benchmark: $(VENV)/demo.stamp
 	$(BIN)/python benchmarks/batch_size.py
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/scaling.py --shards 100000
+	$(BIN)/python benchmarks/scaling.py --kill 50000
+	$(BIN)/python benchmarks/large.py --full
 
 # What is finished is kept in the folder certainty/, from which a repeated run goes on.
 benchmark-certainty: $(VENV)/tutorials.stamp
