@@ -361,7 +361,7 @@ def work(title: str, case: Case, setting: Setting) -> str:
 def made(settings: Mapping[str, Setting], repeats: int, source: str | None) -> str:
     tasks = [(title, task, s) for title, s in settings.items() for task in TASKS[s.model]]
     rows = [reported(line(*task, repeats)) for task in tasks]
-    return f"{table(['work (rows in calls)', *PACKAGES], rows)}\n{measured(source)}"
+    return f"{table(['work (rows in calls)', *PACKAGES], rows)}\n{measured(repeats, source)}"
 
 
 def reported(cells: list[str]) -> list[str]:
@@ -370,11 +370,12 @@ def reported(cells: list[str]) -> list[str]:
     return cells
 
 
-def measured(source: str | None) -> str:
+def measured(repeats: int, source: str | None) -> str:
     versions = {"Quantus": lambda: version("quantus"), "AttriBench": lambda: version("attribench")}
     versions["torchxai"] = lambda: commit(source or ".")
     peers = [absent(package) or f"{package} {found()}." for package, found in versions.items()]
-    return " ".join([f"{datetime.date.today()}; {machine()}.", *peers])
+    pairs = f"pairs of runs: {repeats}, for 4 images {3 * repeats}"
+    return " ".join([f"{datetime.date.today()}; {pairs}; {machine()}.", *peers])
 
 
 def write(text: str, page: Path = PAGE) -> None:
