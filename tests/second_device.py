@@ -216,6 +216,9 @@ def _registered() -> torch.library.Library:
     return library
 
 
-IS_THERE = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")  # since PyTorch 2.10
+IS_THERE = (  # in newer versions of PyTorch, for one backend at a time
+    hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+    and torch._C._get_privateuse1_backend_name() == "privateuseone"
+)
 LIBRARY = _registered() if IS_THERE else None  # kernels are gone with it
 DEVICES = [device for device, there in (("cuda", torch.cuda.is_available()), (TYPE, IS_THERE)) if there]
