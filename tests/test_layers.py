@@ -37,8 +37,8 @@ MAY_IMPORT = {
     "outputs": ("_core",),
     "llm": ("llm", "_core"),
     "evaluation": (
-        *("evaluation", "_core.card", "_core.checks", "_core.estimates", "_core.guard", "_core.memory"),
-        *("_core.printing", "_core.sharing", "_core.target", "_version"),
+        *("evaluation", "_core.card", "_core.checks", "_core.devices", "_core.estimates", "_core.guard"),
+        *("_core.memory", "_core.printing", "_core.sharing", "_core.target", "_version"),
     ),
     "plots": ("evaluation", "_core.checks", "_core.printing", "_token_texts"),
     "report": ("evaluation", "plots", "report", "_core.checks", "_core.printing", "_token_texts", "_version"),
