@@ -177,6 +177,13 @@ def test_resampled_groups_of_many_examples_give_the_same_intervals_up_to_chance(
         np.testing.assert_allclose(bca(row, a, 0.95), bca(row, b, 0.95), atol=4 * of_quantiles)
 
 
+def test_the_interval_of_many_examples_is_that_of_few_from_the_same_resamples(rng, monkeypatch):
+    values, means = rng.lognormal(size=500), rng.normal(1.6, 0.1, size=1000)
+    few = bca(values, means, 0.95)
+    monkeypatch.setattr(statistics, "MOST_UNITS", 499)
+    assert bca(values, means, 0.95) == pytest.approx(few, rel=1e-12)
+
+
 def test_groups_of_examples_are_of_one_size_and_the_same_for_all_rows(rng, monkeypatch):
     monkeypatch.setattr(statistics, "MOST_UNITS", 4)
     values = np.stack([np.arange(10.0), 2 * np.arange(10.0), np.where(np.arange(10) < 5, np.nan, 1.0)])
