@@ -11,6 +11,7 @@ from torch import Tensor
 from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_count, check_number
+from ..._core.devices import sent
 from ..._core.draws import SeedType, draw_seeds
 from ..._core.estimates import of_mean
 from ..._core.setting import Setting
@@ -125,9 +126,10 @@ def _mean_drop(
     draws = check_count("n_perturb_samples", n_perturb_samples)
     alpha, beta = _check_share("alpha", alpha), _check_share("beta", beta)
     given = Setting(**setting)
-    counts = given.x.counts
+    counts, device = given.x.counts, given.x.inputs[0].device
     sizes, _ = as_sizes("shares", shares, counts)  # [B, K]
     methods, n_sizes = given.totals.methods, sizes.shape[1]
+    sizes_there, counts_there = sent(sizes, device), sent(counts, device)
 
     @lru_cache(maxsize=1)
     def ranks(method: int, first: int, last: int) -> Tensor:
@@ -137,9 +139,9 @@ def _mean_drop(
     def chance(setting: int, examples: slice) -> Tensor:
         method, size = divmod(setting, n_sizes)
         ranked = ranks(method, examples.start, examples.stop)  # [b, F]
-        among = _among(ranked, sizes[examples, size].to(ranked), counts[examples].to(ranked), of_the_rest)
+        among = _among(ranked, sizes_there[examples, size].to(ranked), counts_there[examples].to(ranked), of_the_rest)
         number = wide(among.sum(-1, keepdim=True).clamp(min=1))
-        return among * (beta * counts[examples].to(number)[:, None] / number).clamp(max=alpha)
+        return among * (beta * counts_there[examples].to(number)[:, None] / number).clamp(max=alpha)
 
     drops = drops_by_chance(given, methods * n_sizes, chance, draw_seeds(seed, len(counts), draws))
     drops = drops.unflatten(0, (methods, n_sizes)).mean(1)  # [methods, B, draws]
