@@ -54,7 +54,8 @@ class Subsets:
 
     def _removed(self, rows: slice) -> Tensor:
         ranks = self.ranks(self.example[rows], self.ordering[rows])
-        return ranks < sent(self.count[rows, None], ranks.device)
+        count = self.count[rows, None].to(ranks.dtype)  # ranks of a wider type would be another copy of the rows
+        return ranks < sent(count, ranks.device)
 
 
 def scores_without(subsets: Subsets, x: Features, f: Forward, see: See = ignored) -> Tensor:
