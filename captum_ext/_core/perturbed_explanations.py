@@ -39,6 +39,7 @@ from .training import warn_of_training
 
 OfRows = Callable[[Tensors, Tensor], Tensor]  # from rows and their examples to a value per row
 Seen = tuple[Tensor, ...]  # what is compared of rows, `[rows, ...]` each
+COMPARED = 2**18  # elements of an explanation that are compared with that of its example at a time
 SEARCHES = ("random", "vertices", "block")
 
 
@@ -182,9 +183,9 @@ class PerturbedExplanations:
         found: dict[Measure, Tensor] = {}
         # The explanation comes last, as it may write into the rows.
         for name in sorted({m.of for m in measures}, key=lambda name: (name == "explanation", name)):
+            own = [m for m in measures if m.of == name]
             after = self.observers[name].of_rows(rows, example)
-            before = tuple(rows_at(t, example) for t in self.seen(name))
-            found |= {m: m(after, before) for m in measures if m.of == name}
+            found |= dict(zip(own, _compared(own, after, self.seen(name), example)))
         return [found[m] for m in measures]
 
     def seen(self, name: str) -> Seen:
@@ -239,6 +240,16 @@ class PerturbedExplanations:
                 yield tuple(x + step_to(s, self.radius, x) for s, x in zip(steps, rows)), example
 
         return torch.cat(list(self.batches.map(function, copies())))
+
+
+def _compared(measures: Sequence[Measure], after: Seen, before: Seen, example: Tensor) -> Iterator[Tensor]:
+    """Each measure of the rows; few large ones at a time, as what is seen of their examples is a copy for each row."""
+    size = max(COMPARED // max(1, after[0][0].numel()), 1)
+    parts = []
+    for of_rows, own in zip(zip(*(t.split(size) for t in after)), example.split(size)):
+        of_examples = tuple(rows_at(t, own) for t in before)
+        parts.append([m(of_rows, of_examples) for m in measures])
+    return map(torch.cat, zip(*parts))
 
 
 def _joined(parts: Iterable[Seen]) -> Seen:
