@@ -54,6 +54,13 @@ def sharing_outputs() -> Iterator[None]:
 
 
 @contextmanager
+def sharing_nothing() -> Iterator[None]:
+    """Lets nothing in the block be shared: code of others may change a model or a tensor between two calls."""
+    with _set(_memory, None), _set(_outputs, None), _set(_measures, ()):
+        yield
+
+
+@contextmanager
 def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
     token = variable.set(value)
     try:

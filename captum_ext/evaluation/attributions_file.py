@@ -29,15 +29,20 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, rows: Sequence[int]) -> Array:
-        rising = np.argsort(rows)  # as HDF5 reads them
-        wanted = np.array(rows)[rising]
-        together = len(wanted) > 0 and wanted[-1] - wanted[0] + 1 == len(wanted)  # read at once, which is much faster
         try:
             with h5py.File(self.path) as file:
-                found: Array = file[self.name][slice(wanted[0], wanted[-1] + 1) if together else wanted]
+                return rows_of_dataset(file[self.name], rows)
         except (OSError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged or gone: {self.name!r} cannot be read: {error!r}.") from error
-        return found[np.argsort(rising)]
+
+
+def rows_of_dataset(dataset: h5py.Dataset, rows: Sequence[int]) -> Array:
+    """In any order, though HDF5 reads them in rising order."""
+    rising = np.argsort(rows)
+    wanted = np.array(rows)[rising]
+    together = len(wanted) > 0 and wanted[-1] - wanted[0] + 1 == len(wanted)  # read at once, which is much faster
+    found: Array = dataset[slice(wanted[0], wanted[-1] + 1) if together else wanted]
+    return found[np.argsort(rising)]
 
 
 class MappedArray:
@@ -55,15 +60,36 @@ class MappedArray:
 
 
 def by_rows(value: Any) -> Any:
-    """The same attributions as rows of a file if they are an array of an open one; anything else stays as it is."""
-    if isinstance(value, h5py.Dataset) and value.file.mode == "r":
-        return StoredArray(Path(value.file.filename).absolute(), value.name)
-    return _of_mapped(value) if isinstance(value, np.ndarray) and value.flags.c_contiguous else value
+    """The same attributions as rows of a file if they are an array of an open one; anything else stays as it is.
+
+    So does an array whose file is no longer found under its name, or is another one by now.
+    """
+    if not isinstance(value, (h5py.Dataset, np.ndarray)) or not value.shape:
+        return value
+    try:
+        found = _of_dataset(value) if isinstance(value, h5py.Dataset) else _of_mapped(value)
+        return found if _has_same_rows(found, value) else value
+    except (OSError, KeyError, ValueError):
+        return value
+
+
+def _has_same_rows(found: Any, value: Any) -> bool:
+    """Whether the first, the middle and the last row have the same bytes."""
+    if found is value:
+        return True
+    some = sorted({0, len(value) // 2, len(value) - 1}) if len(value) else []
+    return found.shape == value.shape and all(found[[i]].tobytes() == value[i : i + 1].tobytes() for i in some)
+
+
+def _of_dataset(dataset: h5py.Dataset) -> Any:
+    return StoredArray(Path(dataset.file.filename).absolute(), dataset.name) if dataset.file.mode == "r" else dataset
 
 
 def _of_mapped(array: Array) -> Any:
     """Of what `numpy.memmap` or `numpy.load(mmap_mode=...)` opened, or a part of it, unless it may differ from it."""
     owner = array
+    if not array.flags.c_contiguous:
+        return array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
     if not isinstance(owner, np.memmap) or owner.filename is None or owner.mode == "c":

@@ -13,7 +13,7 @@ from .._core.card import arguments_of_partial, configured
 from .._core.checks import module_of
 from .._core.estimates import generator_states, with_noise
 from .._core.guard import Guard
-from .._core.sharing import forget, key_of, made_of, outputs_for, remember, sharing
+from .._core.sharing import forget, key_of, made_of, outputs_for, remember, sharing, sharing_nothing
 from .._core.target import logits_of
 from .axes import check_scores
 from .examples import Batch
@@ -99,9 +99,10 @@ class Calls:
         def call(part: Batch) -> Any:
             if module_of(configured(metric)).startswith("captum_ext."):  # keeps the batch as it is
                 return self._metric(name, metric, seed, part, explanation)
-            return self._on_a_copy(
-                f"Metric {name!r}", lambda own: self._metric(name, metric, seed, own, explanation), part
-            )
+            with sharing_nothing():
+                return self._on_a_copy(
+                    f"Metric {name!r}", lambda own: self._metric(name, metric, seed, own, explanation), part
+                )
 
         key = (name, explanation.name if explanation else "")
         found: dict[str, Any] = self._by_draws(key, seed, batch, call, explanation)

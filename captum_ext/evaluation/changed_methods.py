@@ -9,13 +9,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .._core.checks import as_captum_takes, as_tensors, check_count, check_function, describe, explained
-from .attributions_file import StoredArray, open_attributions
+from .attributions_file import open_attributions
 from .examples import Tensors
-from .methods import METHOD, explanation_made, generator_of, generators_of, is_stored, ready_explanation, rows_of
+from .methods import (
+    METHOD,
+    as_rows,
+    explanation_made,
+    generator_of,
+    generators_of,
+    is_stored,
+    ready_explanation,
+    rows_of,
+)
 
 Change = Callable[[Tensors, list[torch.Generator]], Tensors]  # of the maps, with a generator for each example
 
@@ -84,9 +94,9 @@ class ChangedMaps:
 
 
 class ChangedRows:
-    """One tensor of attributions in a file, of which rows are read and changed when they are needed."""
+    """One tensor of stored attributions, of which rows are read and changed when they are needed."""
 
-    def __init__(self, stored: tuple[StoredArray, ...], change: Change, seed: int, tensor: int):
+    def __init__(self, stored: tuple[Any, ...], change: Change, seed: int, tensor: int):
         self.stored, self.change, self.seed, self.tensor = stored, change, seed, tensor
         self.shape = (len(self), *self[[0]].shape[1:])
 
@@ -100,18 +110,24 @@ class ChangedRows:
 
 def _changed(method: Any, change: Change, seed: int) -> Any:
     if isinstance(method, (str, os.PathLike)):
-        tensors = open_attributions(Path(method), Path(method).stem)
-        changed = tuple(ChangedRows(tensors, change, seed, number) for number in range(len(tensors)))
-        return changed[0] if len(changed) == 1 else changed
+        method = open_attributions(Path(method), Path(method).stem)
+    method = tuple(map(as_rows, method)) if isinstance(method, tuple) else as_rows(method)
     if is_stored(method):
-        stored = as_tensors(method)
-        rows = len(stored[0] if isinstance(stored, tuple) else stored)
-        return _of_maps(stored, change, [generator_of(seed, index) for index in range(rows)])
+        return _of_stored(method, change, seed)
     if (ready := ready_explanation(method)) is not None:
         return ChangedMaps(ready, change, seed, False)
     if not callable(method):
         raise TypeError(f"`method` must be {METHOD}, got {describe(method)}.")
     return functools.partial(_made_and_changed, method=method, change=change, seed=seed)
+
+
+def _of_stored(stored: Any, change: Change, seed: int) -> Any:
+    parts = stored if isinstance(stored, tuple) else (stored,)
+    if all(isinstance(part, (Tensor, np.ndarray)) for part in parts):
+        generators = [generator_of(seed, index) for index in range(len(parts[0]))]
+        return _of_maps(as_tensors(stored), change, generators)
+    changed = tuple(ChangedRows(parts, change, seed, number) for number in range(len(parts)))
+    return changed[0] if len(changed) == 1 else changed
 
 
 def _made_and_changed(model: Any, *, method: Any, change: Change, seed: int) -> ChangedMaps:

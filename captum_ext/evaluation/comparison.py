@@ -85,7 +85,7 @@ def summary_of(
 
 def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
     frame = pd.DataFrame(score.values.T)  # its reductions skip nan
-    ranks = ranks_of(score.turned(means), score.rounding)  # [resamples, methods]
+    ranks = ranks_of(score.turned(means), score.slack)  # [resamples, methods]
     observed = frame.mean().to_numpy()
     spans = intervals(score.values, means, confidence)
     rank_intervals = [rank_interval(r[np.isfinite(r)], confidence) for r in ranks.T]
@@ -97,7 +97,7 @@ def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
         low=[low for low, _ in spans],
         high=[high for _, high in spans],
         median=frame.median().to_numpy(),
-        rank=ranks_of(score.turned(observed), score.rounding),
+        rank=ranks_of(score.turned(observed), score.slack),
         rank_low=[low for low, _ in rank_intervals],
         rank_high=[high for _, high in rank_intervals],
         p_best=share_of_firsts(ranks),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 import xarray as xr
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from .._core.checks import as_captum_takes, as_tensors, describe, is_exact, missing_arguments
 from .._core.memory import ExplainedWithinMemory
-from .attributions_file import StoredArray, by_rows, open_attributions
+from .attributions_file import StoredArray, by_rows, open_attributions, rows_of_dataset
 from .examples import Batch, Tensors
 
 METHOD = "a Captum class or object, a function of the model, a tensor or a path"
@@ -284,7 +285,7 @@ def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
 
 def rows_of(stored: Any, rows: Sequence[int]) -> Tensor:
     """Some rows of stored attributions, of which no more are read."""
-    found = stored[rows]
+    found = rows_of_dataset(stored, rows) if isinstance(stored, h5py.Dataset) else stored[rows]
     return torch.as_tensor(as_tensors(found.to_numpy() if isinstance(found, xr.DataArray) else found))
 
 

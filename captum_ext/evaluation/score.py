@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,11 @@ class Score:
     def oriented(self) -> Floats:
         """The values, turned so that more is better."""
         return self.turned(self.values)
+
+    @cached_property
+    def slack(self) -> float:
+        """How far rounding may move apart the means of two methods."""
+        return float(self.rounding * np.nan_to_num(pd.DataFrame(np.abs(self.values).T).mean()).max(initial=0))
 
     def turned(self, values: Floats) -> Floats:
         return values if self.higher_is_better else -values

@@ -99,9 +99,12 @@ def difference(one: Floats, other: Floats, rounding: Floats | float = 0.0) -> Fl
     return np.where(np.abs(found) <= rounding * np.fmax(np.abs(one), np.abs(other)), 0.0, found)
 
 
-def ranks_of(means: Floats, rounding: float = TIE) -> Floats:
-    """`[..., methods]`: 1 for the largest; those equal but for rounding share the better rank; nan for nan."""
-    tolerance = max(TIE, rounding) * np.fmax.reduce(np.abs(means), axis=-1, keepdims=True)[..., None]
+def ranks_of(means: Floats, slack: float = 0.0) -> Floats:
+    """`[..., methods]`: 1 for the largest; those that differ by rounding share the better rank; nan for nan.
+
+    `slack` is the difference of two means that rounding of the scores may make.
+    """
+    tolerance = np.fmax(slack, TIE * np.fmax.reduce(np.abs(means), axis=-1, keepdims=True))[..., None]
     larger = means[..., None, :] - means[..., :, None] > tolerance  # nan is never larger
     return np.where(np.isnan(means), np.nan, 1.0 + larger.sum(-1))
 

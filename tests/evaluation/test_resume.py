@@ -160,15 +160,17 @@ def kill_this_process():
 
 
 def while_a_shard_is_written():
-    write = Path.write_bytes
+    opened = Path.open
 
-    def half(path, content):
-        if not path.name.startswith("00000001"):
-            return write(path, content)
-        write(path, content[: len(content) // 2])
-        kill_this_process()
+    def half(path, mode="r", *args, **options):
+        file = opened(path, mode, *args, **options)
+        if mode == "wb" and path.name.startswith("00000001"):
+            file.write(b"half")
+            file.flush()
+            kill_this_process()
+        return file
 
-    Path.write_bytes = half
+    Path.open = half
 
 
 def before_a_shard_gets_its_name():

@@ -50,3 +50,18 @@ def test_a_difference_beyond_rounding_decides(dtype, more):
     assert result.summary(metric="srg")["rank"].tolist() == [2, 1, 3]
     assert result.agreement()["correlation"].iloc[0] == pytest.approx(0.5)
     assert decisions_of(result.dataset, {"srg": "best"}, within=0).best(0) == [1]
+
+
+def test_nor_does_it_where_the_mean_is_near_zero():
+    """Then rounding is small beside the scores, and not beside their mean."""
+    draw = np.random.default_rng(1)
+    for _ in range(20):
+        one = draw.uniform(-1, 1, 100).astype(np.float32)
+        one -= one.mean()
+        values = np.stack([one, one + draw.uniform(-1, 1, 100).astype(np.float32) * 1e-7 * one, one - 2])
+        attributes = {"higher_is_better": True, "metric": "srg", "arguments": "{}"}
+        coordinates = {"attribution": METHODS, "example": range(100)}
+        dataset = xr.Dataset({"srg": (("attribution", "example"), values, attributes)}, coordinates, {"failures": "[]"})
+        table = Evaluation(dataset).summary()
+        assert table["rank"].tolist() == [1, 1, 3]
+        assert table[["rank_low", "rank_high"]].to_numpy().tolist() == [[1, 1], [1, 1], [3, 3]]
