@@ -101,7 +101,7 @@ class ChangedRows:
         self.shape = (len(self), *self[[0]].shape[1:])
 
     def __len__(self) -> int:
-        return len(self.stored[0])
+        return int(self.stored[0].shape[0])
 
     def __getitem__(self, rows: Sequence[int]) -> Tensor:
         maps = tuple(rows_of(tensor, rows) for tensor in self.stored)

@@ -108,4 +108,5 @@ def _digest_of_rows(stored: Any) -> str:
 def _pieces(stored: Any) -> Iterator[list[int]]:
     elements = max(math.prod(stored.shape[1:]), 1)
     size = max(min(PIECE, ELEMENTS // elements), 1)
-    yield from (list(range(i, min(i + size, len(stored)))) for i in range(0, len(stored), size))
+    rows = stored.shape[0]
+    yield from (list(range(i, min(i + size, rows))) for i in range(0, rows, size))

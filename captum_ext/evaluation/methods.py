@@ -212,10 +212,10 @@ def as_method(
         method = open_attributions(Path(method), name)
     if is_stored(method):
         for a in method if isinstance(method, tuple) else (method,):
-            if len(a) != examples:
+            if a.shape[0] != examples:
                 raise ValueError(
                     f"The attributions of method {name!r}{f' in {a.path}' if isinstance(a, StoredArray) else ''} have "
-                    f"{len(a)} rows, but `data` has {examples} examples."
+                    f"{a.shape[0]} rows, but `data` has {examples} examples."
                 )
         return Method(name, None, method)
     if not callable(method) and not hasattr(method, "attribute"):

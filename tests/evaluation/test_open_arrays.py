@@ -62,3 +62,11 @@ def test_an_array_open_for_writing_is_read_in_any_order(tmp_path):
         file["maps"] = values = np.random.default_rng(0).normal(size=(N, 4))
         found = scored(file["maps"], order="shuffled").sortby("example")
     np.testing.assert_array_equal(found, values.sum(1))
+
+
+def test_an_array_of_zarr_is_scored_and_changed():
+    zarr = pytest.importorskip("zarr")
+    values = np.random.default_rng(0).normal(size=(N, 4))
+    stored = zarr.array(values)
+    np.testing.assert_array_equal(scored(stored, order="shuffled").sortby("example"), values.sum(1))
+    torch.testing.assert_close(changed_attribution(stored, torch.neg)[[2, 0]], -torch.from_numpy(values)[[2, 0]])
