@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from .._core.printing import printable
+from .npz import Arrays, as_npz, from_npz
 
 KEPT = "kept"  # the name in a shard
 DOZEN = 12
 LARGEST = 2**20  # numbers of a map; larger ones are not kept
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def examples_to_keep(examples: Sequence[int], may_stop: bool) -> tuple[int, ...]:
@@ -82,21 +81,17 @@ def row_of(number: int, maps: Mapping[int, Sequence[np.ndarray[Any, Any]]]) -> A
 
 def packed(rows: Sequence[Arrays]) -> np.ndarray[Any, Any]:
     """The rows of a shard's examples, each with its number, as bytes."""
-    file = io.BytesIO()
-    np.savez_compressed(
-        file, allow_pickle=False, **{f"{i} {key}": v for i, row in enumerate(rows) for key, v in row.items()}
-    )
-    return np.frombuffer(file.getvalue() if rows else b"", np.uint8)
+    numbered = {f"{i} {key}": values for i, row in enumerate(rows) for key, values in row.items()}
+    return np.frombuffer(as_npz(numbered, compressed=True) if rows else b"", np.uint8)
 
 
 def unpacked(content: np.ndarray[Any, Any]) -> list[Arrays]:
     if not content.size:
         return []
     rows: dict[str, Arrays] = {}
-    with np.load(io.BytesIO(content.tobytes()), allow_pickle=False) as file:
-        for name in file.files:
-            row, _, key = name.partition(" ")
-            rows.setdefault(row, {})[key] = file[name]
+    for name, values in from_npz(content.tobytes()).items():
+        row, _, key = name.partition(" ")
+        rows.setdefault(row, {})[key] = values
     return list(rows.values())
 
 
@@ -114,14 +109,12 @@ def _alike(rows: Sequence[Arrays], key: str) -> bool:
 
 
 def as_bytes(kept: Kept) -> bytes:
-    file, about = io.BytesIO(), {"methods": kept.methods, "costs": kept.costs.to_dict("split")}
-    np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **kept.arrays)
-    return file.getvalue()
+    about = {"methods": kept.methods, "costs": kept.costs.to_dict("split")}
+    return as_npz({"about": np.array(json.dumps(about)), **kept.arrays}, compressed=True)
 
 
 def from_bytes(content: bytes) -> Kept:
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        arrays: Mapping[str, Any] = {name: file[name] for name in file.files}
+    arrays = from_npz(content)
     about = json.loads(str(arrays["about"]))
     costs = pd.DataFrame(**about["costs"])
     return Kept(about["methods"], {name: value for name, value in arrays.items() if name != "about"}, costs)

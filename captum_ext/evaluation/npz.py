@@ -12,12 +12,16 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 START = 10  # bytes of a `.npy` before its header, whose length is in the last two
+OBJECTS = "An array of objects would be a pickle, which is neither written nor read."
 OF_ALL_PLAIN_TYPES = b"\x93NUMPY\x01\x00"  # the version that numpy writes for all but named columns and huge headers
 
 
-def as_npz(arrays: Arrays) -> bytes:
+def as_npz(arrays: Arrays, compressed: bool = False) -> bytes:
+    if any(array.dtype.hasobject for array in arrays.values()):
+        raise ValueError(OBJECTS)
+    save: Any = np.savez_compressed if compressed else np.savez
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    save(file, **arrays)  # without `allow_pickle`, which NumPy 1 would take for an array
     return file.getvalue()
 
 
@@ -32,7 +36,7 @@ def _array(content: bytes) -> Array:
     start = START + int.from_bytes(content[START - 2 : START], "little")
     shape, in_fortran_order, dtype = _header(content[:start])
     if dtype.hasobject:
-        raise ValueError("An array of objects is a pickle, which is not read.")
+        raise ValueError(OBJECTS)
     return np.ndarray(shape, dtype, content, start, order="F" if in_fortran_order else "C").copy(order="K")
 
 
