@@ -33,7 +33,17 @@ from captum.attr import Saliency
 from cases import CASES, Case, Setting, Work, captums_infidelity, captums_sensitivity_max, gaussian
 from measuring import counted, time_ratio
 from overhead import machine, table
-from side_by_side import Explained, commit, imported, of_quantus, of_torchxai, quantus, target_of_torchxai, torchxai
+from side_by_side import (
+    Explained,
+    commit,
+    imported,
+    of_quantus,
+    of_torchxai,
+    quantus,
+    target_of_torchxai,
+    torchxai,
+    write,
+)
 from torch import Tensor
 
 from captum_ext import metrics
@@ -378,11 +388,6 @@ def measured(repeats: int, source: str | None) -> str:
     return " ".join([f"{datetime.date.today()}; {pairs}; {machine()}.", *peers])
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torchxai", help="a checkout of its source")
@@ -398,7 +403,7 @@ def main() -> None:
     text = made(QUICK if options.quick else FULL, repeats, options.torchxai)
     print(text)
     if options.write:
-        write(text)
+        write(text, PAGE, BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -560,9 +560,10 @@ def commit(source: str) -> str:
     return subprocess.run(called, capture_output=True, text=True, check=False).stdout.strip() or "of an unknown commit"
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+def write(text: str, page: Path = PAGE, begin: str = BEGIN, end: str = END) -> None:
+    """Puts the text between two lines of a page."""
+    before, rest = page.read_text().split(begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
 
 
 def main() -> None:

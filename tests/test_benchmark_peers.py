@@ -101,5 +101,5 @@ def test_what_is_written_takes_the_place_of_what_was_there(tmp_path):
     p = peers()
     page = tmp_path / "page.md"
     page.write_text(f"before\n{p.BEGIN}\nold\n{p.END}\nafter\n")
-    p.write("new", page)
+    p.write("new", page, p.BEGIN, p.END)
     assert page.read_text() == f"before\n{p.BEGIN}\n\nnew\n\n{p.END}\nafter\n"

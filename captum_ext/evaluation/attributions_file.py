@@ -87,9 +87,9 @@ def _of_dataset(dataset: h5py.Dataset) -> Any:
 
 def _of_mapped(array: Array) -> Any:
     """Of what `numpy.memmap` or `numpy.load(mmap_mode=...)` opened, or a part of it, unless it may differ from it."""
-    owner = array
     if not array.flags.c_contiguous:
         return array
+    owner = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
     if not isinstance(owner, np.memmap) or owner.filename is None or owner.mode == "c":

@@ -42,9 +42,9 @@ def shuffled_attribution(method: Any, *, seed: int = 0) -> Any:
     maps that change at random. Of stored attributions it can have none.
 
     Args:
-        method: any form of a method that `evaluate` takes. Attributions in memory are shuffled at
-            once, those in a file when rows are read: what is returned then has a `shape` and gives the rows in a list
-            of indices, as a tensor.
+        method: any form of a method that `evaluate` takes. Attributions in memory are shuffled at once, those in a
+            file when rows are read: then what is returned has a `shape`, and gives rows as a tensor for a list of
+            indices.
         seed: a whole number; another one gives another order.
 
     Example:
