@@ -28,7 +28,16 @@ from .arguments import (
     of_rows,
 )
 from .card import arguments_of_partial, configured
-from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
+from .checks import (
+    check_count,
+    check_function,
+    check_has_values,
+    check_not_negative,
+    check_real,
+    describe,
+    module_of,
+    shape,
+)
 from .devices import rows_at
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .features import check_some_left
@@ -284,7 +293,7 @@ def gaussian_settings(perturb_func: Any) -> dict[str, Any] | None:
 def of_seeds_alone(perturb_func: Any) -> bool:
     """Whether this is one of `captum_ext.perturbations`, whose results follow from rows, seeds and settings."""
     function = configured(perturb_func)
-    return getattr(function, "__module__", "") == "captum_ext.perturbations" and not hasattr(function, "__wrapped__")
+    return module_of(function) == "captum_ext.perturbations" and not hasattr(function, "__wrapped__")
 
 
 def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tensors:
