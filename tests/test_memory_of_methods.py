@@ -95,6 +95,10 @@ def test_memory_is_few_copies_of_the_batch_and_does_not_grow_with_the_methods(na
     assert many <= few + 0.5
 
 
+def test_infidelity_holds_nothing_beside_what_a_perturb_func_makes_and_returns():
+    assert copies(partial(METRICS["infidelity"], n_perturb_samples=1), 1) <= 3.01  # copies, noise, perturbed copies
+
+
 MANY = 6  # examples, of which few are looked at together
 TRUTH = {"truth_mask": torch.rand(MANY, *SHAPE, generator=torch.Generator().manual_seed(0)) > 0.7}
 REFERENCE = {"reference_attributions": torch.randn(MANY, *SHAPE, generator=torch.Generator().manual_seed(0))}

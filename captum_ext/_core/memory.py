@@ -16,9 +16,9 @@ from .guard import frames_of_package, versions
 from .home import HOME
 
 # On a CPU a call is fast while its rows fit into the caches, and slow if it has too few of them.
-ELEMENTS, FEWEST, MOST = 2**20, 4, 1024
+ELEMENTS, FEWEST, MOST = 2**19, 4, 1024
 ON_ACCELERATOR = 64
-EXPLAINED, EXPLAINED_ELEMENTS = 64, 2**24  # the most rows and elements of perturbed copies that are explained at a time
+EXPLAINED, EXPLAINED_ELEMENTS = 64, 2**24  # the most rows and elements of perturbed copies made or explained at a time
 WIDTH = 768  # of a token id inside a model whose embedding cannot be found
 # What torch's errors say if a CPU, or a device without an error type of its own, has no more memory.
 SIGNS_OF_NO_MEMORY = ("DefaultCPUAllocator", "out of memory")
@@ -37,8 +37,12 @@ def rows_per_call(forward_func: Any, inputs: Tensors) -> int:
 
 def rows_explained(inputs: Tensors) -> int:
     """Returns the most rows that an explanation gets without a limit: those of the batch, or more if rows are small."""
-    elements = max(sum(x[0].numel() for x in inputs), 1)
-    return max(len(inputs[0]), min(max(EXPLAINED_ELEMENTS // elements, FEWEST), EXPLAINED))
+    return max(len(inputs[0]), min(max(rows_made(inputs), FEWEST), EXPLAINED))
+
+
+def rows_made(inputs: Tensors) -> int:
+    """Returns how many perturbed copies are made at a time, where no caller's function needs all of them in one call."""
+    return EXPLAINED_ELEMENTS // max(sum(x[0].numel() for x in inputs), 1)
 
 
 def row_elements(forward_func: Any, inputs: Tensors) -> int:

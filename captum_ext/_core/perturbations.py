@@ -43,6 +43,7 @@ from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, unif
 from .features import check_some_left
 from .forward import Forward, Rows, copies_of
 from .guard import Guard
+from .memory import rows_made
 from .interpretable import as_present, with_known_features
 from .sharing import shared_as
 from .target import TargetType
@@ -58,9 +59,14 @@ def draws_per_call(n_perturb_samples: int, batch: int, max_examples_per_batch: i
 
 
 def call_by_call(inputs: Tensors, calls: list[int]) -> Iterator[Rows]:
-    """Yields copies of all examples for each call. The copies of one example follow each other, as in Captum."""
+    """Yields copies of all examples for each call."""
     for draws in calls:
-        yield copies_of(inputs, torch.arange(len(inputs[0]), device="cpu").repeat_interleave(draws))
+        yield copies_of(inputs, examples_of_call(len(inputs[0]), draws))
+
+
+def examples_of_call(batch: int, draws: int) -> Tensor:
+    """The example of each row in a call. The copies of one example follow each other, as in Captum."""
+    return torch.arange(batch, device="cpu").repeat_interleave(draws)
 
 
 def by_example(scores: Tensor, batch: int, calls: list[int]) -> Tensor:
@@ -195,6 +201,8 @@ class Perturbations:
         self.f = Forward(
             forward_func, self.inputs, target, additional_forward_args, None, max_examples_per_batch, show_progress
         )
+        if max_examples_per_batch is None and of_seeds_alone(perturb_func):
+            max_examples_per_batch = max(rows_made(self.inputs), 1)
         self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
         self.repeatable = seed is not None and of_seeds_alone(perturb_func) and not self.f.changes
 
@@ -204,12 +212,13 @@ class Perturbations:
         `see` is called with the perturbations of every call and the examples that they belong to.
         """
 
-        def perturb(copies: Rows, keywords: dict[str, Any]) -> Rows:
-            perturbation, perturbed = self._call(copies, keywords)
-            see(perturbation, copies[1])
-            return perturbed, copies[1]
+        def perturb(draws: int, keywords: dict[str, Any]) -> Rows:
+            example = examples_of_call(self.batch, draws)
+            perturbation, perturbed = self._call(example, keywords)
+            see(perturbation, example)
+            return own(perturbed), example
 
-        perturbed = map(perturb, call_by_call(self.inputs, self.calls), self._keywords_per_call())
+        perturbed = map(perturb, self.calls, self._keywords_per_call())
 
         def found() -> tuple[Tensor, torch.dtype]:
             first = [next(perturbed)]  # made before the model is called, so that a bad perturb_func costs no call
@@ -231,8 +240,9 @@ class Perturbations:
         for call in range(len(self.calls)):
             yield {name: part[call].reshape(-1) for name, part in parts.items()}
 
-    def _call(self, copies: Rows, keywords: dict[str, Any]) -> tuple[Tensors, Tensors]:
-        tensors, example = copies
+    def _call(self, example: Tensor, keywords: dict[str, Any]) -> tuple[Tensors, Tensors]:
+        """The perturbations, and the perturbed inputs as they were returned."""
+        tensors, _ = copies_of(self.inputs, example)
         extra = () if self.baselines is None else (self._of_rows(self.baselines, example),)
         if self.feature_mask is not None:
             keywords["feature_mask"] = self._of_rows(self.feature_mask, example)
@@ -245,7 +255,7 @@ class Perturbations:
             )
         # At least float32, as a perturbation divided by a distance may be too large for the type of the inputs.
         perturbations = as_copies(result[0], tensors, "perturbations", torch.float32)
-        return perturbations, own(as_copies(result[1], tensors, "perturbed inputs"))
+        return perturbations, as_copies(result[1], tensors, "perturbed inputs")
 
     def _of_rows(self, values: tuple[Any, ...], example: Tensor) -> Any:
         return bare_if_single(tuple(of_rows(v, example, self.batch) for v in values))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._core.checks import as_captum_takes, as_tensors, check_count, check_function, describe, explained
+from .._core.checks import as_captum_takes, as_tensors, check_count, check_function, describe, explained, shape
 from .attributions_file import open_attributions
 from .examples import Tensors
 from .methods import (
@@ -149,4 +149,12 @@ def _in_random_order(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _each(maps: Tensors, generators: list[torch.Generator], *, function: Callable[[Tensor], Tensor]) -> Tensors:
-    return tuple(function(m.clone()) for m in maps)
+    return tuple(_of_rows(function(m.clone()), m) for m in maps)
+
+
+def _of_rows(changed: Any, maps: Tensor) -> Tensor:
+    if not isinstance(changed, Tensor):
+        raise TypeError(f"`change` must return a tensor of maps, got {describe(changed)}.")
+    if shape(changed)[:1] != (len(maps),):
+        raise ValueError(f"`change` must return a row for each of the {len(maps)} that it got, got {shape(changed)}.")
+    return changed

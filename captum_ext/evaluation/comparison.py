@@ -5,10 +5,10 @@ Plain functions that take an `xarray.Dataset` and return a `pandas.DataFrame`.
 The dataset has one variable per metric over `attribution` (the method) and `example`. A metric with an axis of its own
 (several sizes `n`) is several scores, told apart by the columns `axis` ("n") and `at` (5), which are both missing for a
 metric with one score per example. Examples are assumed to be independent draws of the data that one wants to speak
-about, so intervals resample examples and tests pair methods by example. A score that is NaN or infinite is undefined:
-it is left out, and counted. Only variables with the attribute `higher_is_better` can be ranked; curves have none and
-are left out. Random numbers are drawn from `seed`, so every table repeats. A control character in
-a name is shown as an escape.
+about, so intervals resample examples and tests pair methods by example. A score that is NaN, infinite or above 1e300 is
+undefined: it is left out, and counted. Only variables with the attribute `higher_is_better` can be ranked; curves have
+none and are left out. Random numbers are drawn from `seed`, so every table repeats. A control character in a name is
+shown as an escape.
 
 Each table also has a function of scores that were read already (`summary_of` beside `summary`), for those who need
 several tables of one dataset.

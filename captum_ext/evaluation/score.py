@@ -19,6 +19,7 @@ from .names import HALVES, OF, STDERR
 from .statistics import Floats, rounding_of
 
 MetricType = str | Sequence[str] | None
+LARGEST = 1e300  # larger scores cannot be added up
 GROUP = "group"  # the coordinate over examples that says which of them belong together
 
 
@@ -145,7 +146,8 @@ def scores(dataset: xr.Dataset, metric: MetricType = None) -> list[Score]:
 def _scores_of(name: str, dataset: xr.Dataset, methods: list[str], groups: Sequence[int] | None) -> Iterator[Score]:
     higher, noise = bool(dataset[name].attrs["higher_is_better"]), noise_of(dataset, name)
     for axis, at, values in points(dataset[name], "attribution", "example"):
-        values, of_draws = np.where(np.isfinite(values), values, np.nan), None if noise is None else next(noise)
+        values = np.where(np.abs(values) < LARGEST, values, np.nan)
+        of_draws = None if noise is None else next(noise)
         if groups is not None:
             of_draws = None if of_draws is None else grouped(of_draws, groups) / _known(of_draws, groups)
             values = grouped(values, groups)

@@ -10,10 +10,11 @@ from captum.attr import FeatureAblation, IntegratedGradients, NoiseTunnel, Salie
 from torch import nn
 from torch.testing import assert_close
 
-from captum_ext import evaluate
+from captum_ext import evaluate, perturbations
+from captum_ext._core import memory
 from captum_ext._core.forward import Forward
 from captum_ext._core.memory import is_out_of_memory, row_elements, rows_explained, rows_per_call
-from captum_ext.metrics import deletion, deletion_curve, sensitivity_max
+from captum_ext.metrics import deletion, deletion_curve, infidelity, sensitivity_max
 
 from ..oracles import Recorder
 
@@ -31,7 +32,7 @@ def first(x):
 
 @pytest.mark.parametrize(
     ("shape", "limit"),
-    [((224, 224, 3), 6), ((3, 32, 32), 341), ((16,), 1024), ((3, 1024, 1024), 4), ((1, 128, 128, 128), 4)],
+    [((112, 224, 3), 6), ((224, 224, 3), 4), ((3, 32, 32), 170), ((16,), 1024), ((3, 1024, 1024), 4), ((1, 128, 128, 128), 4)],
 )
 def test_on_a_cpu_the_limit_depends_on_the_elements_of_a_row(shape, limit):
     for batch in (1, 3):
@@ -66,6 +67,18 @@ def test_an_explanation_of_a_large_input_gets_few_copies():
     assert sizes == [1, 4, 2]
 
 
+def test_only_a_perturb_func_of_the_caller_makes_all_copies_of_large_inputs_at_once(monkeypatch):
+    x, sizes, normal = torch.rand(2, 1, 8, 8), [], perturbations.normal
+    monkeypatch.setattr(perturbations, "normal", lambda seeds, *rest: sizes.append(len(seeds)) or normal(seeds, *rest))
+    call = {"n_perturb_samples": 5, "max_examples_per_batch": None, "seed": 0}
+    small = infidelity(first, perturbations.gaussian, x, x, **call)
+    monkeypatch.setattr(memory, "EXPLAINED_ELEMENTS", 4 * 64)
+    assert_close(infidelity(first, perturbations.gaussian, x, x, **call), small)
+    assert sizes == [10, 4, 4, 2]
+    assert_close(infidelity(first, lambda x, seed=None: perturbations.gaussian(x, seed=seed), x, x, **call), small)
+    assert sizes[4:] == [10]
+
+
 def test_token_ids_count_as_many_elements_as_their_embedding_has():
     ids = torch.zeros(2, 128, dtype=torch.long)
     bag = nn.Sequential(nn.Embedding(9, 64), nn.Flatten())
@@ -78,8 +91,8 @@ def test_a_forward_func_may_say_how_large_its_rows_are():
     def prompts(present):
         return present.sum(1)
 
-    prompts.row_elements = 2**18
-    assert Forward(prompts, (torch.ones(1, 12),)).batches.limit == 4
+    prompts.row_elements = 2**16
+    assert Forward(prompts, (torch.ones(1, 12),)).batches.limit == 8
     assert Forward(prompts, (torch.ones(1, 12),), max_examples_per_batch=7).batches.limit == 7
 
 

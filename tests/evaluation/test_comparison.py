@@ -227,9 +227,9 @@ def test_a_constant_score_is_its_own_interval_and_two_scores_have_none():
     assert two["undefined"] == pytest.approx(10 / 12)
 
 
-def test_nan_and_infinite_scores_are_left_out_and_counted(noisy):
+def test_nan_infinite_and_too_large_scores_are_left_out_and_counted(noisy):
     values = noisy["up"].values.copy()
-    values[0, :10], values[0, 10] = np.nan, np.inf
+    values[0, :9], values[0, 9:11] = np.nan, [1e301, np.inf]  # the mean of few such large numbers is infinite
     first = row(summary(dataset(up=(values, True))), "best")
     assert first["mean"] == pytest.approx(values[0, 11:].mean())
     assert (first["examples"], first["undefined"]) == (29, 11 / 40)
@@ -564,7 +564,9 @@ def test_a_lead_is_twice_the_centred_rank(examples):
     values = np.array(examples, float).reshape(-1, 5).T
     ranks = stats.rankdata(values, axis=0, nan_policy="omit")
     centred = 2 * ranks - (np.isfinite(values).sum(0) + 1)
-    np.testing.assert_array_equal(leads(values), np.nan_to_num(centred))
+    with pytest.MonkeyPatch.context() as patched:  # parts of four examples, so that six take two
+        patched.setattr(statistics, "IN_CACHE", 4)
+        np.testing.assert_array_equal(leads(values), np.nan_to_num(centred))
 
 
 def test_correlations_are_over_the_methods_that_both_score(rng):

@@ -104,8 +104,8 @@ def oracle_normalized(
     features = removals(**arguments)
     if seed is not None:
         seed = example_seeds(seed, len(features.sizes))
-    drawn = [] if lower == "worst" else random_totals(features.x, draws, seed)
     *found, largest = SEARCHES[search](features.x, features.f, score)
+    drawn = [] if lower == "worst" else random_totals(features.x, draws, seed)
     found += [-totals for totals in found] * (lower == "worst")
     orders = [*found, *drawn]
     maps = {i: features.x.as_maps(totals) for i, totals in enumerate(orders)}
