@@ -41,7 +41,7 @@ def rows_explained(inputs: Tensors) -> int:
 
 
 def rows_made(inputs: Tensors) -> int:
-    """Returns how many perturbed copies are made at a time, where no caller's function needs all of them in one call."""
+    """Returns how many perturbed copies are made at a time, where no caller's function needs all at once."""
     return EXPLAINED_ELEMENTS // max(sum(x[0].numel() for x in inputs), 1)
 
 

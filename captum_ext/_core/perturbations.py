@@ -43,8 +43,8 @@ from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, unif
 from .features import check_some_left
 from .forward import Forward, Rows, copies_of
 from .guard import Guard
-from .memory import rows_made
 from .interpretable import as_present, with_known_features
+from .memory import rows_made
 from .sharing import shared_as
 from .target import TargetType
 

@@ -205,11 +205,14 @@ def _rounding(values: Tensor) -> Tensor:
 
 def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
     """Ranks from 0 over the places `where`; equal values share their mean rank."""
-    values = values.masked_fill(~where, torch.inf).contiguous()
-    in_order = values.sort(-1).values
-    below, up_to = (torch.searchsorted(in_order, values, right=right) for right in (False, True))
+    in_order, order = values.masked_fill(~where, torch.inf).sort(-1)
+    place, starts = torch.arange(order.shape[-1], device=order.device), _differs_from_previous(in_order)
+    below = (place * starts).cummax(-1).values
+    ends = torch.where(starts.roll(-1, -1), place + 1, order.shape[-1])
+    up_to = ends.flip(-1).cummin(-1).values.flip(-1)
     up_to = torch.minimum(up_to, where.sum(-1, keepdim=True))  # an infinite value is not tied with the other places
-    return wide(below + up_to - 1) / 2
+    ranks = wide(below + up_to - 1) / 2
+    return torch.empty_like(ranks).scatter_(-1, order, ranks)
 
 
 def _centred(values: Tensor, where: Tensor, n: Tensor) -> Tensor:

@@ -148,13 +148,13 @@ def test_what_cannot_be_changed_is_refused():
 
 @pytest.mark.parametrize("method", [Saliency, STORED, "in a file"], ids=["explained", "in memory", "in a file"])
 @pytest.mark.parametrize(
-    "change, error", [(torch.sum, ValueError), (lambda m: m[:1], ValueError), (torch.Tensor.tolist, TypeError)]
+    ("change", "error"), [(torch.sum, ValueError), (lambda m: m[:1], ValueError), (torch.Tensor.tolist, TypeError)]
 )
 def test_a_change_that_returns_no_row_for_each_map_is_refused(method, change, error, tmp_path):
     if isinstance(method, str):
         method = tmp_path / "maps.h5"
         attribute_dataset(NET, data(), {"product": InputXGradient}, method)
-    with pytest.raises(error, match="`change` must return a (row for each of the|tensor of maps, got a list)"):
+    with pytest.raises(error, match=r"`change` must return a (row for each of the|tensor of maps, got a list)"):
         maps_of(changed_attribution(method, change), data=data())
 
 
