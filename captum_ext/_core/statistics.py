@@ -206,12 +206,10 @@ def _rounding(values: Tensor) -> Tensor:
 def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
     """Ranks from 0 over the places `where`; equal values share their mean rank."""
     in_order, order = values.masked_fill(~where, torch.inf).sort(-1)
-    place, starts = torch.arange(order.shape[-1], device=order.device), _differs_from_previous(in_order)
-    below = (place * starts).cummax(-1).values
-    ends = torch.where(starts.roll(-1, -1), place + 1, order.shape[-1])
-    up_to = ends.flip(-1).cummin(-1).values.flip(-1)
-    up_to = torch.minimum(up_to, where.sum(-1, keepdim=True))  # an infinite value is not tied with the other places
-    ranks = wide(below + up_to - 1) / 2
+    # Looking for values in their order reads memory from front to back, which is several times as fast.
+    below, up_to = (torch.searchsorted(in_order, in_order, right=right, out_int32=True) for right in (False, True))
+    last = where.sum(-1, keepdim=True, dtype=torch.int32) - 1  # an infinite value is not tied with the other places
+    ranks = wide(below + torch.minimum(up_to - 1, last)) / 2
     return torch.empty_like(ranks).scatter_(-1, order, ranks)
 
 
