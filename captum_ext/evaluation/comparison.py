@@ -33,7 +33,6 @@ from .statistics import (
     Floats,
     Ranked,
     corrected,
-    difference,
     fisher_sum,
     intervals,
     krippendorff_alpha,
@@ -85,7 +84,7 @@ def summary_of(
 
 def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
     frame = pd.DataFrame(score.values.T)  # its reductions skip nan
-    ranks = ranks_of(score.turned(means), score.slack)  # [resamples, methods]
+    ranks = ranks_of(score.turned(means), score.margin_of_means)  # [resamples, methods]
     observed = frame.mean().to_numpy()
     spans = intervals(score.values, means, confidence)
     rank_intervals = [rank_interval(r[np.isfinite(r)], confidence) for r in ranks.T]
@@ -97,7 +96,7 @@ def _summary(score: Score, means: Floats, confidence: float) -> pd.DataFrame:
         low=[low for low, _ in spans],
         high=[high for _, high in spans],
         median=frame.median().to_numpy(),
-        rank=ranks_of(score.turned(observed), score.slack),
+        rank=ranks_of(score.turned(observed), score.margin_of_means),
         rank_low=[low for low, _ in rank_intervals],
         rank_high=[high for _, high in rank_intervals],
         p_best=share_of_firsts(ranks),
@@ -169,7 +168,7 @@ def _check_baseline(baseline: Any, methods: list[str]) -> None:
 
 def _against(score: Score, baseline: str, alternative: str) -> pd.DataFrame:
     others = [i for i, name in enumerate(score.methods) if name != baseline]
-    differences = difference(score.oriented[others], score.oriented[score.methods.index(baseline)], score.rounding)
+    differences = score.better_by(others, score.methods.index(baseline))
     ranked = [signed_ranks(d) for d in differences]
     return _rows(
         score,
@@ -203,7 +202,7 @@ def _ties(score: Score, confidence: float) -> pd.DataFrame:
     scored = np.isfinite(means)
     best = int(np.where(scored, means, -np.inf).argmax())
     others = scored & (np.arange(len(means)) != best)
-    differences = difference(score.oriented[others], score.oriented[best], score.rounding)
+    differences = score.better_by(others, best)
     p, unclear = np.full(len(means), np.nan), np.zeros(len(means), dtype=bool)
     p[others] = corrected(np.array([signed_ranks(d).p() for d in differences]), "holm")
     least = least_p(np.isfinite(differences).sum(-1), "two-sided")
@@ -257,7 +256,9 @@ def _blocks_of_examples(found: Sequence[Score]) -> list[slice]:
 
 def _fisher_sums(found: Sequence[Score], block: slice, methods: int) -> list[tuple[float, int]]:
     """For each pair of scores the sum on Fisher's scale over a block of examples, and how many have a correlation."""
-    ranked = [Ranked(score.oriented[:, block], score.rounding) for score in found]  # each once, for all of its pairs
+    ranked = [
+        Ranked(score.oriented[:, block], score.margins(block)) for score in found
+    ]  # each once, for all of its pairs
     correlations = (one.spearman(other) for one, other in combinations(ranked, 2))
     known = (r[np.isfinite(r)] for r in correlations)
     return [(fisher_sum(r, methods), len(r)) for r in known]
@@ -370,7 +371,7 @@ def _three_axes(halves: Any) -> xr.DataArray:
 
 def _ranks_in_example(score: Score) -> Floats:
     defined = np.isfinite(score.values)
-    return np.where(defined, (defined.sum(0) + 1 - leads(score.oriented, score.rounding)) / 2, np.nan)
+    return np.where(defined, (defined.sum(0) + 1 - leads(score.oriented, score.margins())) / 2, np.nan)
 
 
 def _rows(score: Score, methods: list[str], **columns: Any) -> pd.DataFrame:

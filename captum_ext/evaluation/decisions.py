@@ -71,7 +71,8 @@ class Decisions:
         """`[2, comparisons, examples]`, from `[questions, methods, examples]`: as they are tested, and as they are."""
         of_method, of_other = values[self.question, self.method], values[self.question, self.other]
         with np.errstate(over="ignore"):
-            plain = difference(of_method, of_other, np.array(rounding)[self.question, None])
+            margin = np.array(rounding)[self.question, None] * np.fmax(np.abs(of_method), np.abs(of_other))
+            plain = difference(of_method, of_other, margin)
             lead = of_method - values[self.question, self.rule.control or 0]
             tested = plain + np.where(self.share[:, None] > 0, self.share[:, None] * lead, 0)
         known = np.isfinite(tested)

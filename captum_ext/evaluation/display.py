@@ -84,7 +84,7 @@ def decided(dataset: xr.Dataset) -> list[str]:
 
 
 def numbers(score: Score, values: Floats, form: Callable[[float], str], stderr: Floats | None = None) -> Numbers:
-    best = ranks_of(score.turned(values), score.slack) == 1
+    best = ranks_of(score.turned(values), score.margin_of_means) == 1
     errors = [""] * len(values) if stderr is None else [f" ± {form(e)}" if np.isfinite(e) else "" for e in stderr]
     texts = [form(value) + error for value, error in zip(values, errors)]
     return Numbers(score.label, score.higher_is_better, values.tolist(), texts, best.tolist())

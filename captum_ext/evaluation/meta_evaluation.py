@@ -14,7 +14,7 @@ import xarray as xr
 
 from .._core.checks import check_count, check_fraction, describe
 from .score import GROUP, Score, check_dataset, scores
-from .statistics import Floats, bca, difference, fisher_mean, resampled_means, spearman_of_examples
+from .statistics import Floats, Ranked, bca, difference, fisher_mean, resampled_means
 
 WANTED = ("worse", "same")  # of disrupted maps, and of harmlessly changed ones
 
@@ -133,10 +133,11 @@ def _pairs(dataset: xr.Dataset, changed: xr.Dataset) -> Iterator[tuple[Score, Sc
 def _reaction(before: Score, after: Score, confidence: float, n_resamples: int, seed: int) -> dict[str, Any]:
     a, b = before.oriented, after.oriented  # [methods, examples]
     known = np.isfinite(a) & np.isfinite(b)
-    gap = difference(a, b, before.rounding)
+    margins = before.margins(), after.margins()
+    gap = difference(a, b, np.fmax(*margins))
     tied = known & (gap == 0)
     beaten = _of_examples(np.where(tied, 0.5, gap > 0), known)
-    r = spearman_of_examples(a, b, (before.rounding, after.rounding))
+    r = Ranked(a, margins[0]).spearman(Ranked(b, margins[1]))
     r = r[np.isfinite(r)]
     low, high = _interval(beaten, confidence, n_resamples, seed)
     return {

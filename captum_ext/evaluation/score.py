@@ -16,7 +16,7 @@ from .._core.checks import check_choice, describe
 from .._core.printing import printable
 from .axes import place_label, with_place
 from .names import HALVES, OF, STDERR
-from .statistics import Floats, rounding_of
+from .statistics import Floats, difference, rounding_of
 
 MetricType = str | Sequence[str] | None
 LARGEST = 1e300  # larger scores cannot be added up
@@ -35,16 +35,26 @@ class Score:
     values: Floats  # [methods, examples], nan where undefined; with groups, an example is the mean of a group
     rounding: float = 0.0  # the share of a value up to which a difference is rounding of the type it is stored in
     noise: Floats | None = None  # [methods, examples]: the variance by the metric's random draws, where it is known
+    sizes: Floats | None = None  # [methods, groups]: the mean size of a group's scores, which may cancel in their mean
 
     @property
     def oriented(self) -> Floats:
         """The values, turned so that more is better."""
         return self.turned(self.values)
 
+    def margins(self, examples: slice = slice(None)) -> Floats:
+        """`[methods, examples]`: how far rounding may move each value."""
+        return self.rounding * np.abs((self.values if self.sizes is None else self.sizes)[:, examples])
+
     @cached_property
-    def slack(self) -> float:
+    def margin_of_means(self) -> float:
         """How far rounding may move apart the means of two methods."""
-        return float(self.rounding * np.nan_to_num(pd.DataFrame(np.abs(self.values).T).mean()).max(initial=0))
+        return float(np.nan_to_num(pd.DataFrame(self.margins().T).mean()).max(initial=0))
+
+    def better_by(self, methods: Any, other: int) -> Floats:
+        """`[methods, examples]`: how much better these are than the other; 0 where that is no more than rounding."""
+        margins = self.margins()
+        return difference(self.oriented[methods], self.oriented[other], np.fmax(margins[methods], margins[other]))
 
     def turned(self, values: Floats) -> Floats:
         return values if self.higher_is_better else -values
@@ -148,10 +158,11 @@ def _scores_of(name: str, dataset: xr.Dataset, methods: list[str], groups: Seque
     for axis, at, values in points(dataset[name], "attribution", "example"):
         values = np.where(np.abs(values) < LARGEST, values, np.nan)
         of_draws = None if noise is None else next(noise)
+        sizes = None
         if groups is not None:
             of_draws = None if of_draws is None else grouped(of_draws, groups) / _known(of_draws, groups)
-            values = grouped(values, groups)
-        yield Score(name, axis, at, higher, methods, values, rounding_of(dataset[name].dtype), of_draws)
+            values, sizes = grouped(values, groups), grouped(np.abs(values), groups)
+        yield Score(name, axis, at, higher, methods, values, rounding_of(dataset[name].dtype), of_draws, sizes)
 
 
 def noise_of(dataset: xr.Dataset, metric: str) -> Iterator[Floats] | None:

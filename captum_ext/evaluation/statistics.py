@@ -94,10 +94,10 @@ def rounding_of(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).eps) ** 0.75 if np.issubdtype(dtype, np.floating) else 0.0
 
 
-def difference(one: Floats, other: Floats, rounding: Floats | float = 0.0) -> Floats:
-    """`one - other`, and 0 where that is no more than rounding."""
+def difference(one: Floats, other: Floats, margin: Floats) -> Floats:
+    """`one - other`, and 0 where that is no more than rounding, which may make a difference as large as `margin`."""
     found = one - other
-    return np.where(np.abs(found) <= rounding * np.fmax(np.abs(one), np.abs(other)), 0.0, found)
+    return np.where(np.abs(found) <= margin, 0.0, found)
 
 
 def ranks_of(means: Floats, slack: float = 0.0) -> Floats:
@@ -217,11 +217,11 @@ class Ranked:
 
     `lead` is how many methods one is ahead of, less those that are ahead of it: twice its centred rank, in which equal
     methods, but for rounding, share the mean of their ranks. It is 0 where a method has no value, and where fewer than
-    3 have one.
+    3 have one. `margins` `[methods, examples]` are how far rounding may move each value.
     """
 
     values: Floats
-    rounding: float = 0.0
+    margins: Floats
 
     @cached_property
     def defined(self) -> npt.NDArray[np.bool_]:
@@ -229,7 +229,7 @@ class Ranked:
 
     @cached_property
     def lead(self) -> Floats:
-        return np.where(self.defined.sum(0) >= 3, leads(self.values, self.rounding), 0.0)
+        return np.where(self.defined.sum(0) >= 3, leads(self.values, self.margins), 0.0)
 
     @cached_property
     def spread(self) -> Floats:
@@ -241,31 +241,25 @@ class Ranked:
             r = np.clip((self.lead * other.lead).sum(0) / np.sqrt(self.spread * other.spread), -1, 1)
         gaps = (self.defined != other.defined).any(0)
         if gaps.any():
-            roundings = self.rounding, other.rounding
-            r[gaps] = spearman_of_examples(self.values[:, gaps], other.values[:, gaps], roundings)
+            both = self.defined[:, gaps] & other.defined[:, gaps]
+            x, y = (Ranked(np.where(both, s.values[:, gaps], np.nan), s.margins[:, gaps]) for s in (self, other))
+            r[gaps] = x.spearman(y)
         return r
 
 
-def spearman_of_examples(one: Floats, other: Floats, roundings: tuple[float, float] = (0.0, 0.0)) -> Floats:
-    """As `Ranked.spearman`."""
-    both = np.isfinite(one) & np.isfinite(other)
-    x, y = (Ranked(np.where(both, values, np.nan), rounding) for values, rounding in zip((one, other), roundings))
-    return x.spearman(y)
-
-
-def leads(values: Floats, rounding: float = 0.0) -> Floats:
+def leads(values: Floats, margins: Floats) -> Floats:
     """`[methods, examples]`: by how many more methods one is ahead of than are ahead of it; 0 where undefined."""
     result = np.zeros(values.shape)
     for start in range(0, values.shape[1], IN_CACHE):
         part = slice(start, start + IN_CACHE)
-        result[:, part] = _leads(values[:, part], rounding)
+        result[:, part] = _leads(values[:, part], margins[:, part])
     return result
 
 
-def _leads(values: Floats, rounding: float) -> Floats:
-    result, slack = np.zeros(values.shape), rounding * np.abs(values)
+def _leads(values: Floats, margins: Floats) -> Floats:
+    result = np.zeros(values.shape)
     for i, j in combinations(range(len(values)), 2):
-        gap, tie = values[i] - values[j], np.maximum(slack[i], slack[j])
+        gap, tie = values[i] - values[j], np.maximum(margins[i], margins[j])
         ahead = (gap > tie).view(np.int8) - (gap < -tie).view(np.int8)  # nan is neither
         result[i] += ahead
         result[j] -= ahead

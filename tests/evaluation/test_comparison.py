@@ -32,12 +32,12 @@ from captum_ext.evaluation.comparison import (
 )
 from captum_ext.evaluation.score import label
 from captum_ext.evaluation.statistics import (
+    Ranked,
     bca,
     fisher_mean,
     leads,
     resampled_means,
     signed_ranks,
-    spearman_of_examples,
 )
 
 METHODS = ["best", "good", "poor", "random"]
@@ -566,14 +566,15 @@ def test_a_lead_is_twice_the_centred_rank(examples):
     centred = 2 * ranks - (np.isfinite(values).sum(0) + 1)
     with pytest.MonkeyPatch.context() as patched:  # parts of four examples, so that six take two
         patched.setattr(statistics, "IN_CACHE", 4)
-        np.testing.assert_array_equal(leads(values), np.nan_to_num(centred))
+        np.testing.assert_array_equal(leads(values, np.zeros(values.shape)), np.nan_to_num(centred))
 
 
 def test_correlations_are_over_the_methods_that_both_score(rng):
     one, other = rng.integers(5, size=(2, 6, 200)).astype(float)
     one[rng.random(one.shape) < 0.2] = np.nan
     other[rng.random(one.shape) < 0.1] = np.nan
-    found = spearman_of_examples(one, other)
+    no_rounding = np.zeros(one.shape)
+    found = Ranked(one, no_rounding).spearman(Ranked(other, no_rounding))
     for k, (a, b) in enumerate(zip(one.T, other.T)):
         both = np.isfinite(a) & np.isfinite(b)
         known = both.sum() >= 3 and np.ptp(a[both]) and np.ptp(b[both])

@@ -65,3 +65,21 @@ def test_nor_does_it_where_the_mean_is_near_zero():
         table = Evaluation(dataset).summary()
         assert table["rank"].tolist() == [1, 1, 3]
         assert table[["rank_low", "rank_high"]].to_numpy().tolist() == [[1, 1], [1, 1], [3, 3]]
+
+
+def test_nor_does_it_where_the_scores_of_a_group_cancel():
+    """Then it is small beside the scores of the group, and not beside their mean."""
+    draw = np.random.default_rng(2)
+    half = draw.uniform(1, 2, 60).astype(np.float32)
+    one = np.concatenate([half, -half])
+    other = np.concatenate([half * np.float32(1 + 3e-7), -half])  # better by a little in every group
+    values = np.stack([one, other, one - 3 + draw.normal(size=120).astype(np.float32)])
+    attributes = {"higher_is_better": True, "metric": "srg", "arguments": "{}"}
+    axes = ("attribution", "example")
+    coordinates = {"attribution": METHODS, "example": range(120), "group": ("example", [*range(60)] * 2)}
+    found = xr.Dataset({"srg": (axes, values, attributes)}, coordinates, {"failures": "[]"})
+    result = Evaluation(found.assign(again=(axes, values[[1, 0, 2]], attributes)))
+    against = result.compare("srg", baseline="one").set_index("attribution")
+    assert against.loc["other", ["effect", "median_difference", "pairs"]].tolist() == [0, 0, 60]
+    assert result.summary(metric="srg")["rank"].tolist() == [1, 1, 3]
+    assert result.agreement()["correlation"].iloc[0] == pytest.approx(1)
