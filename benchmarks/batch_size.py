@@ -39,8 +39,9 @@ class SmallTransformer(nn.Module):
         return self.head(self.encoder(self.patches(x).flatten(2).mT).mean(1))
 
 
-def perceptron() -> nn.Module:
-    return nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+def perceptron(inputs: int, hidden: int) -> nn.Module:
+    layers = nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 10)
+    return nn.Sequential(*layers)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ CASES = {
     "EfficientNet-Lite0, 224 x 224": Case(efficientnet_lite0, (2, 3, 224, 224), 32, (2, 4, 6, 8, 16, 32, 64)),
     "like ViT-Ti, 224 x 224": Case(SmallTransformer, (2, 3, 224, 224), 32, (2, 4, 6, 8, 16, 32, 64)),
     "CNN, 32 x 32": Case(residual_like_cnn, (8, 3, 32, 32), 256, (16, 32, 64, 128, 256, 512, 1024)),
-    "MLP, 16 inputs": Case(perceptron, (16, 16), 512, (16, 64, 256, 1024, 4096)),
+    "MLP, 16 inputs": Case(partial(perceptron, 16, 64), (16, 16), 512, (16, 64, 256, 1024, 4096)),
+    "MLP, 20,000 inputs": Case(partial(perceptron, 20_000, 512), (2, 20_000), 64, (4, 16, 32, 64, 128)),
 }
 
 

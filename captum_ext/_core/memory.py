@@ -17,6 +17,7 @@ from .home import HOME
 
 # On a CPU a call is fast while its rows fit into the caches, and slow if it has too few of them.
 ELEMENTS, FEWEST, MOST = 2**19, 4, 1024
+FEWEST_WHOLE = 128  # of a model with a linear layer of all elements of a row, as each call reads all weights
 ON_ACCELERATOR = 64
 EXPLAINED, EXPLAINED_ELEMENTS = 64, 2**24  # the most rows and elements of perturbed copies made or explained at a time
 WIDTH = 768  # of a token id inside a model whose embedding cannot be found
@@ -32,7 +33,9 @@ def rows_per_call(forward_func: Any, inputs: Tensors) -> int:
     """
     if _device_type(forward_func, inputs) != "cpu":
         return max(len(inputs[0]), ON_ACCELERATOR)
-    return min(max(ELEMENTS // row_elements(forward_func, inputs), FEWEST), MOST)
+    elements = row_elements(forward_func, inputs)
+    fewest = min(FEWEST_WHOLE, EXPLAINED_ELEMENTS // elements) if _reads_rows_whole(forward_func, elements) else FEWEST
+    return min(max(ELEMENTS // elements, fewest, FEWEST), MOST)
 
 
 def rows_explained(inputs: Tensors) -> int:
@@ -62,6 +65,12 @@ def width(model: Any, default: int) -> int:
     if not isinstance(model, nn.Module):
         return WIDTH
     return max((m.embedding_dim for m in model.modules() if isinstance(m, nn.Embedding)), default=default)
+
+
+def _reads_rows_whole(model: Any, elements: int) -> bool:
+    """Whether a linear layer takes all elements of a row at once."""
+    layers = model.modules() if isinstance(model, nn.Module) else ()
+    return any(isinstance(layer, nn.Linear) and layer.in_features == elements for layer in layers)
 
 
 def _device_type(forward_func: Any, inputs: Tensors) -> str:

@@ -41,6 +41,16 @@ def test_on_a_cpu_the_limit_depends_on_the_elements_of_a_row(shape, limit):
     assert rows_per_call(first, halves) == limit
 
 
+@pytest.mark.parametrize(
+    ("shape", "limit"), [((20_000,), 128), ((3, 224, 224), 111), ((3, 1024, 1024), 5), ((3, 32, 32), 170)]
+)
+def test_a_call_has_more_rows_where_a_linear_layer_reads_rows_whole(shape, limit):
+    x = torch.empty(1, *shape)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(x.numel(), 2, device="meta")).to_empty(device="cpu")
+    assert rows_per_call(model, (x,)) == limit
+    assert rows_per_call(nn.Sequential(nn.Linear(shape[-1] + 1, 2)), (x,)) == min(limit, max(2**19 // x.numel(), 4))
+
+
 def test_a_metric_calls_the_model_with_as_many_rows():
     model, x = Recorder(first), torch.rand(2, 1, 512, 512)
     deletion_curve(model, x, x, n_steps=9)
