@@ -131,6 +131,15 @@ def test_what_looks_at_maps_takes_them_method_by_method_and_few_examples_at_a_ti
     assert many <= few + 0.25
 
 
+def test_ids_of_a_mask_that_no_two_examples_share_need_no_table_of_all_ids():
+    x, ids = torch.randn(64, 256), torch.arange(64 * 256).reshape(64, 256)
+    with Peak() as peak:
+        peak.given((x, ids))
+        scores = metrics.entropy(x, x, feature_mask=ids)
+    assert peak.most <= 8 * ids.nbytes
+    torch.testing.assert_close(scores, metrics.entropy(x, x))
+
+
 def test_the_counter_counts_what_is_alive():
     with Peak() as peak:
         a = torch.zeros(1000)

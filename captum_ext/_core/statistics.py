@@ -142,13 +142,13 @@ def count_pairs(a: Tensor, b: Tensor, where: Tensor) -> Pairs:
     order = _sorting(a, first=_sorting(b))  # by a, and by b where a is tied
     a, b, where = (values.gather(-1, order) for values in (a, b, where))
     order = _sorting(b)  # by b, and by a where b is tied
-    new_in_a = _differs_from_previous(a)
+    new_in_a = differs_from_previous(a)
     n = where.sum(-1)
     return Pairs(
         n * (n - 1) // 2,
         _ties(new_in_a, where),
-        _ties(_differs_from_previous(b.gather(-1, order)), where.gather(-1, order)),
-        _ties(new_in_a | _differs_from_previous(b), where),
+        _ties(differs_from_previous(b.gather(-1, order)), where.gather(-1, order)),
+        _ties(new_in_a | differs_from_previous(b), where),
         _inversions(order),
     )
 
@@ -160,8 +160,16 @@ def _sorting(values: Tensor, first: Tensor | None = None) -> Tensor:
     return first.gather(-1, _sorting(values.gather(-1, first)))
 
 
-def _differs_from_previous(ordered: Tensor) -> Tensor:
+def differs_from_previous(ordered: Tensor) -> Tensor:
+    """Whether a run of equal values begins here, in sorted values."""
     return pad(ordered[..., 1:] != ordered[..., :-1], (1, 0), value=True)
+
+
+def ends_of_runs(ordered: Tensor) -> Tensor:
+    """For each of the sorted values, how many there are up to the last one that is equal to it."""
+    place = torch.arange(ordered.shape[-1], device=ordered.device)
+    ends = torch.where(differs_from_previous(ordered).roll(-1, -1), place + 1, ordered.shape[-1])
+    return ends.flip(-1).cummin(-1).values.flip(-1)
 
 
 def _ties(starts: Tensor, where: Tensor) -> Tensor:
@@ -206,10 +214,8 @@ def _rounding(values: Tensor) -> Tensor:
 def mean_ranks(values: Tensor, where: Tensor) -> Tensor:
     """Ranks from 0 over the places `where`; equal values share their mean rank."""
     in_order, order = values.masked_fill(~where, torch.inf).sort(-1)
-    place, starts = torch.arange(order.shape[-1], device=order.device), _differs_from_previous(in_order)
-    below = (place * starts).cummax(-1).values
-    ends = torch.where(starts.roll(-1, -1), place + 1, order.shape[-1])
-    up_to = ends.flip(-1).cummin(-1).values.flip(-1)
+    place, starts = torch.arange(order.shape[-1], device=order.device), differs_from_previous(in_order)
+    below, up_to = (place * starts).cummax(-1).values, ends_of_runs(in_order)
     up_to = torch.minimum(up_to, where.sum(-1, keepdim=True))  # an infinite value is not tied with the other places
     ranks = wide(below + up_to - 1) / 2
     return torch.empty_like(ranks).scatter_(-1, order, ranks)

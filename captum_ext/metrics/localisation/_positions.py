@@ -33,7 +33,7 @@ from ..._core.arguments import (
 from ..._core.checks import check_choice, check_has_values, check_real, describe, shape
 from ..._core.features import SIGNS, check_some_left, in_parts, matched_to_maps
 from ..._core.interpretable import as_present, with_known_features
-from ..._core.statistics import wide
+from ..._core.statistics import ends_of_runs, wide
 
 MASSES = ("positive", "negative", "absolute_value")
 
@@ -203,6 +203,7 @@ class Ranking:
     def __init__(self, p: Positions):
         descending, order = p.ranked.sort(-1, descending=True)
         self.ascending, self.counts = descending.flip(-1).contiguous(), p.counts.to(order.device)[:, None]
+        self.order = order
         self.true = pad(p.truth.expand_as(order).gather(-1, order).cumsum(-1), (1, 0))  # among the highest 0, 1, ...
 
     def reaching(self, threshold: Tensor, strictly: bool = False) -> tuple[Tensor, Tensor]:
@@ -210,6 +211,12 @@ class Ranking:
         count = self.ascending.shape[-1] - torch.searchsorted(self.ascending, threshold.contiguous(), right=strictly)
         true = self.true.gather(-1, count)
         return torch.minimum(count, self.counts), true  # a score of -inf is not tied with positions that are left out
+
+    def precisions(self) -> Tensor:
+        """For each position, the share of true ones among those whose scores are at least its own."""
+        count = ends_of_runs(self.ascending.flip(-1))
+        precisions = wide(self.true.gather(-1, count)) / torch.minimum(count, self.counts)
+        return torch.empty_like(precisions).scatter_(-1, self.order, precisions)
 
     def true_among_top(self, k: Tensor) -> Tensor:
         """How many of the `k` highest scores are true; for equal scores, the expected number in random order."""
