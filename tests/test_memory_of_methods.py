@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from captum_ext import metrics
+from captum_ext import baselines, metrics
 
 COPIES = 4
 B, SHAPE = 4, (3, 160, 160)
@@ -138,6 +138,16 @@ def test_ids_of_a_mask_that_no_two_examples_share_need_no_table_of_all_ids():
         scores = metrics.entropy(x, x, feature_mask=ids)
     assert peak.most <= 8 * ids.nbytes
     torch.testing.assert_close(scores, metrics.entropy(x, x))
+
+
+@pytest.mark.parametrize("blur", [baselines.box_blur, partial(baselines.gaussian_blur, kernel_size=41)])
+@pytest.mark.parametrize("shape", [(2, 3, 96, 96), (1, 1, 32, 32, 32), (1, 2, 4000)])
+def test_a_blur_needs_few_copies_whatever_its_window(blur, shape):
+    x = torch.randn(shape)
+    with Peak() as peak:
+        peak.given((x,))
+        blur(x)
+    assert peak.most <= 6 * x.numel() * x.element_size()
 
 
 def test_the_counter_counts_what_is_alive():
