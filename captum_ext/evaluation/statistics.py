@@ -125,9 +125,9 @@ def _larger_by_order(means: Floats, tolerance: Floats) -> tuple[npt.NDArray[np.i
     starts[:, 1:] = np.where(ordered[:, :-1] - ordered[:, 1:] > tolerance, np.arange(1, means.shape[-1]), 0)
     starts = np.maximum.accumulate(starts, axis=-1)
     apart = np.take_along_axis(ordered, starts, -1) - ordered > tolerance
-    larger = np.empty_like(starts)
+    larger: npt.NDArray[np.intp] = np.zeros_like(order)
     np.put_along_axis(larger, order, starts, -1)
-    return larger, ~apart.any(-1) & ~np.isinf(means).any(-1)
+    return larger, ~np.any(apart | np.isinf(means), axis=-1)
 
 
 def _larger_by_pairs(means: Floats, tolerance: Floats) -> npt.NDArray[np.intp]:
