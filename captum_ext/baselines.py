@@ -14,7 +14,7 @@ take such an object; `infidelity` and Captum's methods do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from ._core.checks import check_count, check_finite, check_not_negative, check_n
 from ._core.draws import SeedType, draw_seeds, normal, uniform
 from ._core.imputation import NoisyLinear as NoisyLinear
 from ._core.references import Distribution
-from ._core.statistics import rounded, wide
+from ._core.statistics import at_least_float32, rounded, wide
 
 __all__ = [
     "NoisyLinear",
@@ -96,7 +96,7 @@ def box_blur(inputs: TensorOrTuple, kernel_size: float = 0.5) -> TensorOrTuple:
 
     def blur(x: Tensor) -> Tensor:
         size = max(int(share * x.shape[-1]), 1)
-        return _convolve(x, torch.full((size,), 1 / size, dtype=torch.float64, device="cpu"))
+        return _along_each_axis(x, size, lambda padded, axis: _window_sums(padded, axis, size).div_(size))
 
     return _each(inputs, blur)
 
@@ -116,7 +116,8 @@ def gaussian_blur(inputs: TensorOrTuple, kernel_size: int = 11, sigma: float = 5
     """
     size, sigma = check_count("kernel_size", kernel_size), check_positive("sigma", sigma)
     weights = torch.exp(-((torch.arange(size, dtype=torch.float64, device="cpu") - size // 2) ** 2) / (2 * sigma**2))
-    return _each(inputs, lambda x: _convolve(x, weights / weights.sum()))
+    shares: list[float] = (weights / weights.sum()).tolist()
+    return _each(inputs, lambda x: _along_each_axis(x, size, lambda padded, axis: _weighted(padded, axis, shares)))
 
 
 def uniform_noise(inputs: TensorOrTuple, low: float = 0.0, high: float = 1.0, seed: SeedType = None) -> TensorOrTuple:
@@ -161,13 +162,33 @@ def _spatial(x: Tensor) -> list[int]:
     return list(range(2, x.dim()))
 
 
-def _convolve(x: Tensor, weights: Tensor) -> Tensor:
-    """Weighted means over a window along each spatial axis. The window of place i begins at i - len(weights) // 2."""
-    weights = weights.to(x)
+def _along_each_axis(x: Tensor, window: int, mean: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Means over windows along each spatial axis. The window of place i begins at i - window // 2."""
+    means = at_least_float32(x)
     for axis in _spatial(x):
-        padded = x.index_select(axis, _mirrored(x.shape[axis], len(weights)).to(x.device))
-        x = padded.unfold(axis, len(weights), 1) @ weights
-    return x
+        means = mean(means.index_select(axis, _mirrored(x.shape[axis], window).to(x.device)), axis)
+    return means.to(x)
+
+
+def _weighted(x: Tensor, axis: int, weights: Sequence[float]) -> Tensor:
+    """The weighted sum over each window, one place of the windows after the other, which needs no copy of them."""
+    places = x.shape[axis] - len(weights) + 1
+    sums = x.narrow(axis, 0, places) * weights[0]
+    for start, weight in enumerate(weights[1:], 1):
+        sums.add_(x.narrow(axis, start, places), alpha=weight)
+    return sums
+
+
+def _window_sums(x: Tensor, axis: int, window: int) -> Tensor:
+    """The sum over each window, from those over its halves, so that the time hardly depends on its length.
+
+    No value has an effect on windows that it is not in, as it would have on differences of running sums.
+    """
+    if window == 1:
+        return x
+    half, places = _window_sums(x, axis, window // 2), x.shape[axis] - window + 1
+    sums = half.narrow(axis, 0, places) + half.narrow(axis, window // 2, places)
+    return sums.add_(x.narrow(axis, window - 1, places)) if window % 2 else sums
 
 
 def _mirrored(length: int, window: int) -> Tensor:

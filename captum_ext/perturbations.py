@@ -16,7 +16,7 @@ are removed, it is 1 for the removed features and 0 for all others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -36,7 +36,7 @@ from ._core.arguments import (
 )
 from ._core.checks import check_count, check_flag, check_not_negative, describe
 from ._core.devices import sent
-from ._core.draws import SeedType, draw_seeds, generator, normal
+from ._core.draws import SeedType, draw_seeds, generators, normal
 from ._core.features import Features
 from ._core.grids import positions
 from ._core.sizes import as_sizes
@@ -155,7 +155,7 @@ def square_removal(
     x, b = as_tuple(inputs), as_baselines(baselines, inputs)
     places = n_squares(inputs, size)
     if position is None:
-        position = [int(torch.randint(places, (), generator=generator(s), device="cpu")) for s in _seeds(seed, x)]
+        position = [int(torch.randint(places, (), generator=g, device="cpu")) for g in _generators(seed, x)]
     place = _as_places(position, places, len(x[0]))
     return _removed(_squares(x, size, place), x, b, inputs, multiply_by_inputs)
 
@@ -203,14 +203,18 @@ def segment_removal(
     if not one_size:
         raise TypeError(f"`n` must be one number of features, got {describe(n)}.")
     removed = torch.zeros(len(x[0]), features.width, dtype=torch.bool, device="cpu")
-    for row, count, size, s in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _seeds(seed, x)):
-        row[torch.randperm(count, generator=generator(s), device="cpu")[:size]] = True
+    for row, count, size, g in zip(removed, features.counts.tolist(), sizes[:, 0].tolist(), _generators(seed, x)):
+        row[torch.randperm(count, generator=g, device="cpu")[:size]] = True
     masks = tuple(features.spread(sent(removed, x[0].device), torch.arange(len(x[0]), device="cpu")))
     return _removed(masks, x, as_baselines(baselines, inputs), inputs, multiply_by_inputs)
 
 
 def _seeds(seed: SeedType, x: Tensors) -> Tensor:
     return draw_seeds(seed, len(x[0]), 1)[:, 0]
+
+
+def _generators(seed: SeedType, x: Tensors) -> Iterator[torch.Generator]:
+    return generators(_seeds(seed, x).tolist())
 
 
 def _per_distance(moved: Tensor, x: Tensor, baseline: float | Tensor) -> Tensor:

@@ -182,3 +182,11 @@ def test_a_wrong_setting_is_named(make, words):
 def test_inputs_without_positions_are_refused(make):
     with pytest.raises(ValueError, match=r"must have positions.*\(2, 3\)"):
         make(normal(2, 3))
+
+
+@pytest.mark.parametrize("undefined", [math.nan, math.inf])
+def test_an_undefined_value_has_an_effect_on_the_windows_it_is_in_alone(undefined):
+    x = normal(1, 1, 40)
+    x[0, 0, 20] = undefined
+    found = box_blur(x, kernel_size=0.175)
+    assert (~found.isfinite()).nonzero()[:, 2].tolist() == list(range(17, 24))

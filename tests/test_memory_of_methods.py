@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from captum_ext import metrics
+from captum_ext import baselines, metrics
 
 COPIES = 4
 B, SHAPE = 4, (3, 160, 160)
@@ -129,6 +129,25 @@ def test_what_looks_at_maps_takes_them_method_by_method_and_few_examples_at_a_ti
     few, many = (copies(metric, methods, MANY, **further) for methods in (1, 3))
     assert many <= COPIES + 0.01
     assert many <= few + 0.25
+
+
+def test_ids_of_a_mask_that_no_two_examples_share_need_no_table_of_all_ids():
+    x, ids = torch.randn(64, 256), torch.arange(64 * 256).reshape(64, 256)
+    with Peak() as peak:
+        peak.given((x, ids))
+        scores = metrics.entropy(x, x, feature_mask=ids)
+    assert peak.most <= 8 * ids.nbytes
+    torch.testing.assert_close(scores, metrics.entropy(x, x))
+
+
+@pytest.mark.parametrize("blur", [baselines.box_blur, partial(baselines.gaussian_blur, kernel_size=41)])
+@pytest.mark.parametrize("shape", [(2, 3, 96, 96), (1, 1, 32, 32, 32), (1, 2, 4000)])
+def test_a_blur_needs_few_copies_whatever_its_window(blur, shape):
+    x = torch.randn(shape)
+    with Peak() as peak:
+        peak.given((x,))
+        blur(x)
+    assert peak.most <= 6 * x.numel() * x.element_size()
 
 
 def test_the_counter_counts_what_is_alive():

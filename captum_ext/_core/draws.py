@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,22 +41,26 @@ def _of_64_bits(numbers: list[int]) -> int:
 
 def draw_seeds(seed: SeedType, batch: int, draws: int) -> Tensor:
     """`[B, draws]`: a seed for each draw of each example. More draws begin with those of fewer draws."""
-    streams = (torch.Generator("cpu").manual_seed(s) for s in example_seeds(seed, batch))
+    streams = generators(example_seeds(seed, batch))
     return torch.stack([torch.randint(2**62, (draws,), generator=g, device="cpu") for g in streams])
 
 
-def generator(seed: Tensor) -> torch.Generator:
-    return torch.Generator("cpu").manual_seed(int(seed))
+def generators(seeds: Iterable[int]) -> Iterator[torch.Generator]:
+    """Yields a generator for each seed, to draw from before the next one is asked for.
+
+    It is always the same one with another seed, as a new one for each of many small draws takes longer than the draws.
+    """
+    return map(torch.Generator("cpu").manual_seed, seeds)
 
 
 def uniform(seeds: Tensor, like: Tensors, low: float, high: float) -> Tensors:
     """Draws uniform noise, a row for each of `seeds`, in the shape and type and on the device of the tensors `like`."""
-    return tuple(_like(x, e.mul_(high - low).add_(low)) for e, x in zip(_noise(seeds, like, torch.rand), like))
+    return tuple(_like(x, e.mul_(high - low).add_(low)) for e, x in zip(_noise(seeds, like, Tensor.uniform_), like))
 
 
 def normal(seeds: Tensor, like: Tensors, mean: float, std: float) -> Tensors:
     """Draws Gaussian noise, a row for each of `seeds`."""
-    return tuple(_like(x, e.mul_(std).add_(mean)) for e, x in zip(_noise(seeds, like, torch.randn), like))
+    return tuple(_like(x, e.mul_(std).add_(mean)) for e, x in zip(_noise(seeds, like, Tensor.normal_), like))
 
 
 def _like(x: Tensor, noise: Tensor) -> Tensor:
@@ -71,9 +75,9 @@ def _noise(seeds: Tensor, like: Tensors, draw: Callable[..., Tensor]) -> Tensors
     """Draws on the CPU, a row for each seed. The tensors of a row are drawn one after the other from one generator."""
     check_floating(like, "noise is drawn in their type")
     noise = tuple(torch.empty(len(seeds), *x.shape[1:], dtype=_noise_type(x), device="cpu") for x in like)
-    for row, g in enumerate(map(generator, seeds)):
-        for e in noise:
-            draw(e.shape[1:], generator=g, device="cpu", out=e[row])
+    for g, *row in zip(generators(seeds.tolist()), *noise):
+        for e in row:
+            draw(e, generator=g)
     return noise
 
 

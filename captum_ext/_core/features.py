@@ -35,7 +35,7 @@ from .checks import check_choice, shape
 from .devices import rows_at, sent
 from .guard import frames_of_package
 from .interpretable import as_present, with_known_features
-from .statistics import rounding_of_sums, wide
+from .statistics import differs_from_previous, rounding_of_sums, wide
 
 SORTED = 2**16  # elements sorted at a time, as a sort needs several times their memory
 MANY_ROWS = 10_000  # of an example, above which a metric that takes one for each feature warns
@@ -279,13 +279,13 @@ def _numbered_groups(masks: Tensors, batch: int, frozen: Tensor) -> tuple[Tensor
     """
     own = max(len(m) for m in masks)
     ids = torch.cat([m.expand(own, *m.shape[1:]).reshape(own, -1) for m in masks], 1)
-    distinct, index = ids.unique(return_inverse=True)
-    is_frozen = torch.isin(distinct, frozen)
-    present = index.new_zeros(own, len(distinct)).scatter_(1, index, 1).masked_fill_(is_frozen, 0)
-    counts = present.sum(1).cpu()
+    ordered, order = ids.sort(1)  # examples need not share ids, so there is no table of all ids
+    is_frozen = torch.isin(ordered, frozen)
+    starts = differs_from_previous(ordered) & ~is_frozen
+    counts = starts.sum(1).cpu()
     check_some_left(counts)
-    number = (present.cumsum(1) - 1).masked_fill_(is_frozen, int(counts.max()))
-    return number.gather(1, index), counts.expand(batch)
+    number = (starts.cumsum(1) - 1).masked_fill_(is_frozen, int(counts.max()))
+    return torch.empty_like(number).scatter_(1, order, number), counts.expand(batch)
 
 
 def check_some_left(counts: Tensor) -> None:

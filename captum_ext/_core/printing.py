@@ -10,7 +10,10 @@ def printable(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in keep else _escape(ord(c)) for c in text)
+    for c in set(text):  # a page has few different characters
+        if not c.isprintable() and c not in keep:
+            text = text.replace(c, _escape(ord(c)))
+    return text
 
 
 def _escape(code: int) -> str:

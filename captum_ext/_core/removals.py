@@ -132,10 +132,13 @@ class Removals:
     def _totals(self, pairs: range) -> Tensor:
         """`[pairs, F]`"""
         methods = self.totals.methods
-        if len(pairs) == len(self.sizes) * methods:
-            return torch.stack([self.totals.of(method) for method in range(methods)], 1).flatten(0, 1)
-        examples = (slice(pair // methods, pair // methods + 1) for pair in pairs)
-        return torch.cat([self.totals.of(pair % methods, example) for pair, example in zip(pairs, examples)])
+        examples = slice(pairs.start // methods, -(-pairs.stop // methods))
+        start = examples.start * methods
+        if examples.stop * methods - start > 2 * len(pairs):  # few of many pairs: each by itself, to save memory
+            each = ((pair % methods, pair // methods) for pair in pairs)
+            return torch.cat([self.totals.of(method, slice(b, b + 1)) for method, b in each])
+        of_all = torch.stack([self.totals.of(method, examples) for method in range(methods)], 1).flatten(0, 1)
+        return of_all[pairs.start - start : pairs.stop - start]
 
 
 class Outputs:

@@ -142,13 +142,13 @@ def count_pairs(a: Tensor, b: Tensor, where: Tensor) -> Pairs:
     order = _sorting(a, first=_sorting(b))  # by a, and by b where a is tied
     a, b, where = (values.gather(-1, order) for values in (a, b, where))
     order = _sorting(b)  # by b, and by a where b is tied
-    new_in_a = _differs_from_previous(a)
+    new_in_a = differs_from_previous(a)
     n = where.sum(-1)
     return Pairs(
         n * (n - 1) // 2,
         _ties(new_in_a, where),
-        _ties(_differs_from_previous(b.gather(-1, order)), where.gather(-1, order)),
-        _ties(new_in_a | _differs_from_previous(b), where),
+        _ties(differs_from_previous(b.gather(-1, order)), where.gather(-1, order)),
+        _ties(new_in_a | differs_from_previous(b), where),
         _inversions(order),
     )
 
@@ -160,7 +160,8 @@ def _sorting(values: Tensor, first: Tensor | None = None) -> Tensor:
     return first.gather(-1, _sorting(values.gather(-1, first)))
 
 
-def _differs_from_previous(ordered: Tensor) -> Tensor:
+def differs_from_previous(ordered: Tensor) -> Tensor:
+    """Whether a run of equal values begins here, in sorted values."""
     return pad(ordered[..., 1:] != ordered[..., :-1], (1, 0), value=True)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .devices import rows_at, sent
-from .draws import SeedType, draw_seeds, generator
+from .draws import SeedType, draw_seeds, generators
 from .features import Features, Totals, warn_of_many_rows
 from .forward import Forward, Read, Rows, See, ignored
 from .statistics import sum_of_parts, summable
@@ -163,19 +163,28 @@ class _RandomRanks:
         self.counts, self.sizes, self.seeds, self.device = counts, sizes, seeds, device
 
     def __call__(self, example: Tensor, ordering: Tensor) -> Tensor:
-        pairs, row = torch.stack((example, ordering), 1).unique_consecutive(dim=0, return_inverse=True)
+        draws, n_sizes = self.seeds.shape[1], self.sizes.shape[1]
+        pair, row = (example * (1 + n_sizes) * draws + ordering).unique_consecutive(return_inverse=True)
+        example, ordering = pair // ((1 + n_sizes) * draws), pair % ((1 + n_sizes) * draws)
         width = int(self.counts.max())
-        ranks = torch.full((len(pairs), width), width, dtype=torch.int32, device="cpu")
-        for out, (b, j) in zip(ranks, pairs.tolist()):
-            self._fill(out, b, j)
-        return rows_at(sent(ranks, self.device), row)
+        ranks = torch.full((len(pair), width), width, dtype=torch.int32, device="cpu")
+        for fill, rows in ((self._draw, ordering < draws), (self._enumerate, ordering >= draws)):
+            fill(ranks, rows.nonzero()[:, 0], example[rows], ordering[rows])
+        ranks = sent(ranks, self.device)
+        return ranks if len(pair) == len(row) else rows_at(ranks, row)
 
-    def _fill(self, out: Tensor, b: int, j: int) -> None:
-        count, draws = int(self.counts[b]), self.seeds.shape[1]
-        if j < draws:
-            torch.randperm(count, generator=generator(self.seeds[b, j]), device="cpu", out=out[:count])
-        else:
-            out[_combinations(count, int(self.sizes[b, j // draws - 1]))[j % draws]] = 0
+    def _draw(self, ranks: Tensor, rows: Tensor, example: Tensor, draw: Tensor) -> None:
+        streams = generators(self.seeds[example, draw].tolist())
+        for row, count, g in zip(rows.tolist(), self.counts[example].tolist(), streams):
+            torch.randperm(count, generator=g, device="cpu", out=ranks[row, :count])
+
+    def _enumerate(self, ranks: Tensor, rows: Tensor, example: Tensor, ordering: Tensor) -> None:
+        """Subsets of one size of as many features are looked up at once."""
+        block, place = ordering // self.seeds.shape[1] - 1, ordering % self.seeds.shape[1]
+        kind = self.counts[example] * (1 + ranks.shape[1]) + self.sizes[example, block]
+        for number in kind.unique().tolist():
+            own, subsets = kind == number, _combinations(*divmod(number, 1 + ranks.shape[1]))
+            ranks[rows[own][:, None], subsets[place[own]]] = 0
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.testing import assert_close
 
-from captum_ext._core.draws import draw_seeds, example_seeds, generator, normal, uniform
+from captum_ext._core.draws import draw_seeds, example_seeds, generators, normal, uniform
 
 from ..oracles import differ
 
@@ -114,8 +114,8 @@ def test_the_tensors_of_a_tuple_draw_one_after_the_other():
 
 
 def test_a_generator_belongs_to_its_seed():
-    seed = draw_seeds(0, 1, 2)[0]
-    first, again, other = (torch.rand(3, generator=generator(s)) for s in (seed[0], seed[0], seed[1]))
+    seed = draw_seeds(0, 1, 2)[0].tolist()
+    first, again, other = (torch.rand(3, generator=g) for g in generators([seed[0], seed[0], seed[1]]))
     exactly(first, again)
     assert differ(first, other).all()
 

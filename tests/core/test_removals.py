@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from captum_ext._core.arguments import as_attributions
 from captum_ext._core.features import Features
 from captum_ext._core.forward import Forward
 from captum_ext._core.removals import OPPOSITE, Removals, fractions
+from captum_ext.metrics import deletion_curve
 
 from .. import oracles
 from ..conftest import smooth_model
@@ -96,3 +98,21 @@ def test_numbers_that_are_cut_off_are_those_of_numpy(ends, points, width):
     nearest = found.counts(fractions(*ends, points))
     assert ((nearest - counts) >= 0).all()
     assert ((nearest - counts) <= 1).all()
+
+
+def test_totals_are_made_for_blocks_of_examples_and_each_map_is_ranked_as_by_itself(monkeypatch):
+    made, make = [], Features._totals
+
+    def counted(self, maps, aggregate, examples=slice(None)):
+        made.append(examples)
+        return make(self, maps, aggregate, examples)
+
+    monkeypatch.setattr(Features, "_totals", counted)
+    x = normal(37, 3000)  # of which 21 pairs of an example and a method make a block
+    maps, weights = {f"method {i}": normal(37, 3000, seed=i + 1) for i in range(5)}, normal(3000, seed=9)
+    curves = deletion_curve(lambda rows: (rows.sin() * weights).sum(1), x, maps, n_steps=4)
+    assert len(made) <= 5 + 5 * math.ceil(37 * 5 / 21)  # a check of each map, and each method once a block
+    for b in (0, 4, 8, 36):
+        for name, phi in maps.items():
+            alone = deletion_curve(lambda rows: (rows.sin() * weights).sum(1), x[[b]], phi[[b]], n_steps=4)
+            closely(curves[name][[b]], alone)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from captum_ext._core import subsets
+from captum_ext._core.draws import draw_seeds
 from captum_ext._core.subsets import random_subsets
 
 from .. import oracles
@@ -141,3 +142,19 @@ def test_the_rows_are_the_same_when_the_batch_shrinks_on_the_way():
     whole, of = masks(chosen.rows)
     exactly(torch.cat(removed), whole)
     exactly(torch.cat(example), of)
+
+
+def test_rows_are_those_of_a_loop_over_them_where_some_are_random_and_some_enumerated():
+    counts, sizes, draws = torch.tensor([3, 9, 4]), torch.tensor([[1, 2], [1, 4], [2, 3]]), 6
+    rows, seeds = random_subsets(counts, sizes, draws, 5, CPU).rows, draw_seeds(5, 3, draws)
+    removed, _ = masks(rows, 7)
+
+    def naive(b, ordering, count):
+        if ordering < draws:
+            g = torch.Generator().manual_seed(int(seeds[b, ordering]))
+            return (torch.randperm(int(counts[b]), generator=g) < count).tolist()
+        subsets_of_size = list(combinations(range(int(counts[b])), int(sizes[b, ordering // draws - 1])))
+        return [count > 0 and i in subsets_of_size[ordering % draws] for i in range(int(counts[b]))]
+
+    for row, b, ordering, count in zip(removed, rows.example.tolist(), rows.ordering.tolist(), rows.count.tolist()):
+        assert row.tolist() == naive(b, ordering, count) + [False] * (9 - int(counts[b]))

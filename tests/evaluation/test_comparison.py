@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -253,6 +254,33 @@ def test_ranks_are_scipys_with_the_better_rank_for_equal_ones(values):
 def test_rounding_does_not_rank():
     assert ranks_of(np.array([0.1 + 0.2, 0.3, np.nan, 0.0])).tolist()[:2] == [1, 1]
     assert np.isnan(ranks_of(np.array([1.0, np.nan]))[1])
+
+
+@pytest.mark.parametrize("slack", [0.0, 0.05, 0.5])
+def test_ranks_are_those_of_all_pairs(slack):
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(200, 9))
+    means[::3] = means[::3].round(1)
+    means[rng.random(means.shape) < 0.05] = np.nan
+    means[0], means[1, 2], means[2, 3] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        found, one = ranks_of(means, slack), ranks_of(means[5], slack)
+        tolerance = [max(slack, 1e-12 * np.nanmax(abs(row), initial=0)) for row in means]
+        wanted = [
+            [np.nan if np.isnan(a) else 1 + sum(b - a > t for b in row) for a in row]
+            for row, t in zip(means, tolerance)
+        ]
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(one, wanted[5])
+
+
+def test_the_ranks_of_hundreds_of_methods_need_no_table_of_their_pairs():
+    means = np.random.default_rng(0).normal(size=(200, 300))
+    tracemalloc.start()
+    ranks_of(means)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 * means.nbytes
 
 
 def test_rank_probabilities_add_up_to_one(noisy):

@@ -12,7 +12,7 @@ from ..._core.arguments import Scores
 from ..._core.card import metric
 from ..._core.checks import check_choice, check_count
 from ..._core.devices import sent
-from ..._core.draws import SeedType, draw_seeds, generator
+from ..._core.draws import SeedType, draw_seeds, generators
 from ..._core.estimates import of_correlation
 from ..._core.setting import Setting
 from ..._core.sharing import shared_by_seed
@@ -117,12 +117,15 @@ class _Halves:
     def _ranks(self, example: Tensor, draw: Tensor) -> Tensor:
         """`[rows, F]`: 0 for the features that a row lacks, 1 for the others."""
         kept = torch.ones(len(example), int(self.counts.max()), dtype=torch.uint8, device="cpu")
-        for row, b, j in zip(kept, example.tolist(), draw.tolist()):
-            row[: self.counts[b]] = self._kept(b, j)
+        exact = self.exact[example]
+        kept[exact] = self._every(example[exact], draw[exact])
+        streams = generators(self.seeds[example[~exact], draw[~exact]].tolist())
+        for row, count, g in zip((~exact).nonzero()[:, 0].tolist(), self.counts[example[~exact]].tolist(), streams):
+            kept[row, :count].random_(2, generator=g)
         return sent(kept, self.device)
 
-    def _kept(self, b: int, j: int) -> Tensor:
-        count = int(self.counts[b])
-        if self.exact[b]:
-            return j >> torch.arange(count, device="cpu") & 1
-        return torch.randint(2, (count,), generator=generator(self.seeds[b, j]), device="cpu")
+    def _every(self, example: Tensor, number: Tensor) -> Tensor:
+        """`[rows, F]`: the bits of a subset's number, and 1 where the example has no feature."""
+        place = torch.arange(int(self.counts.max()), device="cpu")
+        bits = number[:, None] >> place.clamp(max=62) & 1
+        return bits.masked_fill_(place >= self.counts[example, None], 1).to(torch.uint8)

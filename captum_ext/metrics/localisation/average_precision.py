@@ -6,7 +6,6 @@ from torch import Tensor
 
 from ..._core.arguments import AttributionsType, FeatureMaskType, FrozenType, InputsType, Scores, TensorOrTuple
 from ..._core.card import metric
-from ..._core.statistics import wide
 from ._positions import Positions, Ranking, at_positions
 
 
@@ -66,5 +65,4 @@ def average_precision(
 
 
 def _precision(p: Positions) -> Tensor:
-    called, rightly = Ranking(p).reaching(p.ranked)  # each position's own attribution is a threshold
-    return (wide(rightly) / called * p.truth).sum(-1) / p.truth.sum(-1)
+    return (Ranking(p).precisions() * p.truth).sum(-1) / p.truth.sum(-1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..._core.devices import rows_at, sent
-from ..._core.draws import SeedType, draw_seeds, generator
+from ..._core.draws import SeedType, draw_seeds, generators
 from ..._core.features import Features
 from ..._core.forward import Forward
 from ..._core.statistics import rounding_of_outputs
@@ -57,8 +57,8 @@ def random_totals(x: Features, draws: int, seed: SeedType) -> list[Tensor]:
     seeds = draw_seeds(seed, len(x.counts), draws)
     totals = torch.zeros(draws, len(x.counts), x.width, dtype=torch.float64, device="cpu")
     for j in range(draws):
-        for row, count, s in zip(totals[j], x.counts.tolist(), seeds[:, j]):
-            row[:count] = torch.randperm(count, generator=generator(s), device="cpu").double()
+        for row, count, g in zip(totals[j], x.counts.tolist(), generators(seeds[:, j].tolist())):
+            row[:count] = torch.randperm(count, generator=g, device="cpu").double()
     return list(totals.to(x.inputs[0].device))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._core.devices import sent
-from ..._core.draws import generator
+from ..._core.draws import generators
 from ..._core.setting import Setting
 from ..._core.subsets import Subsets, scores_without
 
@@ -55,14 +55,29 @@ class _Rows:
 
     def _ranks(self, example: Tensor, column: Tensor) -> Tensor:
         """`[rows, F]`: 0 for the features that a draw replaces, 1 for the others."""
-        settings, draws = (column - 1).clamp(min=0) // self.seeds.shape[1], (column - 1) % self.seeds.shape[1]
-        numbers = torch.full((len(example), self.x.width), 2.0, dtype=torch.float32, device="cpu")
-        for row, b, draw in zip(numbers, example.tolist(), draws.tolist()):
-            count = int(self.x.counts[b])
-            torch.rand(count, generator=generator(self.seeds[b, draw]), device="cpu", out=row[:count])
-        numbers = sent(numbers, self.defined.device)
-        ranks = torch.empty_like(numbers, dtype=torch.bool)
-        for out, row, b, setting in zip(ranks, numbers, example.tolist(), settings.tolist()):
-            number, place = divmod(b, self.x.sorted_at_a_time)
-            torch.lt(row, self.block(setting, number)[place], out=out)
+        draws = self.seeds.shape[1]
+        pair, row = (example * draws + (column - 1) % draws).unique(return_inverse=True)
+        numbers = sent(self._numbers(pair // draws, pair % draws), self.defined.device)
+        ranks = torch.empty(len(example), self.x.width, dtype=torch.bool, device=numbers.device)
+        # Rows of one example and setting are consecutive, and so are their draws; group 0 is the whole example.
+        groups = 1 + len(self.defined)
+        group, sizes = (example * groups + (column - 1) // draws + 1).unique_consecutive(return_counts=True)
+        first = row[sizes.cumsum(0) - sizes].tolist()
+        for out, number, start in zip(ranks.split(sizes.tolist()), group.tolist(), first):
+            block, place = divmod(number // groups, self.x.sorted_at_a_time)
+            probability = self.block(max(number % groups - 1, 0), block)[place]
+            self._below(numbers[start : start + len(out)], probability, out)
         return ranks if self.kept else ranks.logical_not_()
+
+    def _below(self, numbers: Tensor, probability: Tensor, out: Tensor) -> None:
+        """Compares few rows at a time, as that takes a copy of them in the type of the probabilities."""
+        for some, found in zip(*(t.split(self.x.sorted_at_a_time) for t in (numbers, out))):
+            torch.lt(some, probability, out=found)
+
+    def _numbers(self, example: Tensor, draw: Tensor) -> Tensor:
+        """`[rows, F]`: random numbers below 1, and 2 where the example has no feature."""
+        numbers = torch.full((len(example), self.x.width), 2.0, dtype=torch.float32, device="cpu")
+        streams = generators(self.seeds[example, draw].tolist())
+        for row, count, g in zip(numbers, self.x.counts[example].tolist(), streams):
+            row[:count].uniform_(generator=g)
+        return numbers

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from captum_ext import random_attribution
-from captum_ext._core.draws import draw_seeds, generator
+from captum_ext._core.draws import draw_seeds
 from captum_ext.metrics import parameter_randomization_curve, smooth_mprt, smooth_mprt_curve
 from captum_ext.metrics.randomisation._random_weights import randomized
 
@@ -39,7 +39,7 @@ def test_the_curve_is_the_naive_loop_over_models_examples_and_draws(net, inputs,
     def denoised(model, b):
         maps = []
         for seed in seeds[b]:
-            noise = torch.randn(3, 4, generator=generator(seed), dtype=torch.float64)
+            noise = torch.randn(3, 4, generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64)
             maps.append(explained(model, inputs[[b]] + std[b] * noise))
         return torch.stack(maps).mean(0).flatten()
 

@@ -13,6 +13,7 @@ from captum_ext.metrics import (
     sufficiency,
     with_stderr,
 )
+from captum_ext.metrics.removal import _chances
 
 BOTH = pytest.mark.parametrize(
     ("metric", "whole"),
@@ -92,3 +93,20 @@ def test_methods_share_the_random_numbers(metric, whole, x, phi):
     scores = metric(curved, x, {"phi": phi, "same order": phi**3}, seed=5)
     assert_close(scores["phi"], scores["same order"], rtol=0, atol=0)
     assert_close(scores["phi"], metric(curved, x, phi, seed=5))
+
+
+def test_each_number_is_drawn_once_for_all_methods_and_shares(x, phi, monkeypatch):
+    drawn = []
+
+    def counted(seeds):
+        return (drawn.append(seed) or torch.Generator().manual_seed(seed) for seed in seeds)
+
+    monkeypatch.setattr(_chances, "generators", counted)
+    maps = {"phi": phi, "opposite": -phi}
+    together = stochastic_sufficiency(curved, x, maps, shares=SHARES, n_perturb_samples=7, seed=0)
+    assert len(drawn) == len(set(drawn)) == 7 * len(x)
+    alone = [
+        stochastic_sufficiency(curved, x, phi, shares=k, n_perturb_samples=7, seed=0, max_examples_per_batch=2)
+        for k in SHARES
+    ]
+    assert_close(together["phi"], torch.stack(alone).mean(0))
