@@ -118,7 +118,8 @@ class Method:
         for part in batch.split(limit or len(batch)):
             arguments = explanation_arguments(self.explain, part, limit, len(part))
             result = self.explained(self.explain, part.inputs, arguments, f"Method {self.name!r}")
-            parts.append(_map(lambda t: t.detach(), result))
+            # Cloned, because an explanation may return the same tensor again with the values of its next call.
+            parts.append(_map(lambda t: t.detach().clone(), result))
         return joined(parts)
 
 
