@@ -20,7 +20,7 @@ from .axes import check_scores
 from .examples import Batch
 from .labels import check_fits, check_output, classes_of
 from .methods import Method, accepted, explanation_arguments, joined, set_arguments
-from .model import other_type
+from .model import in_own_mode, other_type
 from .names import HALVES, N_EFF, SCORES, STDERR
 from .randomness import per_example, seeded, seeds_by_index
 
@@ -131,7 +131,7 @@ class Calls:
         self._check_classes(batch)
         name, alone = "/".join(key), key in self.drawing or (method is not None and method.draws)
         if not alone:
-            with seeded(seed, batch.indices[0], name, self.device):
+            with seeded(seed, batch.indices[0], name, self.device), in_own_mode(self.model):
                 before = generator_states(self.device)
                 result = call(batch)
                 if generator_states(self.device) == before or (method is not None and method.compares_examples):
@@ -142,7 +142,7 @@ class Calls:
                 return result
         results = []
         for part in batch.split(1):
-            with seeded(seed, part.indices[0], name, self.device), sharing():
+            with seeded(seed, part.indices[0], name, self.device), sharing(), in_own_mode(self.model):
                 results.append(call(part))
         return joined(results)
 

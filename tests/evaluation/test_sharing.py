@@ -483,3 +483,37 @@ def test_equal_random_subsets_are_scored_once(options):
     other = {"draws": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=5)}
     assert run({**SUBSETS, **other}, **options)[1] == rows + N * 2 * 5
     same(together, {name: run({name: metric}, **options)[0][name] for name, metric in SUBSETS.items()})
+
+
+def doubling(model):
+    """A method that leaves a hook on the model whenever it is made."""
+    model.register_forward_hook(lambda module, inputs, output: output * 2)
+    return Saliency(model)
+
+
+def training(model):
+    """A method that leaves the model in training mode."""
+    return lambda inputs, target: Saliency(model.train()).attribute(inputs, target)
+
+
+@pytest.mark.parametrize("method", [doubling, training])
+def test_what_a_method_leaves_on_the_model_changes_no_other_metric(method):
+    class Dropping(Layers):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout()
+
+        def forward(self, x):
+            return super().forward(self.dropout(x))
+
+    def scores(chosen, **methods):
+        model = Dropping()
+        result = evaluate(model, list(zip(X, TARGETS)), {**methods, "plain": Saliency}, chosen, batch_size=2).dataset
+        return {name: result[name].values for name in chosen}, len(model._forward_hooks)
+
+    chosen = {"efficient": metrics.efficient_mprt, **RANDOMISATION, "deletion": metrics.deletion}
+    together, hooks = scores(chosen, method=method)
+    assert hooks == (method is doubling)
+    same(together, {name: scores({name: metric}, method=method)[0][name] for name, metric in chosen.items()})
+    if method is training:
+        same({name: values[1:] for name, values in together.items()}, scores(chosen)[0])
