@@ -78,15 +78,13 @@ def per_example(
             given, own = replaced(torch.clone, (given, own))  # as the function may write into what all copies get
             with seeded(_mixed(seed, done[0] + row % copies), examples[row // copies], name, device):
                 results.append(drew(functools.partial(perturb_func, *given, **own)))
-        done[0] += copies
         return _joined([result for result, _ in results]), any(drawn for _, drawn in results)
 
     def in_one_call(*args: Any, **named: Any) -> tuple[Any, bool]:
         with seeded(seed, examples[0], name, device):
             return drew(functools.partial(perturb_func, *args, **named))
 
-    @functools.wraps(perturb_func)
-    def perturb(*args: Any, **named: Any) -> Any:
+    def result_of(*args: Any, **named: Any) -> Any:
         if name not in drawing_nothing:
             result, drawn = of_copies(*args, **named)
             if drawn:
@@ -94,6 +92,12 @@ def per_example(
             drawing_nothing.add(name)
         result, drawn = in_one_call(*args, **named)
         return of_copies(*args, **named)[0] if drawn else result
+
+    @functools.wraps(perturb_func)
+    def perturb(rows: Any, *extra: Any, **named: Any) -> Any:
+        result = result_of(rows, *extra, **named)
+        done[0] += len(_first(rows)) // len(examples)
+        return result
 
     return perturb
 
