@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -203,8 +204,13 @@ def _with_noise(metric: Callable[..., Any], arguments: dict[str, Any]) -> dict[s
 
 
 def keeps_the_batch(metric: Callable[..., Any]) -> bool:
-    """Whether this is a metric of the package, which leaves model and tensors as they are."""
-    return module_of(configured(metric)).startswith("captum_ext.")
+    """Whether this is a metric of the package, which leaves model and tensors as they are.
+
+    A function that wraps one has its names too, but is not what the module has by that name.
+    """
+    function = configured(metric)
+    module, name = module_of(function), getattr(function, "__name__", "")
+    return module.startswith("captum_ext.") and getattr(sys.modules.get(module), name, None) is function
 
 
 def survives_bad_indices(device: torch.device) -> bool:

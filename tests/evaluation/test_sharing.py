@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from captum_ext import baselines, evaluate, metrics, perturbations
 from captum_ext._core import sharing
+from captum_ext.evaluation.calls import keeps_the_batch
 
 N, FEATURES = 5, 12
 X = torch.randn(N, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -243,6 +245,25 @@ def test_a_tensor_that_was_written_into_is_another_one():
         {"after": run({"after": partial(chosen["after"], baselines=0.2)}, batch_size=N)[0]["after"]},
         {"after": together["after"]},
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*writes into")
+def test_a_wrapper_of_a_metric_is_one_of_ones_own():
+    @functools.wraps(metrics.deletion)
+    def writing(forward_func, inputs, attributions, target):
+        scores = metrics.deletion(forward_func, inputs, attributions, target=target)
+        for tensor in (inputs, *attributions.values()):
+            tensor.zero_()
+        return scores
+
+    chosen = {"writing": partial(writing), "insertion": metrics.insertion, "completeness": metrics.completeness}
+    together, _ = run(chosen)
+    same(together, {name: run({name: metric})[0][name] for name, metric in chosen.items()})
+
+
+@pytest.mark.parametrize("metric", [getattr(metrics, name) for name in metrics.__all__])
+def test_every_metric_of_the_package_is_known_as_one(metric):
+    assert not hasattr(metric, "card") or keeps_the_batch(partial(metric))
 
 
 def test_metrics_of_ones_own_come_last_as_they_may_change_the_model():
