@@ -297,6 +297,26 @@ class InOneBuffer:
         return self.buffer[: len(inputs)].copy_(sign * self.of_model.attribute(inputs, target))
 
 
+class RowsInOneBuffer:
+    shape, buffer = PHI["a"].shape, np.empty(PHI["a"].shape)
+
+    def __init__(self, maps):
+        self.maps = maps.numpy()
+
+    def __getitem__(self, rows):
+        np.copyto(self.buffer[: len(rows)], self.maps[rows])
+        return self.buffer[: len(rows)]
+
+
+def test_stored_rows_stay_where_those_of_another_method_take_their_memory():
+    in_buffers = {name: RowsInOneBuffer(maps) for name, maps in PHI.items()}
+    found, wanted = (
+        evaluate(Net(), list(zip(X, TARGETS)), methods, {"c": metrics.completeness}).dataset["c"].values
+        for methods in (in_buffers, PHI)
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("options", [{}, {"max_examples_per_batch": 1}])
 def test_maps_stay_where_an_explanation_writes_into_them_at_its_next_call(options):
     chosen = ROBUSTNESS | RANDOMISATION | {"deletion": metrics.deletion, "completeness": metrics.completeness}
