@@ -372,6 +372,11 @@ def drawn_from_the_global_one(x):
     return of_a_private_generator(x + torch.randn_like(x))
 
 
+def drawn_into_one_buffer(x, buffer=torch.empty(64, 2, 4, 5, dtype=torch.float64)):  # noqa: B008
+    noise = buffer[: len(x)].normal_()
+    return noise, x - noise
+
+
 def writing(x, baselines):
     baselines.mul_(0.5)
     return x - baselines, baselines.expand_as(x).clone()
@@ -386,8 +391,16 @@ def told(x, frozen=None):
     return x / 2, x / 2
 
 
+DRAWING = [drawn_from_the_global_one, drawn_into_one_buffer]
+
+
+def of_new_tensors():
+    scored = {"i": partial(infidelity, perturb_func=lambda x: drawn_into_one_buffer(x, x.clone()), n_perturb_samples=3)}
+    return captum_ext.evaluate(smooth_model, [(x, None) for x in IMAGES], {"m": MAPS}, scored).dataset["i"].values[0]
+
+
 @pytest.mark.filterwarnings("ignore:.*writes into")
-@pytest.mark.parametrize("perturb_func", [drawn_from_the_global_one, writing, in_place, told])
+@pytest.mark.parametrize("perturb_func", [*DRAWING, writing, in_place, told])
 def test_evaluate_gives_a_perturbation_what_a_call_gives_it(perturb_func):
     settings = {"n_perturb_samples": 1, "baselines": IMAGES[:1] / 3} if perturb_func is writing else {}
     settings |= {"feature_mask": BLOCKS, "frozen": torch.tensor([0, 1, 2])} if perturb_func is told else {}
@@ -400,7 +413,9 @@ def test_evaluate_gives_a_perturbation_what_a_call_gives_it(perturb_func):
     ]
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], rtol=1e-9)
-    if perturb_func is not drawn_from_the_global_one:
+    if perturb_func is drawn_into_one_buffer:
+        np.testing.assert_allclose(results[0].values[0], of_new_tensors(), rtol=1e-9)
+    elif perturb_func not in DRAWING:
         alone = infidelity(smooth_model, perturb_func, IMAGES, MAPS, **{"n_perturb_samples": 3, **settings})
         np.testing.assert_allclose(results[0].values[0], alone, rtol=1e-9)
 

@@ -77,7 +77,9 @@ def per_example(
             own = {key: v if key == "frozen" else _row(v, row, all_rows) for key, v in named.items()}
             given, own = replaced(torch.clone, (given, own))  # as the function may write into what all copies get
             with seeded(_mixed(seed, done[0] + row % copies), examples[row // copies], name, device):
-                results.append(drew(functools.partial(perturb_func, *given, **own)))
+                result, drawn = drew(functools.partial(perturb_func, *given, **own))
+            # Copied, because the function may return the same memory again with the values of its next call.
+            results.append((replaced(torch.clone, result), drawn))
         return _joined([result for result, _ in results]), any(drawn for _, drawn in results)
 
     def in_one_call(*args: Any, **named: Any) -> tuple[Any, bool]:
