@@ -4,6 +4,7 @@ import pickle
 from functools import partial
 
 import captum.metrics
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 import captum_ext
+from captum_ext._core import memory
 from captum_ext.metrics import infidelity, infidelity_perturb_func_decorator
 from captum_ext.perturbations import gaussian, noisy_baseline, segment_removal, square_removal
 
@@ -321,6 +323,101 @@ def test_a_seed_that_is_set_is_left_as_it_is():
     fixed = partial(gaussian, seed=5)
     ours = infidelity(smooth_model, fixed, IMAGES, MAPS, n_perturb_samples=3, seed=4)
     exactly(ours, infidelity(smooth_model, fixed, IMAGES, MAPS, n_perturb_samples=3, seed=8))
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("rows", [3, 7, 60])
+def test_a_seed_that_is_set_gives_the_draws_of_one_call_in_any_number_of_calls(name, rows, monkeypatch):
+    score = partial(infidelity, smooth_model, partial(ALL[name], seed=5), IMAGES, MAPS, n_perturb_samples=11)
+    of_one_call = infidelity(smooth_model, lambda x: ALL[name](x, seed=5), IMAGES, MAPS, n_perturb_samples=11)
+    exactly(score(), of_one_call)
+    closely(score(max_examples_per_batch=rows), of_one_call)
+    monkeypatch.setattr(memory, "EXPLAINED_ELEMENTS", rows * IMAGES[0].numel())
+    closely(score(), of_one_call)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "5"])
+def test_a_wrong_seed_that_is_set_is_refused(seed):
+    with pytest.raises((TypeError, ValueError), match="`seed` must be"):
+        infidelity(smooth_model, partial(gaussian, seed=seed), IMAGES, MAPS)
+
+
+def of_a_private_generator(x):
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    return noise, x - noise
+
+
+@pytest.mark.parametrize("limit", [None, 6])
+@pytest.mark.parametrize("perturb_func", [partial(gaussian, seed=5), partial(square_removal, size=3, seed=5)])
+def test_evaluate_draws_other_copies_under_a_seed_that_is_set(perturb_func, limit):
+    given = []
+    net = lambda x: given.append(x.clone()) or smooth_model(x)  # noqa: E731
+    scored = {"i": partial(infidelity, perturb_func=perturb_func, n_perturb_samples=4)}
+    options = {"batch_size": 3, "max_examples_per_batch": limit}
+    result = captum_ext.evaluate(net, [(x, None) for x in IMAGES], {"m": MAPS}, scored, **options)
+    assert len(torch.cat(given).unique(dim=0)) > 3 + 3 * 2
+    other = captum_ext.evaluate(net, [(x, None) for x in IMAGES], {"m": MAPS}, scored, batch_size=2, seed=1)
+    np.testing.assert_allclose(result.dataset["i"], other.dataset["i"], rtol=1e-9)
+
+
+def test_evaluate_calls_a_perturbation_with_a_generator_of_its_own_as_captum_does():
+    scored = {"i": partial(infidelity, perturb_func=of_a_private_generator, n_perturb_samples=4)}
+    alone = infidelity(smooth_model, of_a_private_generator, IMAGES, MAPS, n_perturb_samples=4)
+    data = [(x, None) for x in torch.cat((IMAGES, IMAGES))]
+    result = captum_ext.evaluate(smooth_model, data, {"m": torch.cat((MAPS, MAPS))}, scored, batch_size=3)
+    np.testing.assert_allclose(result.dataset["i"].values[0], torch.cat((alone, alone)), rtol=1e-9)
+
+
+def drawn_from_the_global_one(x):
+    return of_a_private_generator(x + torch.randn_like(x))
+
+
+def drawn_into_one_buffer(x, buffer=torch.empty(64, 2, 4, 5, dtype=torch.float64)):  # noqa: B008
+    noise = buffer[: len(x)].normal_()
+    return noise, x - noise
+
+
+def writing(x, baselines):
+    baselines.mul_(0.5)
+    return x - baselines, baselines.expand_as(x).clone()
+
+
+def in_place(x):
+    return torch.ones_like(x) / 10, x.sub_(0.1)
+
+
+def told(x, frozen=None):
+    assert len(frozen) == 3
+    return x / 2, x / 2
+
+
+DRAWING = [drawn_from_the_global_one, drawn_into_one_buffer]
+
+
+def of_new_tensors():
+    scored = {"i": partial(infidelity, perturb_func=lambda x: drawn_into_one_buffer(x, x.clone()), n_perturb_samples=3)}
+    return captum_ext.evaluate(smooth_model, [(x, None) for x in IMAGES], {"m": MAPS}, scored).dataset["i"].values[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*writes into")
+@pytest.mark.parametrize("perturb_func", [*DRAWING, writing, in_place, told])
+def test_evaluate_gives_a_perturbation_what_a_call_gives_it(perturb_func):
+    settings = {"n_perturb_samples": 1, "baselines": IMAGES[:1] / 3} if perturb_func is writing else {}
+    settings |= {"feature_mask": BLOCKS, "frozen": torch.tensor([0, 1, 2])} if perturb_func is told else {}
+    scored = {"i": partial(infidelity, perturb_func=perturb_func, **{"n_perturb_samples": 3, **settings})}
+    results = [
+        captum_ext.evaluate(smooth_model, [(x, None) for x in IMAGES], {"m": MAPS}, scored, batch_size=size).dataset[
+            "i"
+        ]
+        for size in (1, 2, 3)
+    ]
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=1e-9)
+    if perturb_func is drawn_into_one_buffer:
+        np.testing.assert_allclose(results[0].values[0], of_new_tensors(), rtol=1e-9)
+    elif perturb_func not in DRAWING:
+        alone = infidelity(smooth_model, perturb_func, IMAGES, MAPS, **{"n_perturb_samples": 3, **settings})
+        np.testing.assert_allclose(results[0].values[0], alone, rtol=1e-9)
 
 
 @pytest.mark.parametrize("limit", [None, 2])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import InputXGradient
 from torch import Tensor, nn
+
+from captum_ext import evaluate
 
 from .calls import LEFT_OUT, METRICS, Case, Setting, cases_of, tiny
 
@@ -21,7 +25,7 @@ class Filling:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         values = self.function(*args, **kwargs)
         if not self.kept.numel():
-            self.kept = torch.empty(64, *values.shape[1:], dtype=values.dtype)
+            self.kept = torch.empty(512, *values.shape[1:], dtype=values.dtype)
         filled = self.kept[: len(values)]
         filled.copy_(values.detach())
         return filled
@@ -80,3 +84,35 @@ def test_an_explanation_may_return_the_same_tensor_again(case):
 
     new, filled = (case(s, explanation_func=e, max_examples_per_batch=2) for e in (explain, Filling(explain)))
     torch.testing.assert_close(filled, new, rtol=0, atol=0, equal_nan=True)
+
+
+KNOWN = {"forward_func", "inputs", "attributions", "target", "seed", "explanation_func", "explanation_factory"}
+CASES = [Case(name, m) for name, m in METRICS.items()]
+
+
+class FilledMaps:
+    def __init__(self, model: nn.Module):
+        self.of_model = InputXGradient(model).attribute
+        self.filled = Filling(lambda rows, target: self.of_model(rows, target))
+
+    def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:
+        return self.filled(inputs, target)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("filled", ["model", "explanation"])
+def test_in_evaluate_they_may_too(filled, limit):
+    def scores(fill):
+        s = with_outputs(ALL, fill and filled == "model")
+        chosen = {c.name: partial(c.metric, **{k: v for k, v in c.of(s).items() if k not in KNOWN}) for c in CASES}
+        method = FilledMaps if fill and filled == "explanation" else InputXGradient
+        data, options = (
+            list(zip(s.inputs, (s.example % 3).tolist())),
+            {"batch_size": 5, "max_examples_per_batch": limit},
+        )
+        return evaluate(s.model, data, {"method": method}, chosen, **options).dataset
+
+    new, again = scores(False), scores(True)
+    for case in CASES:
+        np.testing.assert_array_equal(again[case.name], new[case.name], err_msg=case.name)

@@ -28,8 +28,9 @@ from .checks import (
 )
 from .devices import rows_at
 from .estimates import Noise, noted
-from .guard import Guard, called, tensors_in
+from .guard import Guard, called, replaced, tensors_in
 from .interpretable import InterpretableInput, LLMAttributionResult, as_present, is_result, map_of
+from .sharing import is_sharing, shared_as
 from .statistics import score_type
 
 Tensors = tuple[Tensor, ...]
@@ -353,6 +354,16 @@ def as_feature_mask(feature_mask: FeatureMaskType, inputs: TensorOrTuple) -> Ten
             )
         check_unambiguous("feature_mask", m, x)
     return tuple(m.to(x.device).long().reshape((1,) * (x.dim() - m.dim()) + shape(m)) for m, x in zip(masks, inputs))
+
+
+def of_batch(value: Any, inputs: TensorOrTuple, make: Callable[[Any, TensorOrTuple], Any]) -> Any:
+    """Returns what a function makes of the inputs, once for all metrics that share; any other value as it is.
+
+    Such a function may return something else at its next call, or the same tensor again with other values.
+    """
+    if not callable(value) or isinstance(value, Fill) or not is_sharing():
+        return value
+    return shared_as(("of batch", value, inputs, make), lambda: replaced(torch.clone, make(value, inputs)))
 
 
 def check_unambiguous(name: str, mask: Tensor, x: Tensor) -> None:

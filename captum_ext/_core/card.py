@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .arguments import as_sequence
+from .checks import check_count, module_of
 from .checks import configured as configured
 from .home import in_float64
 from .references import over_references
@@ -137,3 +139,16 @@ def arguments_of_partial(function: Callable[..., Any]) -> dict[str, Any]:
     """Returns the arguments of a configured metric: its defaults, and what `functools.partial` sets."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def of_seeds_alone(perturb_func: Any) -> bool:
+    """Whether this is one of `captum_ext.perturbations`, whose results follow from rows, seeds and settings."""
+    function = configured(perturb_func)
+    return module_of(function) == "captum_ext.perturbations" and not hasattr(function, "__wrapped__")
+
+
+def seed_set_in(perturb_func: Any) -> int | None:
+    """The one seed for all rows that `functools.partial` has set in one of `captum_ext.perturbations`, if any."""
+    seed = arguments_of_partial(perturb_func).get("seed") if of_seeds_alone(perturb_func) else None
+    seeds, single = as_sequence("seed", seed) if seed is not None else ([], False)
+    return check_count("seed", seeds[0], least=0, most=math.inf) if single else None

@@ -15,6 +15,7 @@ from .forward import Batches, Rows, whole
 from .guard import called
 from .sharing import key_of, made_of
 from .statistics import wide
+from .swapped import own_hooks
 
 # Makes copies of the inputs, at most `size()` rows at a time, where `size` is the second argument.
 Copies = Callable[[Tensors, Callable[[], int]], Iterable[Rows]]
@@ -48,13 +49,14 @@ class MapsOfModels:
 
     def maps(self, model: nn.Module, as_it_is: bool = False) -> Tensors:
         """Returns the maps of a model; metrics share those of a model `as_it_is`, without changes for a while."""
-        explanation = called(self.factory, "`explanation_factory`", model)
-        name, made_by = "What `explanation_factory` makes of a model", made_of(self.given, model)
-        explain = Explanation(explanation, self.inputs, self.kwargs, name, self.warned, made_by)
-        if as_it_is and self.copies is each_once:
-            maps = explain.maps(wide(explain.of_examples(self.batches)))
-        else:
-            maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
+        with own_hooks(model):  # an explanation that is made anew each time may add some
+            explanation = called(self.factory, "`explanation_factory`", model)
+            name, made_by = "What `explanation_factory` makes of a model", made_of(self.given, model)
+            explain = Explanation(explanation, self.inputs, self.kwargs, name, self.warned, made_by)
+            if as_it_is and self.copies is each_once:
+                maps = explain.maps(wide(explain.of_examples(self.batches)))
+            else:
+                maps = mean_maps(explain, self.copies(self.x, lambda: self.batches.limit), self.batches)
         self.dtype = explain.dtype
         return maps
 

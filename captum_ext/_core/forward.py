@@ -170,7 +170,7 @@ class Forward:
         parts = self._shared()
         if parts is None:
             return self.batches.map(self.output, [whole(self.inputs)])
-        return (self._activated(output) for output, _ in parts)
+        return (self._activated(output).clone() for output, _ in parts)
 
     def _shared(self) -> Iterator[tuple[Tensor, Tensor]] | None:
         """The outputs for the unperturbed examples before activation, and their examples, where they are shared."""
@@ -203,7 +203,7 @@ class Forward:
             return torch.cat(parts)
 
     def score(self, rows: Tensors, example: Tensor) -> Tensor:
-        return self._selected(self.output(rows, example), example)
+        return self._selected(self._activated(self._logits(rows, example)), example)
 
     @torch.no_grad()
     def read(self, output: Tensor, example: Tensor) -> Tensor:
@@ -217,7 +217,8 @@ class Forward:
 
     def output(self, rows: Tensors, example: Tensor) -> Tensor:
         """Returns the whole output of the model, before a target is selected."""
-        return self._activated(self._logits(rows, example))
+        # Cloned, because a model may return the same tensor again with the values of its next call.
+        return self._activated(self._logits(rows, example)).clone()
 
     def _logits(self, rows: Tensors, example: Tensor) -> Tensor:
         args = (of_rows(a, example, self.batch) for a in self.args)

@@ -25,9 +25,10 @@ from .arguments import (
     bare_if_single,
     baseline_values,
     batch_limit,
+    of_batch,
     of_rows,
 )
-from .card import arguments_of_partial, configured
+from .card import arguments_of_partial, configured, of_seeds_alone, seed_set_in
 from .checks import (
     check_count,
     check_function,
@@ -35,7 +36,6 @@ from .checks import (
     check_not_negative,
     check_real,
     describe,
-    module_of,
     shape,
 )
 from .devices import rows_at
@@ -189,9 +189,10 @@ class Perturbations:
         inputs = as_present(inputs)
         self.inputs = as_tuple(inputs)
         self.batch = len(self.inputs[0])
+        baselines = of_batch(baselines, inputs, baseline_values)
         self.baselines = None if baselines is None else baseline_values(baselines, inputs)
         as_baselines(self.baselines, inputs)  # raises where they do not fit the inputs
-        self.masks = as_feature_mask(feature_mask, inputs)
+        self.masks = as_feature_mask(of_batch(feature_mask, inputs, as_feature_mask), inputs)
         self.feature_mask = self.masks if takes(perturb_func, "feature_mask") else None
         _check_frozen(frozen, self.masks, self.batch)
         self.frozen = {"frozen": frozen} if frozen is not None and takes(perturb_func, "frozen") else {}
@@ -201,7 +202,7 @@ class Perturbations:
         self.f = Forward(
             forward_func, self.inputs, target, additional_forward_args, None, max_examples_per_batch, show_progress
         )
-        if max_examples_per_batch is None and of_seeds_alone(perturb_func):
+        if max_examples_per_batch is None and self.per_draw and of_seeds_alone(perturb_func):
             max_examples_per_batch = max(rows_made(self.inputs), 1)
         self.calls = draws_per_call(self.n, self.batch, max_examples_per_batch)
         self.repeatable = seed is not None and of_seeds_alone(perturb_func) and not self.f.changes
@@ -274,13 +275,16 @@ def _keywords_per_draw(
 ) -> tuple[int, dict[str, Tensor]]:
     """Returns the number of draws, and the keyword arguments `[B, n]` that have a value for each of them.
 
-    Where the function has at most `n` positions, it gets each position once. Else it gets a seed, if it takes one.
+    Where the function has at most `n` positions, it gets each position once. Else it gets a seed, if it takes one. A
+    seed that is set in one of `captum_ext.perturbations` stands for those that it makes of all copies in one call.
     """
     if seed is not None:
         seed = example_seeds(seed, len(x[0]))
-    positions = n_positions(perturb_func, x)
+    positions, own_seed = n_positions(perturb_func, x), seed_set_in(perturb_func)
     if positions is not None and positions <= n:
         return positions, {"position": torch.arange(positions, device="cpu").expand(len(x[0]), -1)}
+    if own_seed is not None:
+        return n, {"seed": torch.tensor(example_seeds(own_seed, len(x[0]) * n), device="cpu").unflatten(0, (-1, n))}
     return n, {"seed": draw_seeds(seed, len(x[0]), n)} if takes_seed(perturb_func) else {}
 
 
@@ -298,12 +302,6 @@ def gaussian_settings(perturb_func: Any) -> dict[str, Any] | None:
     function = configured(perturb_func)
     is_gaussian = getattr(function, "is_gaussian", False) and not hasattr(function, "__wrapped__")
     return arguments_of_partial(perturb_func) if is_gaussian else None
-
-
-def of_seeds_alone(perturb_func: Any) -> bool:
-    """Whether this is one of `captum_ext.perturbations`, whose results follow from rows, seeds and settings."""
-    function = configured(perturb_func)
-    return module_of(function) == "captum_ext.perturbations" and not hasattr(function, "__wrapped__")
 
 
 def as_copies(value: Any, rows: Tensors, name: str, *least: torch.dtype) -> Tensors:

@@ -84,8 +84,8 @@ def forget() -> None:
 def shared(function: Callable[P, R]) -> Callable[P, R]:
     """Marks a function whose result equal calls share within `sharing()`.
 
-    Calls are equal if tensors, models and functions are the same objects, nothing was written into the models' weights,
-    and settings and integer tensors with at most one axis have equal values.
+    Calls are equal if tensors, models and functions are the same objects, nothing was written into them or the models'
+    weights, and settings and integer tensors with at most one axis have equal values.
     """
 
     @functools.wraps(function)
@@ -208,7 +208,7 @@ def _identity(value: Any) -> Hashable:
     if isinstance(value, functools.partial):
         return functools.partial, _identity(value.func), _identity(value.args), _identity(value.keywords)
     if isinstance(value, Tensor):
-        return _value_of_indices(value) or _Same(value)
+        return _value_of_indices(value) or (_Same(value), None if value.is_inference() else value._version)
     try:
         return type(value), hash(value), value, _state_of(value)
     except TypeError:

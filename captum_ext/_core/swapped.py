@@ -56,6 +56,20 @@ def swapped(model: nn.Module, and_then: Callable[[Tensor], Tensor] = lambda copi
                 vars(module).update(attributes)
 
 
+@contextmanager
+def own_hooks(model: nn.Module) -> Iterator[None]:
+    """After the block, the model and its modules have the hooks that they had before it."""
+    attributes = (attribute for module in model.modules() for attribute in vars(module).items())
+    before = [(hooks, dict(hooks)) for name, hooks in attributes if "_hooks" in name and isinstance(hooks, dict)]
+    try:
+        yield
+    finally:
+        for hooks, own in before:
+            if hooks.keys() != own.keys():
+                hooks.clear()
+                hooks.update(own)
+
+
 class _Copies:
     """A copy for each tensor: the same one for the same tensor, and in shared memory where the tensors share theirs."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._core.card import arguments_of_partial, configured
+from .._core.card import arguments_of_partial, configured, seed_set_in
 from .._core.checks import module_of
 from .._core.estimates import generator_states, with_noise
 from .._core.guard import Guard
@@ -19,7 +21,7 @@ from .axes import check_scores
 from .examples import Batch
 from .labels import check_fits, check_output, classes_of
 from .methods import Method, accepted, explanation_arguments, joined, set_arguments
-from .model import other_type
+from .model import in_own_mode, other_type
 from .names import HALVES, N_EFF, SCORES, STDERR
 from .randomness import per_example, seeded, seeds_by_index
 
@@ -34,6 +36,7 @@ class Calls:
         self.model, self.device, self.limit, self.seed, self.stderr = model, device, limit, seed, stderr
         self.drawing: set[tuple[str, ...]] = set()
         self.writers: set[str] = set()  # methods and metrics that write into what they are given, as was warned of
+        self.steady: set[str] = set()  # metrics whose `perturb_func` was seen to draw nothing from global generators
         self.draws = False  # whether the model was seen to draw from global generators
         self.classes: int | None = None  # of the model's output, once known; 0 for outputs of another form
 
@@ -97,7 +100,7 @@ class Calls:
         """
 
         def call(part: Batch) -> Any:
-            if module_of(configured(metric)).startswith("captum_ext."):  # keeps the batch as it is
+            if keeps_the_batch(metric):
                 return self._metric(name, metric, seed, part, explanation)
             with sharing_nothing():
                 return self._on_a_copy(
@@ -129,7 +132,7 @@ class Calls:
         self._check_classes(batch)
         name, alone = "/".join(key), key in self.drawing or (method is not None and method.draws)
         if not alone:
-            with seeded(seed, batch.indices[0], name, self.device):
+            with seeded(seed, batch.indices[0], name, self.device), in_own_mode(self.model):
                 before = generator_states(self.device)
                 result = call(batch)
                 if generator_states(self.device) == before or (method is not None and method.compares_examples):
@@ -140,7 +143,7 @@ class Calls:
                 return result
         results = []
         for part in batch.split(1):
-            with seeded(seed, part.indices[0], name, self.device), sharing():
+            with seeded(seed, part.indices[0], name, self.device), sharing(), in_own_mode(self.model):
                 results.append(call(part))
         return joined(results)
 
@@ -166,11 +169,22 @@ class Calls:
             arguments |= {k: v for k, v in of_explanation.items() if k not in batch.extra or accepted(metric, **{k: v})}
         arguments = {k: v for k, v in arguments.items() if k not in fixed}
         perturb_func = takes["perturb_func"].default if "perturb_func" in fixed else None
+        if perturb_func is not None:
+            arguments |= self._of_perturbation(name, perturb_func, takes, seed, batch)
+        return _with_noise(metric, arguments) if self.stderr else {SCORES: metric(**arguments)}
+
+    def _of_perturbation(
+        self, name: str, perturb_func: Callable[..., Any], takes: Collection[str], seed: int, batch: Batch
+    ) -> dict[str, Any]:
+        """The arguments that let the draws of a `perturb_func` depend on the example alone."""
         # infidelity passes seeds on; sensitivity_max, which takes an `explanation_func`, draws as Captum does
         passes_seeds = "seed" in takes and "explanation_func" not in takes
-        if perturb_func is not None and not (passes_seeds and _leaves_seed_open(perturb_func)):
-            arguments["perturb_func"] = per_example(perturb_func, seed, batch.indices, name, self.device)
-        return _with_noise(metric, arguments) if self.stderr else {SCORES: metric(**arguments)}
+        if passes_seeds and (own_seed := seed_set_in(perturb_func)) is not None:
+            seeds = seeds_by_index(own_seed, batch.indices)
+            return {"perturb_func": functools.partial(perturb_func, seed=None), "seed": seeds}
+        if passes_seeds and _leaves_seed_open(perturb_func):
+            return {}
+        return {"perturb_func": per_example(perturb_func, seed, batch.indices, name, self.device, self.steady)}
 
 
 def _arguments(batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
@@ -187,6 +201,16 @@ def _with_noise(metric: Callable[..., Any], arguments: dict[str, Any]) -> dict[s
         return {SCORES: scores}
     further = {STDERR: noise.stderr, N_EFF: noise.n_eff} if noise.halves is None else {HALVES: noise.halves}
     return {SCORES: scores, **further}
+
+
+def keeps_the_batch(metric: Callable[..., Any]) -> bool:
+    """Whether this is a metric of the package, which leaves model and tensors as they are.
+
+    A function that wraps one has its names too, but is not what the module has by that name.
+    """
+    function = configured(metric)
+    module, name = module_of(function), getattr(function, "__name__", "")
+    return module.startswith("captum_ext.") and getattr(sys.modules.get(module), name, None) is function
 
 
 def survives_bad_indices(device: torch.device) -> bool:

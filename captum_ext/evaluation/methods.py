@@ -113,12 +113,13 @@ class Method:
     def attributions(self, batch: Batch, limit: int | None) -> Any:
         if self.explain is None:
             device = (batch.inputs if isinstance(batch.inputs, Tensor) else batch.inputs[0]).device
-            return _map(lambda a: rows_of(a, batch.indices).detach().to(device), self.stored)
+            return _map(lambda a: rows_of(a, batch.indices).detach().to(device, copy=True), self.stored)
         parts = []
         for part in batch.split(limit or len(batch)):
             arguments = explanation_arguments(self.explain, part, limit, len(part))
             result = self.explained(self.explain, part.inputs, arguments, f"Method {self.name!r}")
-            parts.append(_map(lambda t: t.detach(), result))
+            # Copied, as stored rows are, because code of others may return the same memory again with other values.
+            parts.append(_map(lambda t: t.detach().clone(), result))
         return joined(parts)
 
 

@@ -70,16 +70,23 @@ def in_eval_mode(model: Any) -> Iterator[None]:
 
     Modules without a mode of their own, which are exported or frozen, stay as they are.
     """
-    modules = [*model.modules()] if isinstance(model, nn.Module) else []
-    modes = {m: m.training for m in modules if hasattr(m, "training") and not is_exported(m)}
-    try:
-        if modes and len(modes) == len(modules):
+    with in_own_mode(model) as modes:
+        if modes and len(modes) == len([*model.modules()]):
             model.eval()  # which a module may override
         else:
             _set(dict.fromkeys(modes, False))
         yield
+
+
+@contextmanager
+def in_own_mode(model: Any) -> Iterator[dict[nn.Module, bool]]:
+    """After the block, every module is in the mode that it had before it, which is yielded."""
+    modules = [*model.modules()] if isinstance(model, nn.Module) else []
+    modes = {m: m.training for m in modules if hasattr(m, "training") and not is_exported(m)}
+    try:
+        yield modes
     finally:
-        _set(modes)
+        _set({module: mode for module, mode in modes.items() if module.training != mode})
 
 
 def _set(modes: dict[nn.Module, bool]) -> None:

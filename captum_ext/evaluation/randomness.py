@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from .._core.devices import generators_of
+from .._core.estimates import generator_states
+from .._core.guard import replaced
 
 
 def seeds_by_index(seed: int, indices: Sequence[int]) -> list[int]:
@@ -48,28 +50,58 @@ def _seed_all(number: int, of_torch: list[torch.Generator]) -> None:
 
 
 def per_example(
-    perturb_func: Callable[..., Any], seed: int, examples: Sequence[int], name: str, device: torch.device
+    perturb_func: Callable[..., Any],
+    seed: int,
+    examples: Sequence[int],
+    name: str,
+    device: torch.device,
+    drawing_nothing: set[str],
 ) -> Callable[..., Any]:
     """The same `perturb_func`, with draws that depend on the example and the number of its copy, not on batch or limit.
 
     It is called with the copies of all `examples`, those of one example side by side, perhaps in several calls; inside,
-    each copy has a call of its own.
+    each copy has a call of its own if it draws from global generators. If it does not, it is called as Captum calls it:
+    a generator of its own may begin anew in each call. `drawing_nothing` has the names where that was seen.
     """
     done = [0]
 
-    @functools.wraps(perturb_func)
-    def perturb_each(rows: Any, *extra: Any, **named: Any) -> Any:
-        copies = len(_first(rows)) // len(examples)
-        results = []
-        for row in range(len(examples) * copies):
-            example, copy = examples[row // copies], done[0] + row % copies
-            with seeded(_mixed(seed, copy), example, name, device):
-                own = {key: _row(value, row, len(examples) * copies) for key, value in named.items()}
-                results.append(perturb_func(*(_row(a, row, len(examples) * copies) for a in (rows, *extra)), **own))
-        done[0] += copies
-        return _joined(results)
+    def drew(call: Callable[[], Any]) -> tuple[Any, bool]:
+        before = generator_states(device)
+        return call(), generator_states(device) != before
 
-    return perturb_each
+    def of_copies(rows: Any, *extra: Any, **named: Any) -> tuple[Any, bool]:
+        all_rows = len(_first(rows))
+        copies, results = all_rows // len(examples), []
+        for row in range(all_rows):
+            given = [_row(a, row, all_rows) for a in (rows, *extra)]
+            own = {key: v if key == "frozen" else _row(v, row, all_rows) for key, v in named.items()}
+            given, own = replaced(torch.clone, (given, own))  # as the function may write into what all copies get
+            with seeded(_mixed(seed, done[0] + row % copies), examples[row // copies], name, device):
+                result, drawn = drew(functools.partial(perturb_func, *given, **own))
+            # Copied, because the function may return the same memory again with the values of its next call.
+            results.append((replaced(torch.clone, result), drawn))
+        return _joined([result for result, _ in results]), any(drawn for _, drawn in results)
+
+    def in_one_call(*args: Any, **named: Any) -> tuple[Any, bool]:
+        with seeded(seed, examples[0], name, device):
+            return drew(functools.partial(perturb_func, *args, **named))
+
+    def result_of(*args: Any, **named: Any) -> Any:
+        if name not in drawing_nothing:
+            result, drawn = of_copies(*args, **named)
+            if drawn:
+                return result
+            drawing_nothing.add(name)
+        result, drawn = in_one_call(*args, **named)
+        return of_copies(*args, **named)[0] if drawn else result
+
+    @functools.wraps(perturb_func)
+    def perturb(rows: Any, *extra: Any, **named: Any) -> Any:
+        result = result_of(rows, *extra, **named)
+        done[0] += len(_first(rows)) // len(examples)
+        return result
+
+    return perturb
 
 
 def _first(value: Any) -> torch.Tensor:

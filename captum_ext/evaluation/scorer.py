@@ -19,7 +19,7 @@ from .._core.sharing import sharing
 from .._core.target import logits_of
 from .alone import alone_in_process, torch_threads
 from .axes import SameShapes, spanned
-from .calls import Calls
+from .calls import Calls, keeps_the_batch
 from .cost import COST, Meter
 from .examples import Batch, as_examples
 from .fingerprint import digest_of_examples
@@ -56,6 +56,9 @@ class Scorer:
             self.examples = as_examples(job.data, job.target)
             known = self.model, len(self.examples), self.examples.extra
             self.methods = {name: as_method(name, method, *known) for name, method in job.methods.items()}
+            numbered = [(i, name, metric) for i, (name, metric) in enumerate(job.metrics.items())]
+            # Code of others comes last in a batch, as it may change a model or a tensor between two metrics that share.
+            self.numbered = sorted(numbered, key=lambda numbered: not keeps_the_batch(numbered[-1]))
             self.calls = Calls(self.model, self.device, job.max_examples_per_batch, job.seed, job.stderr)
 
     def compute(self, places: range) -> Arrays:
@@ -92,7 +95,7 @@ class Scorer:
                 attributions[name] = self.calls.attributions(method, batch)
         self.kept += self._rows_to_keep(batch, attributions)
         arrays = self._kept(attributions) if self.job.keep_attributions else self._targets(batch)
-        for i, (name, metric) in enumerate(self.job.metrics.items()):
+        for i, name, metric in self.numbered:
             scores = self._scores(name, metric, batch, attributions)
             self.shapes.check(name, scores[SCORES], batch.indices)
             arrays |= {f"{i}{part}": self._stacked(of_part, batch) for part, of_part in scores.items()}

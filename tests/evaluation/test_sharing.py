@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from captum_ext import baselines, evaluate, metrics, perturbations
 from captum_ext._core import sharing
+from captum_ext.evaluation.calls import keeps_the_batch
 
 N, FEATURES = 5, 12
 X = torch.randn(N, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -185,7 +187,148 @@ def test_a_metric_that_writes_into_the_weights_is_another_models():
     same(together, {name: run({name: metric}, Weighted())[0][name] for name, metric in chosen.items()})
 
 
+class CountingUp:
+    """A function of the inputs that returns something else at every call, and draws from no global generator."""
+
+    def __init__(self, make):
+        self.make, self.calls = make, 0
+
+    def __call__(self, inputs):
+        self.calls += 1
+        return self.make(inputs, self.calls)
+
+
+BUFFER = torch.empty_like(X)
+OF_THE_INPUTS = {
+    "baselines": lambda inputs, call: torch.full_like(inputs, call),
+    "baselines in one buffer": lambda inputs, call: BUFFER[: len(inputs)].fill_(call),
+    "feature_mask": lambda inputs, call: (torch.arange(FEATURES)[None] + call) // 3,
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_INPUTS)
+def test_a_function_of_the_inputs_is_called_once_for_all_metrics_that_share_rows(name):
+    def scores(*names):
+        settings = {name.split()[0]: CountingUp(OF_THE_INPUTS[name])}
+        read = {"activation": lambda output: output / 2}
+        removed = perturbations.segment_removal
+        chosen = {
+            "curve": partial(metrics.deletion_curve, n_steps=4, **settings),
+            "read in another way": partial(metrics.deletion_curve, n_steps=7, **read, **settings),
+            "infidelity": partial(metrics.infidelity, perturb_func=removed, n_perturb_samples=6, **settings),
+            "normalized": partial(
+                metrics.infidelity, normalize=True, perturb_func=removed, n_perturb_samples=6, **settings
+            ),
+        }
+        return run({n: chosen[n] for n in names or chosen}, batch_size=N)[0]
+
+    together = scores()
+    same(together, {n: scores(n)[n] for n in together})
+
+
+def test_a_tensor_that_was_written_into_is_another_one():
+    given = {name: torch.zeros(1, FEATURES, dtype=torch.float64) for name in ("of curves", "of both", "of one")}
+
+    def writing(output):
+        for tensor in given.values():
+            tensor += 0.1
+        return output
+
+    baselines = given["of curves"]
+    chosen = {
+        "before": partial(metrics.deletion_curve, n_steps=4, baselines=baselines),
+        "writing": partial(metrics.completeness, activation=writing),
+        "after": partial(metrics.deletion_curve, n_steps=7, baselines=baselines),
+    }
+    together, _ = run(chosen, batch_size=N)
+    same(
+        {"after": run({"after": partial(chosen["after"], baselines=0.2)}, batch_size=N)[0]["after"]},
+        {"after": together["after"]},
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*writes into")
+def test_a_wrapper_of_a_metric_is_one_of_ones_own():
+    @functools.wraps(metrics.deletion)
+    def writing(forward_func, inputs, attributions, target):
+        scores = metrics.deletion(forward_func, inputs, attributions, target=target)
+        for tensor in (inputs, *attributions.values()):
+            tensor.zero_()
+        return scores
+
+    chosen = {"writing": partial(writing), "insertion": metrics.insertion, "completeness": metrics.completeness}
+    together, _ = run(chosen)
+    same(together, {name: run({name: metric})[0][name] for name, metric in chosen.items()})
+
+
+@pytest.mark.parametrize("metric", [getattr(metrics, name) for name in metrics.__all__])
+def test_every_metric_of_the_package_is_known_as_one(metric):
+    assert not hasattr(metric, "card") or keeps_the_batch(partial(metric))
+
+
+def test_metrics_of_ones_own_come_last_as_they_may_change_the_model():
+    class Scaled(Net):
+        scale = 1.0
+
+        def forward(self, x):
+            return super().forward(x) * self.scale
+
+    def changing(forward_func, attributions):
+        forward_func.scale *= 3
+        return attributions.sum(1)
+
+    curve = metrics.deletion_curve
+    chosen = {"before": partial(curve, n_steps=4), "own": changing, "after": partial(curve, n_steps=7)}
+    together, _ = run(chosen, Scaled(), batch_size=N)
+    assert [*together] == [*chosen]
+    same(together, {name: run({name: metric}, Scaled(), batch_size=N)[0][name] for name, metric in chosen.items()})
+
+
 # ---- metrics that explain
+
+
+class InOneBuffer:
+    """An explanation that returns the same memory at every call, and reads it in no later one."""
+
+    def __init__(self, model):
+        self.of_model, self.buffer = Saliency(model), torch.empty(64, FEATURES, dtype=torch.float64)
+
+    def attribute(self, inputs, target=None, sign=1):
+        return self.buffer[: len(inputs)].copy_(sign * self.of_model.attribute(inputs, target))
+
+
+class RowsInOneBuffer:
+    shape, buffer = PHI["a"].shape, np.empty(PHI["a"].shape)
+
+    def __init__(self, maps):
+        self.maps = maps.numpy()
+
+    def __getitem__(self, rows):
+        np.copyto(self.buffer[: len(rows)], self.maps[rows])
+        return self.buffer[: len(rows)]
+
+
+def test_stored_rows_stay_where_those_of_another_method_take_their_memory():
+    in_buffers = {name: RowsInOneBuffer(maps) for name, maps in PHI.items()}
+    found, wanted = (
+        evaluate(Net(), list(zip(X, TARGETS)), methods, {"c": metrics.completeness}).dataset["c"].values
+        for methods in (in_buffers, PHI)
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_examples_per_batch": 1}])
+def test_maps_stay_where_an_explanation_writes_into_them_at_its_next_call(options):
+    chosen = ROBUSTNESS | RANDOMISATION | {"deletion": metrics.deletion, "completeness": metrics.completeness}
+    same(explained(chosen, InOneBuffer, **options)[0], explained(chosen, Saliency, **options)[0])
+    model, wanted = Layers(), {}
+    for explanation in (InOneBuffer(model), Saliency(model)):
+        both = {
+            "plain": explanation.attribute,
+            "other": lambda m, e=explanation: lambda x, target: e.attribute(x, 1 - target),
+        }
+        found = evaluate(model, list(zip(X, TARGETS)), both, {"c": metrics.completeness}, **options).dataset["c"].values
+        np.testing.assert_array_equal(wanted.setdefault("c", found), found)
 
 
 class Layers(nn.Module):
@@ -381,3 +524,37 @@ def test_equal_random_subsets_are_scored_once(options):
     other = {"draws": partial(metrics.sensitivity_n, n=[2, 5], n_perturb_samples=5)}
     assert run({**SUBSETS, **other}, **options)[1] == rows + N * 2 * 5
     same(together, {name: run({name: metric}, **options)[0][name] for name, metric in SUBSETS.items()})
+
+
+def doubling(model):
+    """A method that leaves a hook on the model whenever it is made."""
+    model.register_forward_hook(lambda module, inputs, output: output * 2)
+    return Saliency(model)
+
+
+def training(model):
+    """A method that leaves the model in training mode."""
+    return lambda inputs, target: Saliency(model.train()).attribute(inputs, target)
+
+
+@pytest.mark.parametrize("method", [doubling, training])
+def test_what_a_method_leaves_on_the_model_changes_no_other_metric(method):
+    class Dropping(Layers):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout()
+
+        def forward(self, x):
+            return super().forward(self.dropout(x))
+
+    def scores(chosen, **methods):
+        model = Dropping()
+        result = evaluate(model, list(zip(X, TARGETS)), {**methods, "plain": Saliency}, chosen, batch_size=2).dataset
+        return {name: result[name].values for name in chosen}, len(model._forward_hooks)
+
+    chosen = {"efficient": metrics.efficient_mprt, **RANDOMISATION, "deletion": metrics.deletion}
+    together, hooks = scores(chosen, method=method)
+    assert hooks == (method is doubling)
+    same(together, {name: scores({name: metric}, method=method)[0][name] for name, metric in chosen.items()})
+    if method is training:
+        same({name: values[1:] for name, values in together.items()}, scores(chosen)[0])
