@@ -61,10 +61,9 @@ def run_to_end(
     each with the reason.
     """
     missing = store.missing()
-    reasons: Mapping[int, str] = {}
     store.begin()  # before any work, so that a path that cannot be written to is noticed now
     check(missing)
     with Progress(store, show):
-        if missing:
-            reasons = compute(missing)
-    store.verify(reasons)
+        reasons = compute(missing) if missing else {}
+    if missing:  # otherwise all have just been read and found whole
+        store.verify(reasons)

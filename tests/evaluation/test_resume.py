@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from captum_ext import attribute_dataset, evaluate, load, metrics, random_attribution
+from captum_ext.evaluation.store import ShardStore
 
 from .runs import (
     FEW_METRICS,
@@ -527,3 +529,13 @@ def test_a_paced_metric_is_quick_unless_asked_otherwise():
     start = time.perf_counter()
     paced(torch.ones(1, 1), torch.ones(1, 1))
     assert time.perf_counter() - start < 0.5
+
+
+def test_a_finished_run_reads_each_shard_once_to_check_it_and_once_for_its_scores(tmp_path, monkeypatch):
+    path, read = tmp_path / "run.h5", []
+    first = small_run(path, shard_size=2)
+    payload = ShardStore._payload
+    monkeypatch.setattr(ShardStore, "_payload", lambda store, shard: read.append(shard) or payload(store, shard))
+    again = small_run(path, shard_size=2, verify="off")
+    xr.testing.assert_identical(again.dataset.drop_attrs(), first.dataset.drop_attrs())
+    assert sorted(read) == sorted(2 * [*range(math.ceil(N / 2))])
