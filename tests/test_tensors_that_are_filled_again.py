@@ -116,3 +116,26 @@ def test_in_evaluate_they_may_too(filled, limit):
     new, again = scores(False), scores(True)
     for case in CASES:
         np.testing.assert_array_equal(again[case.name], new[case.name], err_msg=case.name)
+
+
+def test_a_similarity_may_return_the_same_tensor_again():
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).flatten(1).abs().sum(1)
+
+    case = Case("curve", METRICS["parameter_randomization_curve"])
+    new, filled = (case(tiny(), similarity=s) for s in (similarity, Filling(similarity)))
+    torch.testing.assert_close(filled, new, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_metric_of_ones_own_may_return_the_same_tensor_again(draws):
+    def score(attributions: Tensor) -> Tensor:
+        return attributions.flatten(1).sum(1) + (torch.rand(len(attributions)) if draws else 0)
+
+    def filled(attributions: Tensor, kept: Filling = Filling(score)) -> Tensor:  # noqa: B008
+        return kept(attributions)
+
+    s = tiny()
+    data, methods = list(zip(s.inputs, (s.example % 3).tolist())), {"one": InputXGradient, "stored": s.inputs}
+    new, again = (evaluate(s.model, data, methods, {"m": m}, batch_size=3).dataset["m"] for m in (score, filled))
+    np.testing.assert_array_equal(again, new)

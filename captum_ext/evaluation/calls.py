@@ -14,7 +14,7 @@ from torch import Tensor
 from .._core.card import arguments_of_partial, configured, seed_set_in
 from .._core.checks import module_of
 from .._core.estimates import generator_states, with_noise
-from .._core.guard import Guard
+from .._core.guard import Guard, replaced
 from .._core.sharing import forget, key_of, made_of, outputs_for, remember, sharing, sharing_nothing
 from .._core.target import logits_of
 from .axes import check_scores
@@ -103,9 +103,11 @@ class Calls:
             if keeps_the_batch(metric):
                 return self._metric(name, metric, seed, part, explanation)
             with sharing_nothing():
-                return self._on_a_copy(
+                found = self._on_a_copy(
                     f"Metric {name!r}", lambda own: self._metric(name, metric, seed, own, explanation), part
                 )
+            # Copied, because the metric may return the same memory again with the values of its next call.
+            return replaced(torch.clone, found)
 
         key = (name, explanation.name if explanation else "")
         found: dict[str, Any] = self._by_draws(key, seed, batch, call, explanation)

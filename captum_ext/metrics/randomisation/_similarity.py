@@ -57,7 +57,8 @@ def _by_function(function: Callable[[Any, Any], Tensor], a: Tensors, b: Tensors)
         raise ValueError(f"`similarity` must return one number per example, of shape ({len(a[0])},); got {got}.")
     check_real("`similarity` must return", scores)
     check_has_values("similarity", scores, a[0])
-    return wide(scores)
+    # Copied, because the function may return the same tensor again with the values of its next call.
+    return wide(scores).clone()
 
 
 def _correlation(correlate: Callable[..., Tensor], a: Tensors, b: Tensors) -> Tensor:
