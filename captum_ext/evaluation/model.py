@@ -41,15 +41,17 @@ def model_on(model: Any, device: torch.device | str | None) -> tuple[Any, torch.
 
 
 def other_type(model: Any, inputs: Any, error: Exception) -> TypeError | None:
-    """The error of inputs that are of another type than the model's parameters, if the model's own may be due to it."""
+    """The error of inputs that are of another type than the model takes, if the model's own may be due to it."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    wanted = {p.dtype for p in parameters if p.is_floating_point()}
+    looks_up = "scalar types: Long, Int" in str(error)  # an embedding says so
+    takes = "looks up embeddings by numbers" if looks_up else "has parameters"
+    wanted = {torch.int64} if looks_up else {p.dtype for p in parameters if p.is_floating_point()}
     given = {x.dtype for x in (inputs if isinstance(inputs, tuple) else (inputs,))}
     if len(wanted) != 1 or given <= wanted or "type" not in str(error):
         return None
     got, dtype = ", ".join(sorted(map(str, given))), wanted.pop()
     return TypeError(
-        f"`data` gives inputs of type {got}, but the parameters of the model are of type {dtype}, and it fails: "
+        f"`data` gives inputs of type {got}, but the model {takes} of type {dtype}, and it fails: "
         f"{error}. Convert the inputs:\n    data = [(torch.as_tensor(x).to({dtype}), *rest) for x, *rest in data]\n"
         "    evaluate(model, data, ...)"
     )

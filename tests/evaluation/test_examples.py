@@ -19,7 +19,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from captum_ext import random_attribution
+from captum_ext import metrics, random_attribution
 from captum_ext.evaluation.examples import Batch, Examples
 
 from .runs import FEW_METRICS, TARGETS, N, Net, assert_same_scores, examples, inputs, run
@@ -73,9 +73,18 @@ def test_what_a_masked_array_hides_is_not_shown(row):
 @pytest.mark.parametrize("target", ["data", "predicted"])
 def test_inputs_of_another_type_than_the_models_are_named(target):
     data = [(x, y) for (x, y) in zip(inputs().float().numpy(), TARGETS)]
-    wanted = r"`data` gives inputs of type torch.float32, but the parameters .* torch.float64.*\n    data = \[\("
+    wanted = r"`data` gives inputs of type torch.float32, but the model has parameters .* torch.float64.*\n    data = \[\("
     with pytest.raises(TypeError, match=wanted):
         run(data=data, target=target)
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint8, torch.float32])
+def test_numbers_of_tokens_that_an_embedding_does_not_take_become_int64(dtype):
+    model = torch.nn.Sequential(torch.nn.EmbeddingBag(9, 2))
+    data = [(torch.zeros(4, dtype=dtype), 0)] * 3
+    wanted = rf"`data` gives inputs of type {dtype}, but the model looks up .*\.to\(torch.int64\)"
+    with pytest.raises(TypeError, match=f"(?s){wanted}"):
+        run(model, data=data, methods={"ids": torch.zeros(3, 4)}, metrics={"deletion": metrics.deletion})
 
 
 def test_tuple_targets_become_a_list():
