@@ -73,7 +73,7 @@ def test_what_a_masked_array_hides_is_not_shown(row):
 @pytest.mark.parametrize("target", ["data", "predicted"])
 def test_inputs_of_another_type_than_the_models_are_named(target):
     data = [(x, y) for (x, y) in zip(inputs().float().numpy(), TARGETS)]
-    wanted = r"`data` gives inputs of type torch.float32, but the model has parameters .* torch.float64.*\n    data = \[\("
+    wanted = r"`data` gives inputs of type torch.float32, but the model has .* torch.float64.*\n    data = \[\("
     with pytest.raises(TypeError, match=wanted):
         run(data=data, target=target)
 
