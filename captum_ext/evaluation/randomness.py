@@ -83,6 +83,7 @@ def per_example(
         return _joined([result for result, _ in results]), any(drawn for _, drawn in results)
 
     def in_one_call(*args: Any, **named: Any) -> tuple[Any, bool]:
+        args, named = replaced(torch.clone, (args, named))  # each copy has a call of its own after this one if it draws
         with seeded(seed, examples[0], name, device):
             return drew(functools.partial(perturb_func, *args, **named))
 
