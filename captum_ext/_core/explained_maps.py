@@ -50,8 +50,8 @@ class MapsOfModels:
 
     def maps(self, model: nn.Module, as_it_is: bool = False) -> Tensors:
         """Returns the maps of a model; metrics share those of a model `as_it_is`, without changes for a while."""
-        # An explanation that is made anew each time may add hooks, which must not reach other metrics. Without others they
-        # stay, since the factory may keep an explanation that it made before, with its hooks.
+        # An explanation that is made anew each time may add hooks, which must not reach metrics that share with this one.
+        # In a call of one metric they stay, as the factory may keep an explanation that it made, which needs them.
         with own_hooks(model) if is_sharing() else nullcontext():
             explanation = called(self.factory, "`explanation_factory`", model)
             name, made_by = "What `explanation_factory` makes of a model", made_of(self.given, model)
