@@ -50,7 +50,7 @@ class MapsOfModels:
 
     def maps(self, model: nn.Module, as_it_is: bool = False) -> Tensors:
         """Returns the maps of a model; metrics share those of a model `as_it_is`, without changes for a while."""
-        # An explanation that is made anew each time may add hooks, which must not reach metrics that share with this one.
+        # An explanation that is made anew each time may add hooks, which must not reach metrics that share with this.
         # In a call of one metric they stay, as the factory may keep an explanation that it made, which needs them.
         with own_hooks(model) if is_sharing() else nullcontext():
             explanation = called(self.factory, "`explanation_factory`", model)
