@@ -555,6 +555,6 @@ def test_a_shard_that_goes_after_it_was_checked_is_named(damage, tmp_path, monke
         return found
 
     monkeypatch.setattr(ShardStore, "missing", then_damaged)
-    with pytest.raises(IncompleteRun, match="1 of 4 shards are missing in .*: examples 2 to 3. Repeat the call"):
+    with pytest.raises(IncompleteRun, match=r"1 of 4 shards are missing in .*: examples 2 to 3. Repeat the call"):
         small_run(path, shard_size=2, verify="off")
     xr.testing.assert_identical(small_run(path, shard_size=2, verify="off").dataset, first.dataset)
