@@ -420,6 +420,22 @@ def test_evaluate_gives_a_perturbation_what_a_call_gives_it(perturb_func):
         np.testing.assert_allclose(results[0].values[0], alone, rtol=1e-9)
 
 
+def drawing_for_some(x):
+    """Draws nothing for the first example, and writes into what it is given."""
+    first = (x - IMAGES[0]).flatten(1).abs().amax(1) == 0
+    noise = torch.stack([torch.ones_like(row) if f else torch.rand_like(row) for f, row in zip(first, x)])
+    return noise, x.sub_(noise)
+
+
+def test_a_perturbation_that_begins_to_draw_late_may_write_into_what_it_is_given():
+    scored = {"i": partial(infidelity, perturb_func=drawing_for_some, n_perturb_samples=3)}
+    late, at_once = (
+        captum_ext.evaluate(smooth_model, [(x, None) for x in IMAGES], {"m": MAPS}, scored, batch_size=size)
+        for size in (1, 3)
+    )
+    np.testing.assert_allclose(late.dataset["i"], at_once.dataset["i"], rtol=1e-9)
+
+
 @pytest.mark.parametrize("limit", [None, 2])
 @pytest.mark.parametrize("batch_size", [1, 2, 6])
 def test_evaluate_gives_every_example_its_draws_whatever_the_batch(limit, batch_size):

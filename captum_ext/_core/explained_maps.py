@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from .captum import Explanation, as_factory
 from .devices import sent
 from .forward import Batches, Rows, whole
 from .guard import called
-from .sharing import key_of, made_of
+from .sharing import is_sharing, key_of, made_of
 from .statistics import wide
 from .swapped import own_hooks
 
@@ -49,7 +50,9 @@ class MapsOfModels:
 
     def maps(self, model: nn.Module, as_it_is: bool = False) -> Tensors:
         """Returns the maps of a model; metrics share those of a model `as_it_is`, without changes for a while."""
-        with own_hooks(model):  # an explanation that is made anew each time may add some
+        # An explanation that is made anew each time may add hooks, which must not reach metrics that share with this.
+        # In a call of one metric they stay, as the factory may keep an explanation that it made, which needs them.
+        with own_hooks(model) if is_sharing() else nullcontext():
             explanation = called(self.factory, "`explanation_factory`", model)
             name, made_by = "What `explanation_factory` makes of a model", made_of(self.given, model)
             explain = Explanation(explanation, self.inputs, self.kwargs, name, self.warned, made_by)

@@ -35,6 +35,14 @@ class Contents:
 
 
 def contents_of(store: ShardStore) -> Contents:
+    try:
+        return _read(store)
+    except (OSError, ValueError):
+        store.verify()  # names the shards that were removed or damaged after they were checked
+        raise
+
+
+def _read(store: ShardStore) -> Contents:
     found, shards = Contents(store, [], [], [], Total(list(store.manifest["methods"]))), range(store.needed())
     for first in shards[::AT_ONCE]:
         block = [(store.edges(shard), store.read(shard)) for shard in shards[first : first + AT_ONCE]]

@@ -71,18 +71,20 @@ def per_example(
 
     def of_copies(rows: Any, *extra: Any, **named: Any) -> tuple[Any, bool]:
         all_rows = len(_first(rows))
-        copies, results = all_rows // len(examples), []
+        copies, results, drawn = all_rows // len(examples), [], False
         for row in range(all_rows):
             given = [_row(a, row, all_rows) for a in (rows, *extra)]
             own = {key: v if key == "frozen" else _row(v, row, all_rows) for key, v in named.items()}
             given, own = replaced(torch.clone, (given, own))  # as the function may write into what all copies get
+            call = functools.partial(perturb_func, *given, **own)
             with seeded(_mixed(seed, done[0] + row % copies), examples[row // copies], name, device):
-                result, drawn = drew(functools.partial(perturb_func, *given, **own))
+                result, drawn = (call(), True) if drawn else drew(call)  # to look at the generators takes time
             # Copied, because the function may return the same memory again with the values of its next call.
-            results.append((replaced(torch.clone, result), drawn))
-        return _joined([result for result, _ in results]), any(drawn for _, drawn in results)
+            results.append(replaced(torch.clone, result))
+        return _joined(results), drawn
 
     def in_one_call(*args: Any, **named: Any) -> tuple[Any, bool]:
+        args, named = replaced(torch.clone, (args, named))  # each copy has a call of its own after this one if it draws
         with seeded(seed, examples[0], name, device):
             return drew(functools.partial(perturb_func, *args, **named))
 

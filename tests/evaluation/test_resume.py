@@ -19,7 +19,7 @@ from captum.attr import GradientShap, InputXGradient, IntegratedGradients, Layer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from captum_ext import attribute_dataset, evaluate, load, metrics, random_attribution
+from captum_ext import IncompleteRun, attribute_dataset, evaluate, load, metrics, random_attribution
 from captum_ext.evaluation.store import ShardStore
 
 from .runs import (
@@ -539,3 +539,22 @@ def test_a_finished_run_reads_each_shard_once_to_check_it_and_once_for_its_score
     again = small_run(path, shard_size=2, verify="off")
     xr.testing.assert_identical(again.dataset.drop_attrs(), first.dataset.drop_attrs())
     assert sorted(read) == sorted(2 * [*range(math.ceil(N / 2))])
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-9])])
+def test_a_shard_that_goes_after_it_was_checked_is_named(damage, tmp_path, monkeypatch):
+    path, missing = tmp_path / "run.h5", ShardStore.missing
+    first = small_run(path, shard_size=2)
+    path.unlink()
+
+    def then_damaged(store):
+        monkeypatch.setattr(ShardStore, "missing", missing)
+        found = store.missing()
+        damage(store.folder / "00000001.npz")
+        return found
+
+    monkeypatch.setattr(ShardStore, "missing", then_damaged)
+    with pytest.raises(IncompleteRun, match=r"1 of 4 shards are missing in .*: examples 2 to 3. Repeat the call"):
+        small_run(path, shard_size=2, verify="off")
+    xr.testing.assert_identical(small_run(path, shard_size=2, verify="off").dataset, first.dataset)

@@ -161,6 +161,30 @@ def test_what_the_explanation_draws_goes_on_from_the_global_generator(net, image
     assert torch.equal(noisy, again)
 
 
+class OfActivations:
+    """An explanation that reads the activations of a layer by a hook, which it leaves on the model."""
+
+    def __init__(self, model):
+        self.model = model
+        model[1].register_forward_hook(lambda module, inputs, output: setattr(self, "seen", output.detach()))
+
+    def attribute(self, inputs, target):
+        found = gradient(self.model, inputs, target)
+        return found * self.seen.mean(1, keepdim=True)
+
+
+def test_a_factory_may_keep_its_explanation_and_the_hooks_of_that(net, images):
+    kept = []
+
+    def cached(model):
+        kept[:] = kept or [OfActivations(model)]
+        return kept[0]
+
+    curve = parameter_randomization_curve(net, OfActivations, images, target=0)
+    for _ in range(2):
+        assert torch.equal(parameter_randomization_curve(net, cached, images, target=0), curve)
+
+
 @pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm2d(3)])
 def test_a_model_in_training_mode_is_warned_of(net, images, layer):
     noisy = nn.Sequential(net[0], layer.double(), *net[1:]).train()
