@@ -29,15 +29,7 @@ from .arguments import (
     of_rows,
 )
 from .card import arguments_of_partial, configured, of_seeds_alone, seed_set_in
-from .checks import (
-    check_count,
-    check_function,
-    check_has_values,
-    check_not_negative,
-    check_real,
-    describe,
-    shape,
-)
+from .checks import check_count, check_function, check_has_values, check_not_negative, check_real, describe, shape
 from .devices import rows_at
 from .draws import SeedType, draw_seeds, example_seeds, normal, takes_seed, uniform
 from .features import check_some_left

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import Scores, Tensors, as_feature_mask, baseline_values, of_batch
+from .arguments import Scores, Tensors
 from .checks import check_choice, check_count, check_fraction
 from .devices import rows_at, sent
 from .features import Features, Totals, warn_of_many_rows
 from .forward import Forward, Read
-from .interpretable import as_present
 from .setting import Setting
 from .sharing import is_sharing, most_kept, shared, shared_as
 from .statistics import area, wide
@@ -177,9 +176,7 @@ def removals(**arguments: Any) -> Removals:
 
     Those that differ in the activation or the target alone share the outputs of their rows.
     """
-    inputs = as_present(arguments["inputs"])
-    made = {"baselines": baseline_values, "feature_mask": as_feature_mask}
-    given = Setting(**arguments | {name: of_batch(arguments.get(name), inputs, make) for name, make in made.items()})
+    given = Setting(**arguments)
     outputs = None if given.f.changes or not is_sharing() else _outputs_of(given.x.inputs, arguments)
     return Removals(given.x, given.f, given.totals, outputs)
 

@@ -16,11 +16,15 @@ from .arguments import (
     InputsType,
     Scores,
     as_attributions,
+    as_feature_mask,
+    baseline_values,
+    of_batch,
     stacked,
 )
 from .estimates import Noise
 from .features import Features
 from .forward import Forward
+from .interpretable import as_present
 from .target import TargetType
 
 
@@ -50,6 +54,9 @@ class Setting:
         self.methods = as_attributions(attributions, inputs, target)
         if hasattr(forward_func, "check_explained"):
             forward_func.check_explained(inputs, attributions)
+        present = as_present(inputs)
+        baselines = of_batch(baselines, present, baseline_values)
+        feature_mask = of_batch(feature_mask, present, as_feature_mask)
         self.x = Features(inputs, self.methods, baselines, feature_mask, frozen)
         x = self.x.inputs
         self.f = Forward(
